@@ -1,0 +1,1 @@
+"""aup-relay: an outbound SMTP relay that enforces an Acceptable Use Policy."""

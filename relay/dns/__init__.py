@@ -1,0 +1,1 @@
+"""DNS, and what the DNS says of a domain: SPF, DKIM keys, DMARC, ownership."""

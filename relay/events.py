@@ -1,0 +1,342 @@
+"""The log is a documented vocabulary: a line is an instance of one of these classes.
+
+The same emit writes the line and moves the counter, so a metric cannot say anything
+else than the log.  `labels` are fields with few values.  No address, no subject and no
+secret is ever a field; where a person is meant, the decision's reference stands for them.
+docs/events.md is printed from this file and compared in a test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    name: ClassVar[str] = ""
+    labels: ClassVar[tuple[str, ...]] = ()
+    level: ClassVar[str] = "info"
+
+
+Emit = Callable[[Event], None]
+
+
+@dataclass(frozen=True, slots=True)
+class MailDecided(Event):
+    """A mail, a sender or a recipient got its verdict; one line for each decision.
+
+    ref       the decision in the ledger, also in the reply and in Received
+    kind      sender, recipient or message
+    tenant    who was logged in
+    stream    marketing or transactional
+    policy    the policy it was judged by
+    action    forward, hold, defer, refuse or aborted
+    check     the check that decided, or "none"
+    code      the reply code
+    size      octets of the message, 0 before there was one
+    count     recipients
+    ms        milliseconds from the end of data (or the command) to the reply
+    """
+
+    name: ClassVar[str] = "mail.decided"
+    labels: ClassVar[tuple[str, ...]] = ("kind", "action", "check")
+
+    ref: str
+    kind: str
+    tenant: str
+    stream: str
+    policy: str
+    action: str
+    check: str
+    code: int
+    size: int
+    count: int
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class CheckSkipped(Event):
+    """A check could not look (an outage, a missing fact) and the policy says to go on without it.
+
+    check   its name
+    why     what was missing, in a word
+    tenant  whose mail it was
+    """
+
+    name: ClassVar[str] = "check.skipped"
+    labels: ClassVar[tuple[str, ...]] = ("check", "why")
+    level: ClassVar[str] = "warning"
+
+    check: str
+    why: str
+    tenant: str
+
+
+@dataclass(frozen=True, slots=True)
+class FlowFailed(Event):
+    """A fault of ours; the client got 451.  Any rise is a bug or a broken store: read the traceback.
+
+    session  connection id
+    tenant   who was logged in, or ""
+    stage    the command, or "data"
+    error    class of the exception
+    where    file:line it came from
+    """
+
+    name: ClassVar[str] = "flow.failed"
+    labels: ClassVar[tuple[str, ...]] = ("stage", "error")
+    level: ClassVar[str] = "error"
+
+    session: str
+    tenant: str
+    stage: str
+    error: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded(Event):
+    """A client's connection is over.
+
+    session   connection id
+    listener  which one
+    tenant    who was logged in, or ""
+    tls       version or ""
+    mails     transactions that reached a verdict at the end of data
+    commands  commands received
+    errors    commands refused
+    reason    quit, eof, reset, timeout, slow, errors, throttled, shutdown
+    seconds   how long it lasted
+    """
+
+    name: ClassVar[str] = "session.ended"
+    labels: ClassVar[tuple[str, ...]] = ("listener", "reason")
+    level: ClassVar[str] = "debug"
+
+    session: str
+    listener: str
+    tenant: str
+    tls: str
+    mails: int
+    commands: int
+    errors: int
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LoginDone(Event):
+    """Somebody tried to log in.  A rise of `refused` is somebody guessing.
+
+    session     connection id
+    listener    which one
+    credential  the name, only if it exists; else ""
+    result      ok, refused, throttled, network, terminated, unavailable
+    """
+
+    name: ClassVar[str] = "login.done"
+    labels: ClassVar[tuple[str, ...]] = ("result",)
+
+    session: str
+    listener: str
+    credential: str
+    result: str
+
+
+@dataclass(frozen=True, slots=True)
+class NextHopFailed(Event):
+    """The next hop could not be used, for a reason that concerns us and not the message.  /readyz turns red.
+
+    next_hop  its name in the configuration
+    step      connect, banner, ehlo, starttls, tls, auth, mail, rcpt, data, body, reply
+    code      its reply code, 0 if there was none
+    why       in a few words, printable, no address
+    """
+
+    name: ClassVar[str] = "next_hop.failed"
+    labels: ClassVar[tuple[str, ...]] = ("next_hop", "step")
+    level: ClassVar[str] = "error"
+
+    next_hop: str
+    step: str
+    code: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class NextHopRecovered(Event):
+    """The next hop works again.
+
+    next_hop  its name in the configuration
+    seconds   how long it did not
+    """
+
+    name: ClassVar[str] = "next_hop.recovered"
+    labels: ClassVar[tuple[str, ...]] = ("next_hop",)
+
+    next_hop: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class OfferCorrected(Event):
+    """The next hop no longer has an extension that we offered; the offer was withdrawn.
+
+    next_hop   its name in the configuration
+    extension  dsn, smtputf8, 8bitmime or size
+    """
+
+    name: ClassVar[str] = "next_hop.offer"
+    labels: ClassVar[tuple[str, ...]] = ("next_hop", "extension")
+    level: ClassVar[str] = "warning"
+
+    next_hop: str
+    extension: str
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterDropped(Event):
+    """A DSN parameter was not passed on, because this tenant's next hop does not know it.
+
+    ref        the transaction
+    parameter  RET, ENVID, NOTIFY or ORCPT
+    """
+
+    name: ClassVar[str] = "parameter.dropped"
+    labels: ClassVar[tuple[str, ...]] = ("parameter",)
+
+    ref: str
+    parameter: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFailed(Event):
+    """The store did not answer.  Mail is answered 451 until it does; outcomes go to the spill file.
+
+    what   the operation
+    error  class of the exception
+    """
+
+    name: ClassVar[str] = "store.failed"
+    labels: ClassVar[tuple[str, ...]] = ("what",)
+    level: ClassVar[str] = "error"
+
+    what: str
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerSpilled(Event):
+    """Outcomes were written to the spill file because the store is away; they are replayed later.
+
+    count  outcomes
+    """
+
+    name: ClassVar[str] = "ledger.spilled"
+    labels: ClassVar[tuple[str, ...]] = ()
+    level: ClassVar[str] = "error"
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerReplayed(Event):
+    """Outcomes of the spill file are in the ledger now.
+
+    count  outcomes
+    """
+
+    name: ClassVar[str] = "ledger.replayed"
+    labels: ClassVar[tuple[str, ...]] = ()
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerCheckpoint(Event):
+    """All chain heads, signed; once a minute while decisions are made.  Keep this log elsewhere: it proves the ledger.
+
+    number     of the checkpoint
+    digest     SHA-256 of the heads, hex
+    signature  Ed25519 over the digest, hex
+    """
+
+    name: ClassVar[str] = "ledger.checkpoint"
+    labels: ClassVar[tuple[str, ...]] = ()
+
+    number: int
+    digest: str
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerChanged(Event):
+    """A process of the relay started, stopped or died.
+
+    worker  smtp-0, smtp-1, ... or office (web pages and background jobs)
+    change  started, ready, stopped, died, restarted
+    status  exit status where it has one, else 0
+    """
+
+    name: ClassVar[str] = "worker.changed"
+    labels: ClassVar[tuple[str, ...]] = ("worker", "change")
+
+    worker: str
+    change: str
+    status: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigLoaded(Event):
+    """The configuration was read, at start or on SIGHUP.  A refused one leaves the old one in force.
+
+    result    loaded or refused
+    problems  how many were found
+    message   the first problem, or ""
+    """
+
+    name: ClassVar[str] = "config.loaded"
+    labels: ClassVar[tuple[str, ...]] = ("result",)
+
+    result: str
+    problems: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class LoopBlocked(Event):
+    """The event loop did not run for longer than the promise (50 ms).  Any rise wants a look.
+
+    ms  how long
+    """
+
+    name: ClassVar[str] = "loop.blocked"
+    labels: ClassVar[tuple[str, ...]] = ()
+    level: ClassVar[str] = "warning"
+
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class LookupSlow(Event):
+    """Look-ups in the store take long (a cold disk); they are made off the loop until they are fast again.
+
+    ms  what the slow one took
+    """
+
+    name: ClassVar[str] = "lookup.slow"
+    labels: ClassVar[tuple[str, ...]] = ()
+    level: ClassVar[str] = "warning"
+
+    ms: float
+
+
+def vocabulary() -> tuple[type[Event], ...]:
+    """Every kind of event, in the order of this file."""
+    return tuple(
+        value
+        for value in globals().values()
+        if isinstance(value, type) and issubclass(value, Event) and value is not Event
+    )

@@ -1,0 +1,358 @@
+"""The life of one mail.  Start reading here.
+
+    MAIL      sender()      the tenant's standing, ownership, domain authentication
+    RCPT      recipient()   facts in one round trip, the recipient checks, quota reserved and paced
+    DATA      message()     parsed once -> verdict -> repaired, signed -> intent -> next hop -> outcome
+    RSET ...  abandoned()   what was set aside is given back
+
+Checks find, the policy judges, this file carries out.  Nobody gets a 250 before the next hop
+said 250, and once it did the client gets 250, whatever our store does.  Each judged
+transaction leaves one decision in the ledger and one event in the log.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from relay import replies
+from relay.events import Emit, MailDecided
+from relay.message import Message
+from relay.message.content import Content
+from relay.model import (
+    PASSED,
+    Action,
+    Answer,
+    Decision,
+    Delivery,
+    Envelope,
+    Finding,
+    Intent,
+    Mail,
+    Recipient,
+    Session,
+    Stage,
+    Verdict,
+)
+from relay.outgoing import Outgoing, guard_key
+from relay.policy import Policies
+from relay.ports import Directory, Ledger, NextHops, Quotas, Recipients, Throttle, Tools, Unavailable
+from relay.replies import Reply
+from relay.simulator import SIMULATED, simulated
+from relay.storm import Storm
+from relay.tokens import reference
+
+FAULTS = {
+    "nul": (replies.MALFORMED, "well-formed"),
+    "bare-newline": (replies.BARE_NEWLINE, "bare-newline"),
+    "too-big": (replies.MESSAGE_TOO_BIG, "size"),
+}
+"""What is wrong with the octets themselves binds under every policy, shadow or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds, as in the configuration's `limits`."""
+
+    verdict_time: float = 20.0  # from end of data to the start upstream
+    pace: float = 10.0  # waited in one transaction before a quota refuses
+    pacing_sessions: int = 200  # sessions that may wait at once, in this worker
+
+
+class Flow:
+    def __init__(
+        self,
+        *,
+        policies: Policies,
+        directory: Directory,
+        recipients: Recipients,
+        quotas: Quotas,
+        ledger: Ledger,
+        throttle: Throttle,
+        next_hops: NextHops,
+        outgoing: Outgoing,
+        tools: Tools,
+        emit: Emit,
+        random: Callable[[int], bytes],
+        clock: Callable[[], float] = time.time,
+        limits: Limits | None = None,
+    ) -> None:
+        self._policies = policies
+        self._directory = directory
+        self._recipients = recipients
+        self._quotas = quotas
+        self._ledger = ledger
+        self._storm = Storm(throttle)
+        self._next_hops = next_hops
+        self._outgoing = outgoing
+        self._tools = tools
+        self._emit = emit
+        self._random = random
+        self._clock = clock
+        self._limits = limits or Limits()
+        self._pacing = 0
+
+    # -- MAIL -----------------------------------------------------------------------
+    def begin(self, session: Session) -> Envelope:
+        """A new transaction.  Standing, domains and policy bind here, at each MAIL, also in a
+        session that has been open for hours."""
+        tenant = self._directory.tenant(session.tenant)
+        if tenant is None:
+            raise Unavailable("the tenant is gone", replies.TERMINATED)
+        return Envelope(reference(self._random(16)), self._clock(), tenant, session.stream, None)
+
+    async def sender(self, session: Session, envelope: Envelope) -> Answer:
+        mail = Mail(self._clock(), session, envelope)
+        verdict = await self._judge(Stage.SENDER, mail)
+        if verdict.because is None:
+            return Answer(replies.SENDER_OK)
+        return await self._refuse("sender", mail, verdict)
+
+    # -- RCPT -----------------------------------------------------------------------
+    async def recipient(self, session: Session, envelope: Envelope, recipient: Recipient) -> Answer:
+        """One RCPT.  What concerns one recipient is answered here: the end of data has one reply for all."""
+        if answer := simulated(envelope, recipient):
+            return answer
+        mail = Mail(self._clock(), session, envelope, recipient)
+        tenant, address, sender = envelope.tenant.id, recipient.address, _text(envelope)
+        mail.facts = await self._recipients.facts(tenant, envelope.stream, sender, address, mail.now)
+        if reply := mail.facts.remembered:
+            if reply.temporary:  # given once, then the next hop is asked again
+                await self._recipients.forget(tenant, sender, address.text)
+            verdict = Verdict(Action.DEFER if reply.temporary else Action.REFUSE)
+            answer = Answer(reply, "next-hop-recipient", reference(self._random(16)))
+        else:
+            verdict = await self._judge(Stage.RECIPIENT, mail)
+            while verdict.because is not None and await self._paced(mail, verdict.because):
+                verdict = await self._judge(Stage.RECIPIENT, mail)
+            if verdict.because is None:
+                envelope.recipients.append(recipient)
+                return Answer(replies.RECIPIENT_OK)
+            answer = self._answer(verdict.because, reference(self._random(16)))
+        self._give_back([recipient], mail.now)
+        if answer.reply.temporary:
+            envelope.deferred += 1
+        else:
+            envelope.refused += 1
+        return await self._refuse("recipient", mail, verdict, answer)
+
+    async def _paced(self, mail: Mail, because: Finding) -> bool:
+        """Wait where the quota will soon allow it: a tool without a queue is slowed, not failed."""
+        wait, envelope = because.evidence.retry_in, mail.envelope
+        if because.check != "rate" or wait is None or envelope.paced + wait > self._limits.pace:
+            return False
+        if self._pacing >= self._limits.pacing_sessions or mail.session.gone():
+            return False
+        self._pacing += 1
+        try:
+            await asyncio.sleep(wait)
+        finally:
+            self._pacing -= 1
+        envelope.paced += wait
+        mail.now = self._clock()
+        return not mail.session.gone()
+
+    # -- DATA, BDAT ------------------------------------------------------------------
+    async def message(self, session: Session, envelope: Envelope, content: Content) -> Answer:
+        """The end of data -> the reply."""
+        if envelope.simulate:
+            return replace(SIMULATED[envelope.simulate], ref=envelope.ref)
+        mail = Mail(self._clock(), session, envelope)
+        kept = self._policies(envelope.tenant).ledger == "all"
+        verdict = PASSED
+        try:
+            async with asyncio.timeout(self._limits.verdict_time):
+                if content.fault:
+                    return await self._refuse("message", mail, Verdict(Action.REFUSE), _fault(content, envelope))
+                mail.message = await Message.read(content)
+                if storm := await self._storm.wait(mail):
+                    return await self._refuse("message", mail, Verdict(Action.DEFER), storm)
+                verdict = await self._judge(Stage.MESSAGE, mail)
+                if verdict.because is not None:
+                    if verdict.action is Action.REFUSE:
+                        await self._storm.refused(mail)
+                    return await self._refuse("message", mail, verdict)
+                key = guard_key(mail) if kept else b""
+                if key and (repeated := await self._sent_before(mail, key)):
+                    return await self._refuse("message", mail, verdict, repeated)
+                body = await self._outgoing.make(mail, verdict)
+                if session.gone():  # asked once; from the intent on the work runs to its end
+                    return await self._refuse("message", mail, verdict, _ABORTED)
+                if kept:
+                    await self._ledger.intend(_intent(mail, key))
+        except TimeoutError:
+            return await self._refuse("message", mail, Verdict(Action.DEFER), Answer(replies.TOO_LATE, "late", envelope.ref))
+        return await self._send(mail, verdict, body, kept)
+
+    async def _sent_before(self, mail: Mail, key: bytes) -> Answer | None:
+        """The duplicate guard: the stored 250, if the same message went out and its client could
+        not know it.  An intent whose writer died never blocks: twice is better than lost."""
+        earlier = await self._ledger.earlier(key, mail.envelope.ref, mail.now)
+        if earlier is None:
+            return None
+        waited = earlier.state == "upstream"
+        if waited:
+            earlier = await self._ledger.settled(earlier.ref)
+        mail.envelope.linked = earlier.ref
+        if earlier.reply.startswith("2") and (waited or earlier.state == "unseen"):
+            return Answer(Reply(250, 0, 0, _words(earlier.reply)), "duplicate", earlier.ref)
+        return None
+
+    async def _send(self, mail: Mail, verdict: Verdict, body: Sequence[Any], kept: bool) -> Answer:
+        """The next hop's answer is ours.  Nothing here may fail once it was asked."""
+        envelope = mail.envelope
+        hop = self._next_hops.of(envelope.tenant)
+        delivery = await hop.send(envelope, envelope.recipients, body, sum(map(len, body)))
+        now = self._clock()
+        answer = Answer(delivery.reply, delivery.check, envelope.ref)
+        if delivery.reply.positive:
+            for recipient in envelope.recipients:
+                self._quotas.commit(recipient.reservation, now)
+        else:
+            self._give_back(envelope.recipients, now)
+            if delivery.refused:
+                await self._remember(envelope, delivery, now)
+        decision = self._decision("message", mail, verdict, answer, delivery.detail)
+        if kept:
+            self._ledger.outcome(decision)
+        elif not delivery.reply.positive:
+            await self._ledger.record(decision)
+        return answer
+
+    async def _remember(self, envelope: Envelope, delivery: Delivery, now: float) -> None:
+        try:
+            await self._recipients.remember(envelope.tenant.id, _text(envelope), delivery.refused, now)
+        except Unavailable:
+            pass  # the retry then asks the next hop again and gets the same answer; nothing was sent
+
+    # -- how a transaction ends --------------------------------------------------------
+    async def abandoned(self, session: Session, envelope: Envelope) -> None:
+        """RSET, a new MAIL or a lost connection after an accepted recipient, before the end of data."""
+        if envelope.simulate or not envelope.recipients:
+            return
+        mail = Mail(self._clock(), session, envelope)
+        await self._refuse("message", mail, PASSED, _ABORTED)
+
+    def unseen(self, ref: str) -> None:
+        """The client left after our 250 without another command: it may not have read it."""
+        self._ledger.unseen(ref)
+
+    async def _judge(self, stage: Stage, mail: Mail) -> Verdict:
+        return await self._policies(mail.tenant).judge(stage, mail, self._tools, self._emit)
+
+    async def _refuse(self, kind: str, mail: Mail, verdict: Verdict, answer: Answer | None = None) -> Answer:
+        """Whatever is not forwarded ends here: quota given back, the decision durable, then the reply."""
+        if answer is None:
+            assert verdict.because is not None
+            ref = mail.envelope.ref if kind == "message" else reference(self._random(16))
+            answer = self._answer(verdict.because, ref)
+        if kind == "message":
+            self._give_back(mail.envelope.recipients, mail.now)
+        await self._ledger.record(self._decision(kind, mail, verdict, answer))
+        return answer
+
+    def _answer(self, because: Finding, ref: str) -> Answer:
+        retry_in = because.evidence.retry_in
+        return Answer(because.reply, because.check, ref, retry_in)
+
+    def _give_back(self, recipients: Sequence[Recipient], now: float) -> None:
+        for recipient in recipients:
+            if recipient.reservation is not None:
+                self._quotas.release(recipient.reservation, now)
+                recipient.reservation = None
+
+    def _decision(self, kind: str, mail: Mail, verdict: Verdict, answer: Answer, note: str = "") -> Decision:
+        """The verdict as the ledger keeps it, and the one line in the log."""
+        session, envelope, message = mail.session, mail.envelope, mail.message
+        now = self._clock()
+        reply = answer.reply
+        if answer is _ABORTED:
+            action = "aborted"
+        elif reply.positive:
+            action = Action.FORWARD.value
+        elif verdict.action is Action.FORWARD:
+            action = (Action.DEFER if reply.temporary else Action.REFUSE).value
+        else:
+            action = verdict.action.value
+        because = verdict.because
+        recipients = (mail.recipient,) if mail.recipient else tuple(envelope.recipients)
+        decision = Decision(
+            ref=answer.ref or envelope.ref,
+            at=now,
+            kind=kind,
+            action=action,
+            tenant=envelope.tenant.id,
+            stream=envelope.stream,
+            credential=session.credential,
+            policy=envelope.tenant.policy,
+            check=answer.check,
+            clauses=because.clauses if because else (),
+            shadow=any(f.shadow for f in verdict.findings),
+            code=reply.code,
+            reply=str(reply),
+            size=message.size if message else 0,
+            count=len(recipients),
+            sender_domain=envelope.sender.domain if envelope.sender else "",
+            took=now - mail.now,
+            linked=envelope.linked,
+            sender=_text(envelope),
+            recipients=tuple(r.address.text for r in recipients),
+            client=session.client,
+            message_id=(message.first("message-id") or "") if message else "",
+            subject=(message.first("subject") or "") if message else "",
+            findings=verdict.findings,
+            skipped=verdict.skipped,
+            note=note,
+        )
+        if answer.check == "duplicate":
+            decision = replace(decision, ref=envelope.ref)
+        self._emit(
+            MailDecided(
+                ref=decision.ref,
+                kind=kind,
+                tenant=decision.tenant,
+                stream=decision.stream,
+                policy=decision.policy,
+                action=action,
+                check=decision.check or "none",
+                code=decision.code,
+                size=decision.size,
+                count=decision.count,
+                ms=round(decision.took * 1000, 2),
+            )
+        )
+        return decision
+
+
+_ABORTED = Answer(replies.INTERNAL, "aborted")
+"""Nobody is there to read it."""
+
+
+def _text(envelope: Envelope) -> str:
+    return envelope.sender.text if envelope.sender else ""
+
+
+def _words(line: str) -> str:
+    """The text of a stored reply: `250 2.0.0 Ok: queued as 1A2B` -> `Ok: queued as 1A2B`."""
+    return line.split(" ", 2)[2] if line.count(" ") >= 2 else replies.SENT.text
+
+
+def _fault(content: Content, envelope: Envelope) -> Answer:
+    reply, check = FAULTS[content.fault]
+    return Answer(reply, check, envelope.ref)
+
+
+def _intent(mail: Mail, key: bytes) -> Intent:
+    envelope = mail.envelope
+    return Intent(
+        ref=envelope.ref,
+        at=mail.now,
+        tenant=envelope.tenant.id,
+        key=key,
+        recipients=tuple(r.address.text for r in envelope.recipients),
+        sender=_text(envelope),
+        reservations=tuple(str(r.reservation) for r in envelope.recipients if r.reservation is not None),
+    )

@@ -1,0 +1,432 @@
+"""The nouns of the relay, as values (docs/flow.md has them in a table).
+
+Frozen where they are facts; `Session` and `Envelope` change as the client talks.
+No I/O, no clock: time comes in as seconds since the epoch (UTC), always named `now`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import Any, Literal
+
+from relay.address import Address
+from relay.message import Message
+from relay.replies import Reply
+
+MARKETING = "marketing"
+TRANSACTIONAL = "transactional"
+
+
+# -- who sends ----------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Who the tenant says it is, and whether the operator has verified it."""
+
+    legal_name: str = ""
+    trading_name: str = ""
+    postal_address: str = ""
+    contact: str = ""
+    privacy_policy: str = ""
+    verified: bool = False
+
+
+class Rung(StrEnum):
+    GOOD = "good"
+    NOTICE = "notice"
+    THROTTLED = "throttled"
+    SUSPENDED = "suspended"
+    TERMINATED = "terminated"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A tenant's rung.  `until` is None for "until a person changes it"."""
+
+    rung: Rung = Rung.GOOD
+    since: float = 0.0
+    until: float | None = None
+    reason: str = ""
+    by: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """A domain of a tenant.  It covers its sub-domains; the longest match wins.
+
+    dkim_by    who signs: "relay" (we, with `selector` and `key`), "client", "next-hop", or None
+    selectors  what is published, for `next-hop` and for showing
+    key        the private key object of `cryptography` or None; only for `relay`
+    """
+
+    name: str
+    tenant: str
+    verified: bool = False
+    dkim_by: Literal["relay", "client", "next-hop"] | None = None
+    selector: str = ""
+    selectors: tuple[str, ...] = ()
+    key: Any = None  # RSAPrivateKey | Ed25519PrivateKey; the core never looks inside
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """A tenant's own setting of one check.  Loosening needs reason, by, until (an exception)."""
+
+    check: str
+    then: Then | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    shadow: bool | None = None
+    reason: str = ""
+    by: str = ""
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tenant:
+    id: str
+    policy: str
+    profile: Profile = Profile()
+    standing: Standing = Standing()
+    client: Literal["standard", "postal", "no-queue"] = "standard"
+    domains: tuple[Domain, ...] = ()
+    overrides: tuple[Override, ...] = ()
+    shadow: bool = False
+    quota: Mapping[str, int] = field(default_factory=dict)  # "tenant.day": 5000, as `quota set` writes it
+    next_hop: str = ""  # name of its own next hop; "" is the configuration's `next_hop`
+    from_file: bool = False
+    created: float = 0.0
+
+    def domain_for(self, name: str) -> Domain | None:
+        """The tenant's verified domain that is `name` or its closest parent."""
+        best: Domain | None = None
+        for domain in self.domains:
+            if domain.verified and (name == domain.name or name.endswith("." + domain.name)):
+                if best is None or len(domain.name) > len(best.name):
+                    best = domain
+        return best
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What a tenant logs in with.  `networks` beside a password restricts it; alone it is the login."""
+
+    name: str
+    tenant: str
+    stream: str = MARKETING
+    password_hash: str | None = None
+    networks: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Session:
+    """One connection of a client, as far as it is known.  Changed by the SMTP edge only.
+
+    id        16 hex digits, in the log
+    client    IP address as text, after PROXY/XCLIENT
+    listener  name of the listener, "127.0.0.1:2525"
+    tenant    id, "" before login.  Look the Tenant up at each MAIL: it may have changed
+    tls       "" in the clear, else the version ("TLSv1.3")
+    gone      says whether the client has left (transport lost, or EOF with no QUIT buffered)
+    """
+
+    id: str
+    client: str
+    listener: str
+    helo: str = ""
+    esmtp: bool = False
+    tls: str = ""
+    tls_cipher: str = ""
+    tenant: str = ""
+    credential: str = ""
+    stream: str = MARKETING
+    gone: Callable[[], bool] = lambda: False
+
+
+# -- what is sent ---------------------------------------------------------------
+@dataclass(slots=True)
+class Recipient:
+    """One accepted or asked-for recipient.
+
+    notify, orcpt  DSN parameters exactly as sent (RFC 3461), "" where not given
+    reservation    what quota was set aside; given back if the mail is not sent
+    """
+
+    address: Address
+    notify: str = ""
+    orcpt: str = ""
+    reservation: Any = None  # of the Quotas port that made it
+
+
+@dataclass(slots=True)
+class Envelope:
+    """One transaction, from MAIL on.
+
+    ref         reference of the transaction's decision, also in Received
+    sender      None is the null sender, `<>`
+    refused     how many recipients were refused for good / for now
+    ret, envid  DSN parameters exactly as sent (RFC 3461)
+    """
+
+    ref: str
+    started: float
+    tenant: Tenant
+    stream: str
+    sender: Address | None
+    recipients: list[Recipient] = field(default_factory=list)
+    refused: int = 0
+    deferred: int = 0
+    size: int | None = None
+    body: str = ""  # "", "7BIT", "8BITMIME"
+    smtputf8: bool = False
+    ret: str = ""
+    envid: str = ""
+    paced: float = 0.0  # seconds already waited in this transaction
+    linked: str = ""  # ref of an earlier try of the same message
+    simulate: str = ""  # "ok", "refuse", "defer", "hold": a simulator recipient's local part
+
+
+@dataclass(frozen=True, slots=True)
+class Suppression:
+    """Why an address must not be mailed.
+
+    scope   "global", "tenant" or "stream"
+    reason  opt-out, complaint, bounce, dnd, manual, legal
+    form    what matched: address, folded, domain, md5, sha1, sha256, keyed
+    until   None for ever
+    """
+
+    scope: str
+    reason: str
+    form: str
+    source: str = ""
+    added: float = 0.0
+    until: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientFacts:
+    """All that the stores know of one recipient; one round trip."""
+
+    suppressions: tuple[Suppression, ...] = ()
+    remembered: Reply | None = None  # what the next hop said of this recipient to an earlier try
+
+
+NOTHING_KNOWN = RecipientFacts()
+
+
+@dataclass(slots=True)
+class Mail:
+    """session + envelope + message: all that a check may look at.
+
+    recipient, facts  at the RECIPIENT stage only
+    message           at the MESSAGE stage only
+    """
+
+    now: float
+    session: Session
+    envelope: Envelope
+    recipient: Recipient | None = None
+    facts: RecipientFacts = NOTHING_KNOWN
+    message: Message | None = None
+
+    @property
+    def tenant(self) -> Tenant:
+        return self.envelope.tenant
+
+
+# -- what is found ----------------------------------------------------------------
+class Stage(IntEnum):
+    SESSION = 0
+    SENDER = 1
+    RECIPIENT = 2
+    MESSAGE = 3
+
+
+class Then(StrEnum):
+    """What the policy wants to follow from a finding."""
+
+    RECORD = "record"
+    REPAIR = "repair"
+    HOLD = "hold"
+    DEFER = "defer"
+    REFUSE = "refuse"
+    PASS = "pass"  # only as an `else`
+
+
+class Action(StrEnum):
+    """What a verdict comes to."""
+
+    FORWARD = "forward"
+    HOLD = "hold"
+    DEFER = "defer"
+    REFUSE = "refuse"
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a check saw.  For the ledger, review page and `check` command, never on the wire.
+
+    seen      keys are those of the check's docstring
+    reply     where the check has more than one; else its own
+    retry_in  seconds until time alone cures it; the reply must be a 4yz
+    repairable  the relay can mend this one, if the policy says `repair`
+    binding   shadow never covers this one (an opt-out, a NUL)
+    """
+
+    seen: Mapping[str, str | int | float | bool]
+    reply: Reply | None = None
+    retry_in: float | None = None
+    repairable: bool = False
+    binding: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """check + clauses + evidence + what the policy wants to follow.
+
+    then      what really follows, after shadow and `else` were applied
+    wanted    what the policy file says
+    recipient the address at the RECIPIENT stage, else ""
+    """
+
+    check: str
+    clauses: tuple[str, ...]
+    then: Then
+    wanted: Then
+    evidence: Evidence
+    reply: Reply
+    severity: str = "minor"
+    shadow: bool = False
+    recipient: str = ""
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A check that could not or need not look, and why."""
+
+    check: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The findings of one mail or one recipient, and the one that decides."""
+
+    action: Action = Action.FORWARD
+    because: Finding | None = None
+    findings: tuple[Finding, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    repairs: tuple[str, ...] = ()  # names of checks whose repair is to be made
+
+
+PASSED = Verdict()
+"""The verdict of a mail in which nothing was found; shared, since it is the common one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A reply with what varies between two mails, and the wire form."""
+
+    reply: Reply
+    check: str = ""
+    ref: str = ""
+    retry_in: float | None = None
+
+
+# -- what is kept -------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """A verdict as stored in the ledger.
+
+    kind       "sender", "recipient", "message", "session", or "admin" (what an operator did)
+    action     forward, hold, defer, refuse, aborted; for "admin" the name of the act
+    reply      the line on the wire, "" if there was none
+    Personal fields (erasable): sender, recipients, client, message_id, subject, findings' evidence.
+    """
+
+    ref: str
+    at: float
+    kind: str
+    action: str
+    tenant: str
+    stream: str = ""
+    credential: str = ""
+    policy: str = ""
+    check: str = ""
+    clauses: tuple[str, ...] = ()
+    shadow: bool = False
+    code: int = 0
+    reply: str = ""
+    size: int = 0
+    count: int = 0  # recipients
+    sender_domain: str = ""
+    took: float = 0.0  # seconds from end of data to the reply
+    linked: str = ""  # another decision's ref: an earlier try of the same message
+    # personal
+    sender: str = ""
+    recipients: tuple[str, ...] = ()
+    client: str = ""
+    message_id: str = ""
+    subject: str = ""
+    findings: tuple[Finding, ...] = ()
+    skipped: tuple[Skipped, ...] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """What is committed before the body goes upstream.
+
+    key  guard key (32 octets) or b"" for no guard
+    """
+
+    ref: str
+    at: float
+    tenant: str
+    key: bytes
+    recipients: tuple[str, ...]
+    sender: str
+    reservations: tuple[str, ...] = ()  # each as its Quotas port writes it down
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """An earlier transaction with the same guard key.
+
+    state   "upstream" (its writer lives and has no outcome yet), "in-doubt" (writer dead),
+            "unseen" (2yz, and its client left without another command), "settled" (anything else)
+    """
+
+    ref: str
+    at: float
+    state: str
+    reply: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What the next hop said of one transaction.
+
+    reply     the answer for our client, mapped by DESIGN's rules ("From the next hop")
+    check     "", or the name in brackets: next-hop, next-hop-sender, next-hop-recipient, next-hop-content
+    refused   per recipient (its exact text): the reply to remember, where some were refused
+    detail    the next hop's own words, for the ledger; never on the wire unmapped
+    """
+
+    reply: Reply
+    check: str = ""
+    refused: Mapping[str, Reply] = field(default_factory=dict)
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Offers:
+    """What every configured next hop takes.  Until one has answered: nothing (size unknown)."""
+
+    size: int | None = None
+    eight_bit: bool = False
+    smtputf8: bool = False
+    dsn: bool = False
+    known: bool = False

@@ -1,0 +1,174 @@
+"""Judge: run the checks of a stage, keep the findings, pick what decides.
+
+Checks find, the policy judges, one place (relay/flow.py) carries out.  What decides:
+refuse > hold > defer > repair > record, then the order of the policy file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from relay import replies
+from relay.checks.check import Check
+from relay.events import CheckSkipped, Emit
+from relay.model import (
+    PASSED,
+    Action,
+    Evidence,
+    Finding,
+    Mail,
+    Skipped,
+    Stage,
+    Then,
+    Verdict,
+)
+from relay.ports import Tools, Unavailable
+from relay.replies import Reply
+
+_SEVERITY = {Then.REFUSE: 4, Then.HOLD: 3, Then.DEFER: 2, Then.REPAIR: 1, Then.RECORD: 0, Then.PASS: 0}
+_ACTION = {Then.REFUSE: Action.REFUSE, Then.HOLD: Action.HOLD, Then.DEFER: Action.DEFER}
+
+
+@dataclass(frozen=True, slots=True)
+class Clause:
+    """One sentence or bullet of a written policy.
+
+    enforced  None: by its checks; "outside-mail" with `how`; "partly" with `gap`
+    acts      how the part without checks is enforced ("ladder", "feedback"), for coverage
+    """
+
+    id: str
+    says: str
+    source: str = ""
+    streams: tuple[str, ...] = ()
+    severity: str = "minor"
+    checks: tuple[str, ...] = ()
+    enforced: str | None = None
+    how: str = ""
+    gap: str = ""
+    inherited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A check as one policy uses it: configured once, cited by all clauses that name it."""
+
+    check: Check
+    settings: Any  # the check's own settings model
+    clauses: tuple[str, ...]
+    then: Then
+    otherwise: Then = Then.REFUSE  # `else`, where `then` is repair and it cannot be made
+    on_outage: Literal["defer", "skip"] = "defer"
+    streams: frozenset[str] = frozenset()  # empty: every stream
+    severity: str = "minor"
+    shadow: bool = False
+    remedy: str = ""
+
+    def follows(self, evidence: Evidence) -> Then:
+        """What this finding comes to, before shadow."""
+        then = self.then
+        if then is Then.REPAIR and not (evidence.repairable and self.check.repairs):
+            then = self.otherwise
+        if then is Then.REFUSE and evidence.reply is not None and evidence.reply.temporary:
+            return Then.DEFER  # never a 5yz for what time alone cures
+        return then
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A written AUP, ready to judge by.
+
+    version  digest of the files it was made from, in every decision
+    ledger   "all", or "refusals" (policy `none`: forwarded mail leaves no intent and no decision)
+    """
+
+    name: str
+    title: str
+    version: str
+    clauses: tuple[Clause, ...]
+    rules: Mapping[Stage, tuple[Rule, ...]]
+    ledger: Literal["all", "refusals"] = "all"
+    shadow: bool = False
+    source: str = ""
+    enforcement: Mapping[str, Any] = field(default_factory=dict)
+
+    async def judge(self, stage: Stage, mail: Mail, tools: Tools, emit: Emit) -> Verdict:
+        """Run every check of the stage, so that a tenant sees everything that is wrong at once."""
+        return await judge(self.rules[stage], mail, tools, emit)
+
+
+async def judge(rules: Sequence[Rule], mail: Mail, tools: Tools, emit: Emit) -> Verdict:
+    findings: list[Finding] | None = None
+    skipped: list[Skipped] | None = None
+    stream = mail.envelope.stream
+    for rule in rules:
+        if rule.streams and stream not in rule.streams:
+            continue
+        check = rule.check
+        if tools.missing and (why := _missing(check, tools.missing)):
+            skipped = [*(skipped or ()), Skipped(check.name, why)]
+            continue
+        if check.name == "rate" and findings and any(f.then in _ACTION for f in findings):
+            # Counting comes last: what is refused above must not use up the quota.
+            continue
+        try:
+            evidence: Any = check.run(mail, rule.settings, tools)
+            if check.waits:
+                evidence = await evidence
+        except Unavailable as outage:
+            if rule.on_outage == "skip":
+                emit(CheckSkipped(check=check.name, why=outage.why, tenant=mail.tenant.id))
+                skipped = [*(skipped or ()), Skipped(check.name, outage.why)]
+                continue
+            evidence = Evidence({"unavailable": outage.why}, reply=outage.reply or replies.OUTAGE, binding=True)
+        if evidence is not None:
+            findings = [*(findings or ()), _finding(rule, evidence, mail)]
+    if findings is None and skipped is None:
+        return PASSED
+    return conclude(findings or [], skipped or [])
+
+
+def conclude(findings: Sequence[Finding], skipped: Sequence[Skipped] = ()) -> Verdict:
+    """Findings -> Verdict: the severest decides, the first of equals."""
+    because = max(findings, key=lambda f: _SEVERITY[f.then], default=None)
+    if because is None or because.then not in _ACTION:
+        repairs = tuple(dict.fromkeys(f.check for f in findings if f.then is Then.REPAIR))
+        return Verdict(Action.FORWARD, None, tuple(findings), tuple(skipped), repairs)
+    return Verdict(_ACTION[because.then], because, tuple(findings), tuple(skipped))
+
+
+def _missing(check: Check, missing: Mapping[str, str]) -> str:
+    return next((missing[need] for need in missing if need in check.needs), "")
+
+
+def _finding(rule: Rule, evidence: Evidence, mail: Mail) -> Finding:
+    wanted = rule.then
+    then = rule.follows(evidence)
+    shadow = (rule.shadow or mail.tenant.shadow) and rule.check.shadowed and not evidence.binding
+    reply = evidence.reply or rule.check.reply
+    if then is Then.DEFER and not reply.temporary:
+        reply = Reply(451, 7, 1, reply.text)
+    elif then is Then.HOLD:
+        reply = replies.HELD
+    elif then is Then.REFUSE and reply.temporary:
+        then = Then.DEFER
+    if shadow and then in _ACTION:
+        then = Then.RECORD
+    return Finding(
+        check=rule.check.name,
+        clauses=rule.clauses,
+        then=then,
+        wanted=wanted,
+        evidence=evidence,
+        reply=reply,
+        severity=rule.severity,
+        shadow=shadow,
+        recipient=mail.recipient.address.text if mail.recipient else "",
+        remedy=rule.remedy or rule.check.remedy,
+    )
+
+
+Policies = Callable[[Any], Policy]
+"""Tenant -> the policy that judges it, its overrides applied."""

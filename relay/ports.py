@@ -1,0 +1,313 @@
+"""What the core needs of the world: one narrow Protocol per need, the promise in the docstring.
+
+Implementations import these, never the reverse; each one passes the same contract tests
+(tests/contracts).  Every method may raise `Unavailable`, and nothing else, for trouble that
+time may cure; a driver's own errors end at the border.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from relay.address import Address
+from relay.message import Message
+from relay.model import (
+    Credential,
+    Decision,
+    Delivery,
+    Earlier,
+    Envelope,
+    Intent,
+    Offers,
+    RecipientFacts,
+    Tenant,
+)
+from relay.replies import Reply
+
+
+class Unavailable(Exception):
+    """A store, the DNS or the next hop cannot answer now; trying later may work.
+
+    why    a few words for the ledger and `check`; never on the wire
+    reply  what a client is told if this decides; None for the general 451 4.3.0
+    """
+
+    def __init__(self, why: str, reply: Reply | None = None) -> None:
+        super().__init__(why)
+        self.why = why
+        self.reply = reply
+
+
+# -- who may send -------------------------------------------------------------------
+class Directory(Protocol):
+    """Tenants, credentials and domains as they are now; memory, at most a second old.
+
+    Synchronous, because it is asked at every MAIL: an implementation keeps a snapshot and
+    renews it in the background (a change by the CLI in another process shows within a second).
+    """
+
+    def tenant(self, id: str) -> Tenant | None: ...
+
+    def credential(self, name: str) -> Credential | None: ...
+
+    def credential_for_network(self, client: str) -> Credential | None:
+        """The password-less credential whose networks hold this IP address; the longest prefix wins."""
+        ...
+
+    def owner(self, domain: str) -> str | None:
+        """The tenant that verified this domain or its closest parent; the longest match wins."""
+        ...
+
+
+# -- recipients -----------------------------------------------------------------------
+class Recipients(Protocol):
+    """All facts of one recipient, in one round trip."""
+
+    async def facts(self, tenant: str, stream: str, sender: str, address: Address, now: float) -> RecipientFacts:
+        """Suppressions of every scope and form that are in force at `now`, and what the next
+        hop said of this recipient to an earlier try of the same tenant and sender."""
+        ...
+
+    async def remember(
+        self, tenant: str, sender: str, refused: Mapping[str, Reply], now: float
+    ) -> None:
+        """Keep the next hop's replies per recipient (exact address text): a 5yz for an hour, a 4yz for one answer."""
+        ...
+
+    async def forget(self, tenant: str, sender: str, recipient: str) -> None:
+        """A remembered 4yz was given once."""
+        ...
+
+
+# -- quotas -----------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """So many recipients of `key` in one window.
+
+    key     "tenant:acme", "credential:acme-campaigns", "domain:acme.example", "destination:acme:gmail.com"
+    window  second and hour are smooth (GCRA, burst = the limit); day and month are calendar windows in UTC
+    """
+
+    key: str
+    window: Literal["second", "hour", "day", "month"]
+    allowed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Not now: `seconds` until every limit will allow it; `limit` is the one that takes longest."""
+
+    seconds: float
+    limit: Limit
+
+
+class Quotas(Protocol):
+    """Recipients counted against limits: reserved at RCPT, committed at the next hop's 250, else released.
+
+    Never over: two workers together never get more than a limit allows.  Under by at most
+    workers x block (a worker leases blocks and spends them in memory).
+    """
+
+    async def reserve(self, limits: Sequence[Limit], now: float, count: int = 1) -> Any:
+        """A reservation (opaque), or `Wait`.  Atomic over all limits: either each is charged or none."""
+        ...
+
+    def commit(self, reservation: Any, now: float) -> None:
+        """The next hop took it: it counts.  Never raises: what is committed is on the way."""
+        ...
+
+    def release(self, reservation: Any, now: float) -> None:
+        """It was not sent: give it back.  Never raises; twice is once."""
+        ...
+
+    async def used(self, key: str, now: float) -> Mapping[str, int]:
+        """Recipients used per window: {"second": n, "hour": n, "day": n, "month": n}."""
+        ...
+
+
+class Throttle(Protocol):
+    """Events counted in a sliding window: failed logins, refused repeats.  Shared by all workers."""
+
+    async def hit(self, key: str, now: float, window: float) -> int:
+        """Count one event and return how many fall in the last `window` seconds, this one included."""
+        ...
+
+    async def count(self, key: str, now: float, window: float) -> int:
+        """How many fall in the last `window` seconds."""
+        ...
+
+    async def clear(self, key: str) -> None: ...
+
+
+# -- the ledger ---------------------------------------------------------------------------
+class Ledger(Protocol):
+    """Every decision, chained.  Group commit: what comes within a few milliseconds is committed together."""
+
+    async def record(self, decision: Decision) -> None:
+        """Return when the decision is durable (in the store, or fsynced in the spill file)."""
+        ...
+
+    async def intend(self, intent: Intent) -> None:
+        """Return when the intent is committed.  Raises Unavailable: then nothing may be sent.
+
+        There is no spill for an intent: what was not written down is not sent.
+        """
+        ...
+
+    def outcome(self, decision: Decision) -> None:
+        """The end of an intent of the same ref: commit with the next batch, retry, spill.  Never raises,
+        never waits: the client's 250 does not hang on our store."""
+        ...
+
+    async def earlier(self, key: bytes, ref: str, now: float) -> Earlier | None:
+        """The latest transaction other than `ref` with this guard key within the guard's window, of any worker."""
+        ...
+
+    async def settled(self, ref: str) -> Earlier:
+        """Wait until the transaction `ref`, which was "upstream", has an outcome (or its writer died)."""
+        ...
+
+    def unseen(self, ref: str) -> None:
+        """The client of this 2yz left without another command: a retry will be told the stored reply."""
+        ...
+
+
+# -- the next hop -----------------------------------------------------------------------------
+class NextHop(Protocol):
+    """The real MTA, behind a pool of connections."""
+
+    @property
+    def profile(self) -> str:
+        """mta or ses"""
+        ...
+
+    @property
+    def offers(self) -> Offers:
+        """What it takes, as its last EHLO said (kept over restarts)."""
+        ...
+
+    async def send(self, envelope: Envelope, recipients: Sequence[Any], body: Sequence[Any], size: int) -> Delivery:
+        """One transaction: MAIL, every RCPT, DATA.  Never raises; trouble is a Delivery with a 4yz.
+
+        recipients  of the envelope, model.Recipient
+        body        buffers (bytes, memoryview) that joined are the message, lines end in CRLF, not dot-stuffed
+        size        octets in all
+        """
+        ...
+
+
+class NextHops(Protocol):
+    def of(self, tenant: Tenant) -> NextHop: ...
+
+    @property
+    def offers(self) -> Offers:
+        """What all of them take; before login nobody's own next hop is known."""
+        ...
+
+
+# -- DNS and domain authentication ------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the DNS says of one name and type.
+
+    records  MX: ("10 mx.example.com", ...) ; TXT: each record's strings joined ; A/AAAA: addresses ; CNAME followed
+    exists   False only for NXDOMAIN
+    """
+
+    records: tuple[str, ...]
+    exists: bool
+
+
+class Dns(Protocol):
+    async def resolve(self, name: str, type: str) -> Answer:
+        """Cached by TTL (negative answers too), one query in flight per question.
+
+        Raises Unavailable (reply DNS_TROUBLE) for SERVFAIL, time-out, refusal, garbage - after
+        grace: an answer that was good within the last hours is used again while DNS is down.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SpfResult:
+    """result   pass, fail, softfail, neutral, none, permerror; "not-configured" without egress addresses
+    egress   the first address of ours for which it is not `pass`, or ""
+    why      in a few words
+    """
+
+    result: str
+    egress: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """One DKIM signature of the client.
+
+    valid   verified; False with `why`; None where it was not verified (offline)
+    headers the h= tag, lower case
+    """
+
+    domain: str
+    selector: str
+    valid: bool | None
+    why: str = ""
+    headers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Dmarc:
+    """The policy that applies to a From domain (RFC 9989), found by tree walk.
+
+    record        the text, "" if there is none
+    at            where it was found
+    organisational  the organisational domain of the From domain
+    policy        none, quarantine, reject; "" without a record
+    adkim, aspf   "r" or "s"
+    """
+
+    record: str
+    at: str
+    organisational: str
+    policy: str
+    adkim: str = "r"
+    aspf: str = "r"
+
+
+class Authentication(Protocol):
+    """SPF for our egress, the client's DKIM, DMARC.  Raises Unavailable on temporary DNS trouble."""
+
+    async def spf(self, domain: str) -> SpfResult:
+        """SPF of an envelope domain, for every egress address of ours (RFC 7208 check_host)."""
+        ...
+
+    async def signatures(self, message: Message) -> tuple[Signature, ...]:
+        """Every DKIM-Signature of the message as received, verified.  Computed once per message."""
+        ...
+
+    async def dmarc(self, domain: str) -> Dmarc: ...
+
+    async def organisational(self, domain: str) -> str:
+        """RFC 9989 section 4.10: by tree walk."""
+        ...
+
+    async def published(self, selector: str, domain: str) -> bool:
+        """Whether `selector`._domainkey.`domain` holds a DKIM key (not revoked)."""
+        ...
+
+
+@dataclass(slots=True)
+class Tools:
+    """What checks may use.
+
+    missing  needs that cannot be met here and why: {"dns": "offline", "profile": "no-tenant"}; checks that
+             need one of them are skipped, and the verdict says so
+    """
+
+    dns: Dns
+    authentication: Authentication
+    quotas: Quotas
+    installation: str = ""  # marks our Received fields
+    missing: Mapping[str, str] = field(default_factory=dict)

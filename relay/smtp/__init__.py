@@ -1,0 +1,1 @@
+"""The SMTP edge: the server that clients see, and the client of the next hop."""

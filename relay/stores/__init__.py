@@ -1,0 +1,1 @@
+"""Where state lives.  Each module implements Protocols of relay/ports.py for one kind of store."""

@@ -1,0 +1,100 @@
+"""Numbered migrations: relay/stores/sql/<dialect>/NNNN_name.sql, each applied once, in order.
+
+A file that changed after it was applied is refused by name: edit history is not a migration.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+_NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql\Z")
+
+
+class MigrationError(Exception):
+    """The store cannot be brought to this version; the text says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    number: int
+    name: str
+    sql: str
+
+    @property
+    def digest(self) -> str:
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+def migrations(dialect: str = "sqlite") -> list[Migration]:
+    found = []
+    for file in resources.files("relay.stores").joinpath("sql", dialect).iterdir():
+        if match := _NAME.match(file.name):
+            found.append(Migration(int(match[1]), file.name, file.read_text()))
+    return sorted(found, key=lambda m: m.number)
+
+
+def migrate(path: Path, steps: Sequence[Migration] | None = None) -> list[str]:
+    """Bring the SQLite file to the newest version; make it (0600) if it is not there.
+
+    Returns the names applied.  Safe to call from several processes at once.  Raises MigrationError.
+    """
+    steps = migrations() if steps is None else steps
+    if not path.exists():
+        path.touch(mode=0o600)
+    applied: list[str] = []
+    try:
+        db = sqlite3.connect(path, timeout=30, isolation_level=None)
+    except sqlite3.Error as error:
+        raise MigrationError(f"{path}: {error}") from error
+    try:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("BEGIN EXCLUSIVE")
+        db.execute(
+            "CREATE TABLE IF NOT EXISTS migration"
+            " (number INTEGER PRIMARY KEY, name TEXT NOT NULL, digest TEXT NOT NULL) STRICT"
+        )
+        done = {number: (name, digest) for number, name, digest in db.execute("SELECT * FROM migration")}
+        newest = max(done, default=0)
+        known = {step.number for step in steps}
+        if unknown := sorted(set(done) - known):
+            raise MigrationError(
+                f"{path}: migration {done[unknown[-1]][0]} is not known to this version; a newer aup-relay wrote this store"
+            )
+        for step in steps:
+            if step.number in done:
+                if done[step.number][1] != step.digest:
+                    raise MigrationError(f"{path}: migration {step.name} was changed after it was applied")
+                continue
+            if step.number < newest:
+                raise MigrationError(f"{path}: migration {step.name} comes before {done[newest][0]}, which was applied")
+            for statement in _statements(step.sql):
+                db.execute(statement)
+            db.execute("INSERT INTO migration VALUES (?, ?, ?)", (step.number, step.name, step.digest))
+            applied.append(step.name)
+        db.execute("COMMIT")
+    except sqlite3.Error as error:
+        raise MigrationError(f"{path}: {error}") from error
+    finally:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        db.close()
+    return applied
+
+
+def _statements(sql: str) -> list[str]:
+    """The statements of a file; sqlite3's own script runner would commit between them."""
+    found, current = [], ""
+    for line in sql.splitlines(keepends=True):
+        current += line
+        if sqlite3.complete_statement(current):
+            found.append(current)
+            current = ""
+    if current.strip() and not all(line.strip().startswith("--") or not line.strip() for line in current.splitlines()):
+        raise MigrationError(f"unfinished statement: {current.strip()[:60]}")
+    return found

@@ -1,0 +1,1 @@
+"""Pages and endpoints: health, metrics, and the page behind a reference."""
