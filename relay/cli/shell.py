@@ -6,14 +6,26 @@ Exit codes: 0 done, 1 found something (refused, not verified, broken chain), 2 w
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import difflib
+import getpass
 import json
+import re
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 import click
+
+if TYPE_CHECKING:
+    from relay.stores.database import Database
+
+    _Seconds = click.ParamType[float]
+else:
+    _Seconds = click.ParamType  # not generic in every version that pyproject.toml allows
 
 T = TypeVar("T")
 
@@ -56,6 +68,77 @@ class Shell:
             fail(f"the store cannot be used now: {error.why}")
         except MigrationError as error:
             fail(str(error))
+
+
+@contextlib.asynccontextmanager
+async def open_store(config: Any) -> AsyncIterator[Database]:
+    """The store that the configuration names, brought to this version's schema; made if it is not there.
+
+    `async with open_store(shell.config()) as database:` inside what `Shell.run` runs, which turns
+    Unavailable and MigrationError into a sentence and exit 2.
+    """
+    from relay.stores.database import Database
+    from relay.stores.migrate import migrate
+
+    await asyncio.to_thread(migrate, config.store)
+    database = await Database.open(config.store, warm=False)
+    try:
+        yield database
+    finally:
+        await database.close()
+
+
+def who() -> str:
+    """Who is at the keyboard, for the record: behind sudo it is the person, not root."""
+    import os
+
+    try:
+        return os.environ.get("SUDO_USER") or getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        return f"uid {os.getuid()}"
+
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+
+class Duration(_Seconds):
+    """`90`, `15m`, `12h`, `3d`, `2w` -> seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        match = re.fullmatch(r"(\d{1,9})\s*([smhdw]?)", str(value).strip().lower())
+        if not match or int(match[1]) == 0:
+            self.fail(f"{value!r} is not a duration; write 30m, 12h, 3d or 2w", param, ctx)
+        return float(int(match[1]) * _UNITS[match[2] or "s"])
+
+
+class Moment(_Seconds):
+    """`2026-04-30`, `2026-04-30T12:00`, with or without zone (UTC if without) -> seconds since the epoch."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            moment = datetime.fromisoformat(str(value).strip())
+        except ValueError:
+            self.fail(f"{value!r} is not a time; write 2026-04-30 or 2026-04-30T12:00:00+00:00", param, ctx)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def when(at: float | None) -> str:
+    """Seconds since the epoch as people read it, UTC; "" for None and 0."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ") if at else ""
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'acme'?` or nothing, to put behind "no such ..."."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def show(rows: Sequence[Mapping[str, Any]], as_json: bool, columns: Sequence[str] = (), empty: str = "nothing") -> None:
