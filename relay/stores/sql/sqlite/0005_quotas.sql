@@ -1,0 +1,27 @@
+-- Recipients counted against limits.
+
+-- key     "tenant:acme", "destination:acme:gmail.com"
+-- period  start of the day or month (UTC, seconds since the epoch); 0 for the smooth windows
+-- used    recipients; in a smooth window what has not drained yet at `at`
+-- low     when a smooth window was last known to hold less than one recipient
+CREATE TABLE quota (
+    key    TEXT NOT NULL,
+    window TEXT NOT NULL CHECK (window IN ('second', 'hour', 'day', 'month')),
+    period INTEGER NOT NULL,
+    used   REAL NOT NULL,
+    at     REAL NOT NULL,
+    low    REAL NOT NULL,
+    PRIMARY KEY (key, window, period)
+) STRICT, WITHOUT ROWID;
+
+-- What workers hold in memory and have not spent: nobody else may use it.  A worker that does
+-- not renew its lease has died; what it held counts as used.
+CREATE TABLE quota_lease (
+    key    TEXT NOT NULL,
+    window TEXT NOT NULL,
+    period INTEGER NOT NULL,
+    worker TEXT NOT NULL,
+    held   INTEGER NOT NULL,
+    at     REAL NOT NULL,
+    PRIMARY KEY (key, window, period, worker)
+) STRICT, WITHOUT ROWID;
