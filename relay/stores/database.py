@@ -3,6 +3,10 @@
 The reader is read-only and answers in about 10 microseconds from the page cache; a thread hop
 would cost more than the query.  The file is read once in a thread at start, so that a cold disk
 does not stall the loop, and while look-ups are slow all the same they are made in a thread.
+
+Trouble is Unavailable, and passes: a connection that met more than a lock is given up, and the
+next call opens the file again, so that a disk that was full or a file that was put back is in
+use without a restart.
 """
 
 from __future__ import annotations
@@ -26,11 +30,18 @@ BUSY = 5.0
 """Seconds to wait for another process's write before giving up."""
 SLOW = 0.010
 """Seconds on the loop after which look-ups go to a thread for a while."""
+SLOW_FOR = 10.0
+"""Seconds for which they do."""
+AGAIN = 0.5
+"""Seconds between two attempts to open a file that could not be opened."""
+
+_PASSES = ("locked", "busy", "full", "interrupted")
+"""Words of errors after which the connection is as good as before."""
 
 
 def unavailable(error: Exception) -> Unavailable:
-    """A driver's error as the one word the core knows."""
-    return Unavailable(f"store: {type(error).__name__}", replies.STORE_DOWN)
+    """A driver's error as the one word the core knows; its text is SQLite's own and holds no row."""
+    return Unavailable(f"store: {str(error) or type(error).__name__}", replies.STORE_DOWN)
 
 
 class Database:
@@ -41,22 +52,25 @@ class Database:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.on_slow: Callable[[float], None] = lambda seconds: None
         self._writer: aiosqlite.Connection | None = None
         self._reader: sqlite3.Connection | None = None
+        self._opening: asyncio.Lock | None = None
         self._slow_until = 0.0
-        self.on_slow: Callable[[float], None] = lambda seconds: None
+        self._not_before = 0.0
+        self._closed = True
 
     @classmethod
     async def open(cls, path: Path, *, warm: bool = True) -> Database:
-        """Open an existing, migrated file (relay/stores/migrate.py makes it).  Raises Unavailable."""
+        """Open an existing, migrated file (relay/stores/migrate.py makes it).  Raises Unavailable.
+
+        warm  read the whole file once, in a thread, so that look-ups find it in memory
+        """
         self = cls(path)
+        self._closed = False
+        self._opening = asyncio.Lock()
         try:
-            self._writer = await aiosqlite.connect(path, timeout=BUSY, isolation_level=None)
-            await self._writer.execute_fetchall("PRAGMA journal_mode=WAL")
-            # NORMAL survives a kill; what must survive a power cut says FULL in its own transaction.
-            await self._writer.execute_fetchall("PRAGMA synchronous=NORMAL")
-            await self._writer.execute_fetchall("PRAGMA foreign_keys=ON")
-            await self._writer.execute_fetchall("PRAGMA wal_autocheckpoint=4000")
+            self._writer = await self._open_writer()
             if warm:
                 await asyncio.to_thread(_read_once, path)
             self._reader = self._open_reader()
@@ -65,33 +79,60 @@ class Database:
             raise unavailable(error) from error
         return self
 
+    async def _open_writer(self) -> aiosqlite.Connection:
+        # mode=rw: a file that is not there is trouble, and not to be replaced by an empty one.
+        writer = await aiosqlite.connect(
+            f"{self.path.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY, isolation_level=None
+        )
+        try:
+            # NORMAL survives a kill; what must survive a power cut says FULL in its own transaction.
+            for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "wal_autocheckpoint=4000"):
+                await writer.execute_fetchall(f"PRAGMA {pragma}")
+        except sqlite3.Error:
+            await writer.close()
+            raise
+        return writer
+
     def _open_reader(self) -> sqlite3.Connection:
         reader = sqlite3.connect(
-            f"file:{self.path}?mode=ro", uri=True, isolation_level=None, timeout=0.05, check_same_thread=False
+            f"{self.path.absolute().as_uri()}?mode=ro",
+            uri=True,
+            isolation_level=None,
+            timeout=0.05,
+            check_same_thread=False,
         )
-        reader.execute("PRAGMA query_only=ON")
-        reader.execute("PRAGMA cache_size=-4096")
+        try:
+            reader.execute("PRAGMA query_only=ON")
+            reader.execute("PRAGMA cache_size=-4096")
+        except sqlite3.Error:
+            reader.close()
+            raise
         return reader
 
     async def close(self) -> None:
         """aiosqlite's thread is no daemon: a connection left open would hang the exit."""
+        self._closed = True
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+        await self._drop_writer()
+
+    async def _drop_writer(self) -> None:
         if self._writer is not None:
             writer, self._writer = self._writer, None
             with contextlib.suppress(sqlite3.Error, ValueError):
                 await writer.close()
 
+    # -- writing --------------------------------------------------------------------
     async def run(self, fn: Callable[[sqlite3.Connection], T], *, full: bool = False) -> T:
-        """One transaction, one hop to the writer's thread.
+        """One transaction, one hop to the writer's thread.  What `fn` raises comes through;
+        the driver's errors become Unavailable.
 
         full  synchronous=FULL: durable through a power cut when this returns (suppressions,
               consents, holds, standing)
         """
-        if self._writer is None:
-            raise Unavailable("store: closed", replies.STORE_DOWN)
-        raw = self._writer._conn
+        writer = self._writer or await self._reopened()
+        raw = writer._conn
 
         def transaction() -> T:
             if full:
@@ -113,36 +154,67 @@ class Database:
         try:
             # Private, and the only way to run several statements in one hop; the
             # version is bounded in pyproject.toml and a test uses it.
-            result: T = await self._writer._execute(transaction)
-        except (sqlite3.Error, ValueError) as error:
+            result: T = await writer._execute(transaction)  # type: ignore[no-untyped-call]
+        except sqlite3.Error as error:
+            if not _passes(error) and writer is self._writer:
+                await self._drop_writer()
             raise unavailable(error) from error
         return result
 
-    async def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
-        if self._reader is None:
+    async def _reopened(self) -> aiosqlite.Connection:
+        if self._closed or self._opening is None:
             raise Unavailable("store: closed", replies.STORE_DOWN)
+        async with self._opening:
+            if self._writer is None:
+                self._hold_off()
+                try:
+                    self._writer = await self._open_writer()
+                except (sqlite3.Error, OSError) as error:
+                    self._not_before = time.monotonic() + AGAIN
+                    raise unavailable(error) from error
+            return self._writer
+
+    def _hold_off(self) -> None:
+        if time.monotonic() < self._not_before:
+            raise Unavailable("store: away", replies.STORE_DOWN)
+
+    # -- reading --------------------------------------------------------------------
+    async def read(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        """Rows as committed by any process when this is called.  Raises Unavailable."""
         now = time.monotonic()
-        try:
-            if now < self._slow_until:
+        if now < self._slow_until:
+            try:
                 rows: list[Any] = await asyncio.to_thread(self._fetch, sql, parameters)
-            else:
-                rows = self._reader.execute(sql, parameters).fetchall()
-        except sqlite3.Error as error:
-            raise unavailable(error) from error
+            except sqlite3.Error as error:
+                raise unavailable(error) from error
+        else:
+            rows = self.read_now(sql, parameters)
         took = time.monotonic() - now
         if took > SLOW:
-            self._slow_until = now + 10.0
+            self._slow_until = now + took + SLOW_FOR
             self.on_slow(took)
         return rows
 
     def read_now(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """`read` for callers that cannot wait (start-up, the directory's poll)."""
-        if self._reader is None:
-            raise Unavailable("store: closed", replies.STORE_DOWN)
         try:
-            return self._reader.execute(sql, parameters).fetchall()
+            return (self._reader or self._reader_again()).execute(sql, parameters).fetchall()
         except sqlite3.Error as error:
+            if not _passes(error) and self._reader is not None:
+                self._reader.close()
+                self._reader = None
             raise unavailable(error) from error
+
+    def _reader_again(self) -> sqlite3.Connection:
+        if self._closed:
+            raise Unavailable("store: closed", replies.STORE_DOWN)
+        self._hold_off()
+        try:
+            self._reader = self._open_reader()
+        except sqlite3.Error:
+            self._not_before = time.monotonic() + AGAIN
+            raise
+        return self._reader
 
     def _fetch(self, sql: str, parameters: Sequence[Any]) -> list[Any]:
         # A connection of its own: the reader belongs to the loop's thread.
@@ -151,6 +223,13 @@ class Database:
             return connection.execute(sql, parameters).fetchall()
         finally:
             connection.close()
+
+
+def _passes(error: sqlite3.Error) -> bool:
+    if isinstance(error, (sqlite3.IntegrityError, sqlite3.ProgrammingError)):
+        return True
+    text = str(error)
+    return any(word in text for word in _PASSES)
 
 
 def _read_once(path: Path) -> None:

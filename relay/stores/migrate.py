@@ -6,12 +6,17 @@ A file that changed after it was applied is refused by name: edit history is not
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import sqlite3
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+
+PATIENCE = 30.0
+"""Seconds to wait for another process that migrates the same file."""
 
 _NAME = re.compile(r"(\d{4})_[a-z0-9_]+\.sql\Z")
 
@@ -42,41 +47,22 @@ def migrations(dialect: str = "sqlite") -> list[Migration]:
 def migrate(path: Path, steps: Sequence[Migration] | None = None) -> list[str]:
     """Bring the SQLite file to the newest version; make it (0600) if it is not there.
 
-    Returns the names applied.  Safe to call from several processes at once.  Raises MigrationError.
+    Returns the names applied.  Safe to call from several processes at once: one does the work,
+    the others wait for it.  Raises MigrationError; then nothing was changed.
     """
     steps = migrations() if steps is None else steps
-    if not path.exists():
-        path.touch(mode=0o600)
-    applied: list[str] = []
     try:
-        db = sqlite3.connect(path, timeout=30, isolation_level=None)
+        # Made by us rather than by SQLite, whose new files are readable by everybody the umask lets.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+        db = sqlite3.connect(path, timeout=PATIENCE, isolation_level=None)
+    except OSError as error:
+        raise MigrationError(f"{path}: {error.strerror}; the folder must be there and writable") from error
     except sqlite3.Error as error:
         raise MigrationError(f"{path}: {error}") from error
     try:
-        db.execute("PRAGMA journal_mode=WAL")
+        _write_ahead(db)
         db.execute("BEGIN EXCLUSIVE")
-        db.execute(
-            "CREATE TABLE IF NOT EXISTS migration"
-            " (number INTEGER PRIMARY KEY, name TEXT NOT NULL, digest TEXT NOT NULL) STRICT"
-        )
-        done = {number: (name, digest) for number, name, digest in db.execute("SELECT * FROM migration")}
-        newest = max(done, default=0)
-        known = {step.number for step in steps}
-        if unknown := sorted(set(done) - known):
-            raise MigrationError(
-                f"{path}: migration {done[unknown[-1]][0]} is not known to this version; a newer aup-relay wrote this store"
-            )
-        for step in steps:
-            if step.number in done:
-                if done[step.number][1] != step.digest:
-                    raise MigrationError(f"{path}: migration {step.name} was changed after it was applied")
-                continue
-            if step.number < newest:
-                raise MigrationError(f"{path}: migration {step.name} comes before {done[newest][0]}, which was applied")
-            for statement in _statements(step.sql):
-                db.execute(statement)
-            db.execute("INSERT INTO migration VALUES (?, ?, ?)", (step.number, step.name, step.digest))
-            applied.append(step.name)
+        applied = _apply(db, path, steps)
         db.execute("COMMIT")
     except sqlite3.Error as error:
         raise MigrationError(f"{path}: {error}") from error
@@ -84,6 +70,46 @@ def migrate(path: Path, steps: Sequence[Migration] | None = None) -> list[str]:
         if db.in_transaction:
             db.execute("ROLLBACK")
         db.close()
+    return applied
+
+
+def _write_ahead(db: sqlite3.Connection) -> None:
+    """Two processes that switch a new file to WAL at once deadlock, which SQLite reports at once
+    instead of waiting; the loser tries again and finds it done."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > until:
+                raise
+            time.sleep(0.02)
+
+
+def _apply(db: sqlite3.Connection, path: Path, steps: Sequence[Migration]) -> list[str]:
+    db.execute(
+        "CREATE TABLE IF NOT EXISTS migration"
+        " (number INTEGER PRIMARY KEY, name TEXT NOT NULL, digest TEXT NOT NULL) STRICT"
+    )
+    done = {number: (name, digest) for number, name, digest in db.execute("SELECT * FROM migration")}
+    newest = max(done, default=0)
+    if unknown := sorted(set(done) - {step.number for step in steps}):
+        raise MigrationError(
+            f"{path}: migration {done[unknown[-1]][0]} is not known to this version; a newer aup-relay wrote this store"
+        )
+    applied: list[str] = []
+    for step in steps:
+        if step.number in done:
+            if done[step.number][1] != step.digest:
+                raise MigrationError(f"{path}: migration {step.name} was changed after it was applied")
+            continue
+        if step.number < newest:
+            raise MigrationError(f"{path}: migration {step.name} comes before {done[newest][0]}, which was applied")
+        for statement in _statements(step.sql):
+            db.execute(statement)
+        db.execute("INSERT INTO migration VALUES (?, ?, ?)", (step.number, step.name, step.digest))
+        applied.append(step.name)
     return applied
 
 

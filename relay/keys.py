@@ -1,0 +1,141 @@
+"""The keys folder: what must never lie in the store it protects.
+
+    ledger.key    32 octets; chains the decisions
+    address.key   32 octets; keyed hashes of people who were erased
+    master.key    32 octets; wraps the data keys of message copies
+    signing.key   Ed25519 (PKCS #8 PEM); signs checkpoints and exports
+
+Made at the first start, files 0600 in a folder 0700.  A key that is lost or was swapped would
+read the store's rows as nonsense and go on: the chain would look broken and erased people would
+be mailed again.  So the store keeps a canary row for each key (relay/stores/canary.py), and a
+folder that does not fit is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+SECRETS = ("ledger", "address", "master")
+SIZE = 32
+
+
+class KeysError(Exception):
+    """The keys cannot be used; the text says which, why and what to do."""
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Keys:
+    """`ledger`, `address` and `master` are 32 octets each."""
+
+    folder: Path
+    ledger: bytes
+    address: bytes
+    master: bytes
+    signing: Ed25519PrivateKey
+
+    @classmethod
+    def open(cls, folder: Path, create: bool) -> Keys:
+        """Read the folder.  `create`: make it, and each key that is not there.  Raises KeysError.
+
+        Two processes that create at once end with the same keys: the first file stays.
+        """
+        try:
+            if create:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            elif not folder.is_dir():
+                raise KeysError(
+                    f"{folder}: the keys folder is missing, and the store has rows made with its keys; put it back"
+                )
+            _private(folder, "folder", 0o700)
+            secrets = {name: _secret(folder / f"{name}.key", create) for name in SECRETS}
+            signing = _signing(folder / "signing.key", create)
+        except OSError as error:
+            raise KeysError(f"{error.filename or folder}: {error.strerror}") from error
+        return cls(folder, secrets["ledger"], secrets["address"], secrets["master"], signing)
+
+    def __repr__(self) -> str:
+        return f"Keys({self.folder})"  # a key must not end in a log
+
+    @property
+    def public(self) -> bytes:
+        """The verifying half of `signing`, 32 octets."""
+        return self.signing.public_key().public_bytes_raw()
+
+    def marks(self) -> dict[str, bytes]:
+        """What the canary rows hold: per key a hash that shows it was this one, and tells nothing else."""
+        marks = {name: _mark(getattr(self, name), name) for name in SECRETS}
+        marks["signing"] = _mark(self.public, "signing")
+        return marks
+
+
+def _mark(key: bytes, name: str) -> bytes:
+    return hashlib.blake2b(b"aup-relay canary: " + name.encode(), key=key, digest_size=16).digest()
+
+
+def _secret(path: Path, create: bool) -> bytes:
+    value = _read(path, create, lambda: os.urandom(SIZE))
+    if len(value) != SIZE:
+        raise KeysError(f"{path}: holds {len(value)} octets instead of {SIZE}; put the right file back")
+    return value
+
+
+def _signing(path: Path, create: bool) -> Ed25519PrivateKey:
+    def make() -> bytes:
+        return Ed25519PrivateKey.generate().private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+
+    try:
+        key = serialization.load_pem_private_key(_read(path, create, make), password=None)
+    except (ValueError, TypeError) as error:
+        raise KeysError(f"{path}: not an unencrypted private key in PEM form; put the right file back") from error
+    if not isinstance(key, Ed25519PrivateKey):
+        raise KeysError(f"{path}: not an Ed25519 key; put the right file back")
+    return key
+
+
+def _read(path: Path, create: bool, make: Callable[[], bytes]) -> bytes:
+    if create and not path.exists():
+        _write_once(path, make())
+    try:
+        value = path.read_bytes()
+    except FileNotFoundError:
+        raise KeysError(f"{path}: missing, and the store has rows made with it; put it back") from None
+    _private(path, "file", 0o600)
+    return value
+
+
+def _write_once(path: Path, value: bytes) -> None:
+    """Whole or not at all, durable, and never over one that is there."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(value)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            pass  # another process was first; its key is the key
+    finally:
+        temporary.unlink()
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _private(path: Path, kind: str, mode: int) -> None:
+    found = stat.S_IMODE(path.stat().st_mode)
+    if found & 0o077:
+        raise KeysError(f"{path}: this {kind} is open to others ({found:04o}); chmod {mode:o} {path}")
