@@ -48,6 +48,7 @@ class Clause:
     enforced: str | None = None
     how: str = ""
     gap: str = ""
+    acts: tuple[str, ...] = ()
     inherited: bool = False
 
 
