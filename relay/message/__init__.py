@@ -1,4 +1,4 @@
-"""What is sent: its octets, its structure, what a reader sees, and the edits a relay may make."""
+"""A message as octets: its structure (mime), its words (header), what a reader sees (html), edits and signing."""
 
 from __future__ import annotations
 
