@@ -289,6 +289,21 @@ class WorkerChanged(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ListenerOpened(Event):
+    """The relay takes connections here; one line for each socket, once every process is ready.
+
+    listener  host:port, the port as it is where the configuration says 0
+    what      none, starttls or implicit for SMTP; public or admin for HTTP
+    """
+
+    name: ClassVar[str] = "listener.opened"
+    labels: ClassVar[tuple[str, ...]] = ("what",)
+
+    listener: str
+    what: str
+
+
+@dataclass(frozen=True, slots=True)
 class ConfigLoaded(Event):
     """The configuration was read, at start or on SIGHUP.  A refused one leaves the old one in force.
 
