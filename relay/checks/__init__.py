@@ -6,6 +6,22 @@ itself; this tuple is the whole truth.  Policies import CHECKS by name from here
 
 from __future__ import annotations
 
+from relay.checks import (
+    recipient_suppressed,
+    recipient_syntax,
+    sender_domain_owned,
+    tenant_profile,
+    tenant_standing,
+)
 from relay.checks.check import Check
 
-CHECKS: tuple[Check, ...] = ()
+CHECKS: tuple[Check, ...] = (
+    # sender
+    tenant_standing.CHECK,
+    tenant_profile.CHECK,
+    sender_domain_owned.CHECK,
+    # recipient
+    recipient_syntax.CHECK,
+    recipient_suppressed.CHECK,
+    # message
+)

@@ -48,6 +48,7 @@ class Database:
     """
     run(fn)     fn(connection) in the writer's thread, inside BEGIN IMMEDIATE ... COMMIT; rolled back if it raises
     read(...)   rows of a SELECT, on the loop, from the read-only connection
+    view(fn)    fn(connection) in a thread, read-only, for what takes long
     """
 
     def __init__(self, path: Path) -> None:
@@ -194,6 +195,26 @@ class Database:
             self._slow_until = now + took + SLOW_FOR
             self.on_slow(took)
         return rows
+
+    async def view(self, fn: Callable[[sqlite3.Connection], T]) -> T:
+        """fn(connection) in a thread, read-only, on one state of the store: for what takes longer
+        than a look-up (all tenants, an export, a backup).  Raises Unavailable."""
+        if self._closed:
+            raise Unavailable("store: closed", replies.STORE_DOWN)
+
+        def look() -> T:
+            connection = self._open_reader()
+            try:
+                connection.execute("PRAGMA busy_timeout=5000")
+                connection.execute("BEGIN")
+                return fn(connection)
+            finally:
+                connection.close()
+
+        try:
+            return await asyncio.to_thread(look)
+        except sqlite3.Error as error:
+            raise unavailable(error) from error
 
     def read_now(self, sql: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """`read` for callers that cannot wait (start-up, the directory's poll)."""

@@ -1,0 +1,250 @@
+"""Tenants, credentials and domains as they are now: a snapshot in memory, renewed when the version row moves.
+
+What the configuration file declares, the file owns; the store adds tenants of its own, further
+credentials and claimed domains, whether DNS has shown a domain to be the tenant's, and the
+standing of everybody.  While the store is away the last snapshot stays in force.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from relay.events import Emit, StoreFailed
+from relay.model import Credential, Domain, Standing, Tenant
+from relay.ports import Unavailable
+from relay.stores.database import Database
+from relay.stores.tenants import DomainRow, Rows, read_rows
+
+POLL = 0.25
+"""Seconds between two looks at the version row; a look costs about 10 microseconds."""
+
+LoadKey = Callable[[Path], Any]
+"""Path of a DKIM private key -> the key object.  Raises OSError or ValueError."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One state of everybody who may send; every look-up is a dictionary's.
+
+    networks  (IP version, prefix length), the longest first -> network as a number -> credential
+    """
+
+    tenants: Mapping[str, Tenant] = field(default_factory=dict)
+    credentials: Mapping[str, Credential] = field(default_factory=dict)
+    networks: tuple[tuple[int, int, Mapping[int, Credential]], ...] = ()
+    owners: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, tenants: Iterable[Tenant], credentials: Iterable[Credential]) -> Snapshot:
+        """The first of two with one name counts."""
+        by_id: dict[str, Tenant] = {}
+        owners: dict[str, str] = {}
+        for tenant in tenants:
+            if by_id.setdefault(tenant.id, tenant) is tenant:
+                for domain in tenant.domains:
+                    if domain.verified:
+                        owners.setdefault(domain.name, tenant.id)
+        by_name: dict[str, Credential] = {}
+        networks: dict[tuple[int, int], dict[int, Credential]] = {}
+        for credential in credentials:
+            if by_name.setdefault(credential.name, credential) is not credential:
+                continue
+            if credential.password_hash is not None:
+                continue
+            for text in credential.networks:
+                net = ipaddress.ip_network(text, strict=False)
+                number = int(net.network_address) >> (net.max_prefixlen - net.prefixlen)
+                networks.setdefault((net.version, net.prefixlen), {}).setdefault(number, credential)
+        ordered = tuple((v, n, networks[v, n]) for v, n in sorted(networks, key=lambda k: -k[1]))
+        return cls(by_id, by_name, ordered, owners)
+
+    def for_network(self, client: str) -> Credential | None:
+        if not self.networks:
+            return None
+        try:
+            address = ipaddress.ip_address(client)
+        except ValueError:
+            return None
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        number, bits = int(address), address.max_prefixlen
+        for version, prefix, credentials in self.networks:
+            if version == address.version and (found := credentials.get(number >> (bits - prefix))):
+                return found
+        return None
+
+    def owner(self, domain: str) -> str | None:
+        owners = self.owners
+        while True:
+            if found := owners.get(domain):
+                return found
+            _, dot, domain = domain.partition(".")
+            if not dot:
+                return None
+
+
+class Directory:
+    """
+    maintenance   why every client is answered 421, "" for not at all
+    installation  16 hex digits, made once for this store
+    on_change     called after every renewal (the policies of tenants may be cached by it)
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        file_tenants: Sequence[Tenant] = (),
+        file_credentials: Sequence[Credential] = (),
+        *,
+        load_key: LoadKey | None = None,
+        emit: Emit = lambda event: None,
+        poll: float = POLL,
+    ) -> None:
+        self.maintenance = ""
+        self.installation = ""
+        self.on_change: Callable[[], None] = lambda: None
+        self._db = database
+        self._file = (tuple(file_tenants), tuple(file_credentials))
+        self._load_key = load_key
+        self._emit = emit
+        self._poll = poll
+        self._rows: Rows | None = None
+        self._version = -1
+        self._keys: dict[str, tuple[float, Any]] = {}
+        self._now = Snapshot()
+        self._task: asyncio.Task[None] | None = None
+        self._away = False
+
+    # -- asked at every MAIL -----------------------------------------------------------
+    def tenant(self, id: str) -> Tenant | None:
+        return self._now.tenants.get(id)
+
+    def credential(self, name: str) -> Credential | None:
+        return self._now.credentials.get(name)
+
+    def credential_for_network(self, client: str) -> Credential | None:
+        """The password-less credential whose networks hold this IP address; the longest prefix wins."""
+        return self._now.for_network(client)
+
+    def owner(self, domain: str) -> str | None:
+        """The tenant that verified this domain or its closest parent; the longest match wins."""
+        return self._now.owner(domain)
+
+    def tenants(self) -> tuple[Tenant, ...]:
+        return tuple(self._now.tenants.values())
+
+    def credentials(self) -> tuple[Credential, ...]:
+        return tuple(self._now.credentials.values())
+
+    # -- kept up to date ----------------------------------------------------------------
+    async def start(self) -> None:
+        """Read everything once, then watch the version row.  Raises Unavailable if it cannot be read at all."""
+        await self.refresh()
+        self._task = asyncio.create_task(self._watch(), name="directory")
+
+    async def close(self) -> None:
+        if self._task is not None:
+            task, self._task = self._task, None
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+
+    async def refresh(self) -> None:
+        """Read everything again.  Raises Unavailable; then the old snapshot stays."""
+        self._rows = await self._db.view(read_rows)
+        self._renew()
+
+    def declare(self, file_tenants: Sequence[Tenant], file_credentials: Sequence[Credential]) -> None:
+        """The configuration file was read again."""
+        self._file = (tuple(file_tenants), tuple(file_credentials))
+        self._renew()
+
+    async def poll(self) -> bool:
+        """One look at the version row; whether something had changed.  Trouble leaves the old snapshot."""
+        try:
+            rows = self._db.read_now("SELECT value FROM meta WHERE name = 'version'")
+            changed = not rows or rows[0][0] != self._version
+            if changed:
+                await self.refresh()
+        except Unavailable as trouble:
+            if not self._away:
+                self._emit(StoreFailed(what="directory", error=trouble.why))
+            self._away = True
+            return False
+        self._away = False
+        return changed
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(self._poll)
+            await self.poll()
+
+    def _renew(self) -> None:
+        tenants, credentials = self._file
+        rows = self._rows
+        if rows is None:
+            self._now = Snapshot.of(tenants, credentials)
+        else:
+            self._version, self.installation, self.maintenance = rows.version, rows.installation, rows.maintenance
+            merged = merge(rows, tenants, self._key)
+            self._now = Snapshot.of(merged, (*credentials, *rows.credentials))
+        self.on_change()
+
+    def _key(self, row: DomainRow) -> Any:
+        """The private key of a domain, read once and again when the file changed; None if it cannot be."""
+        if self._load_key is None or not row.key_file:
+            return None
+        path = Path(row.key_file)
+        try:
+            changed = path.stat().st_mtime
+            if (kept := self._keys.get(row.key_file)) and kept[0] == changed:
+                return kept[1]
+            key = self._load_key(path)
+        except (OSError, ValueError) as error:
+            self._emit(StoreFailed(what="domain key", error=type(error).__name__))
+            return None
+        self._keys[row.key_file] = (changed, key)
+        return key
+
+
+def merge(rows: Rows, file_tenants: Sequence[Tenant], key: Callable[[DomainRow], Any]) -> list[Tenant]:
+    """The tenants of the file, then those of the store, each with domains and standing.
+
+    A domain that the file declares keeps what the file says of DKIM; it is verified by the
+    operator's word there or by DNS, whose answer is kept in the store.
+    """
+    standings = rows.standings or {}
+    claims: dict[str, list[DomainRow]] = {}
+    for row in rows.domains:
+        claims.setdefault(row.tenant, []).append(row)
+    declared = {tenant.id for tenant in file_tenants}
+    # Verified by the operator's word beats what DNS once said for another tenant.
+    taken = {d.name: t.id for t in file_tenants for d in t.domains if d.verified}
+    merged = []
+    for tenant in (*file_tenants, *(t for t in rows.tenants if t.id not in declared)):
+        domains = {d.name: d for d in tenant.domains}
+        for row in claims.get(tenant.id, ()):
+            verified = row.verified and taken.get(row.name, tenant.id) == tenant.id
+            if (old := domains.get(row.name)) is not None:
+                domains[row.name] = replace(old, verified=old.verified or verified)
+            else:
+                domains[row.name] = Domain(
+                    row.name,
+                    tenant.id,
+                    verified,
+                    row.dkim_by,
+                    row.selector,
+                    row.selectors,
+                    key(row),
+                )
+        standing = standings.get(tenant.id, Standing())
+        merged.append(
+            replace(tenant, domains=tuple(domains.values()), standing=standing, from_file=tenant.id in declared)
+        )
+    return merged

@@ -1,0 +1,489 @@
+"""Who must not be mailed, and what the next hop said of a recipient lately: one look-up a recipient.
+
+The usual look-up asks the mailbox (exact and, where it differs, folded), the domain and its
+parents.  Foreign hashes, keyed hashes and remembered refusals are asked only where some exist: the
+little table `asked` says so in the same query, so that the first of them counts at once in every
+worker.  Writers add, remove, import and erase; each transaction is durable when it returns.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from operator import itemgetter
+from typing import Any
+
+from relay.address import FOLDING, Address, BadAddress, folded, parse
+from relay.model import NOTHING_KNOWN, RecipientFacts, Suppression
+from relay.ports import Unavailable
+from relay.replies import Reply
+from relay.stores.database import Database
+from relay.stores.forms import (
+    Entry,
+    domain_keys,
+    entry_key,
+    hash_keys,
+    keyed_keys,
+    mailbox_key,
+    remembered_key,
+    same_mailbox,
+    scope,
+)
+
+REMEMBERED_FOR = 3600.0
+"""Seconds for which the next hop's word on a recipient is kept (a 4yz: until it was given once)."""
+SWEEP = 500
+"""Refusals remembered by this worker between two sweeps of those that are over."""
+BATCH = 5000
+"""Rows of one transaction of an import: other writers wait no longer than it takes."""
+CHUNK = 100_000
+"""Rows sorted by key before they are written: neighbours share pages, and each page is written once a chunk."""
+
+_COLUMNS = "key, tenant, stream, reason, form, source, added, until, folding"
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """One row that stands against an address, whoever's it is.
+
+    form  what of the address matched: address, folded, domain, md5, sha1, sha256, keyed
+    over  its end has passed: it binds nobody any more
+    """
+
+    entry: Entry
+    form: str
+    over: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """One removal, as it was written down."""
+
+    entry: Entry
+    at: float
+    by: str
+    why: str
+
+
+class Recipients:
+    """
+    address_key  keys.address; without it (the `check` command opens no key) erased people are not seen
+    plaintext    False: addresses are kept as keyed hashes only.  Then they can neither be listed nor
+                 exported, and are not seen without the key
+    folding      False: new entries bind the exact address alone; entries stored with folding keep it
+    """
+
+    def __init__(
+        self, database: Database, address_key: bytes = b"", *, plaintext: bool = True, folding: bool = True
+    ) -> None:
+        self._db = database
+        self._address_key = address_key
+        self._plaintext = plaintext
+        self._folding = FOLDING if folding else 0
+        self._hashes = False
+        self._keyed = False
+        self._remembered = 0
+
+    # -- the port -----------------------------------------------------------------------
+    async def facts(self, tenant: str, stream: str, sender: str, address: Address, now: float) -> RecipientFacts:
+        exact, base = address.exact, folded(address)
+        keys = [mailbox_key(exact)]
+        if base != exact:
+            keys.append(mailbox_key(base))
+        keys += domain_keys(address.domain)
+        if self._hashes:
+            keys += hash_keys(address)
+        if self._keyed:
+            keys += keyed_keys(address, self._address_key)
+        rows = await self._db.read(_facts_sql(len(keys)), (tenant, stream, *keys))
+        if not rows:
+            return NOTHING_KNOWN
+        return await self._known(rows, tenant, stream, sender, address, now)
+
+    async def _known(
+        self, rows: list[Any], tenant: str, stream: str, sender: str, address: Address, now: float
+    ) -> RecipientFacts:
+        """The rows as facts, after asking for the kinds that were not asked yet."""
+        more: list[bytes] = []
+        remembered: Reply | None = None
+        found = []
+        for row in rows:
+            kind = row[0]
+            if isinstance(kind, bytes):
+                found.append(row)
+            elif kind == "hashes":
+                if not self._hashes:
+                    self._hashes = True
+                    more += hash_keys(address)
+            elif kind == "keyed":
+                if not self._keyed and self._address_key:
+                    self._keyed = True
+                    more += keyed_keys(address, self._address_key)
+            elif row[7] > now:
+                remembered = await self._said(tenant, sender, address.text, now)
+        if more:
+            again = await self._db.read(_facts_sql(len(more)), (tenant, stream, *more))
+            found += [row for row in again if isinstance(row[0], bytes)]
+        suppressions = tuple(s for s in matching(found, address) if s.until is None or s.until > now)
+        return RecipientFacts(suppressions, remembered)
+
+    async def _said(self, tenant: str, sender: str, recipient: str, now: float) -> Reply | None:
+        rows = await self._db.read(
+            "SELECT code, subject, detail, text FROM remembered WHERE key = ? AND until > ?",
+            (remembered_key(tenant, sender, recipient), now),
+        )
+        return Reply(*rows[0]) if rows else None
+
+    async def remember(self, tenant: str, sender: str, refused: Mapping[str, Reply], now: float) -> None:
+        """Keep the next hop's replies per recipient: a 5yz for an hour, a 4yz until it was given once."""
+        until = now + REMEMBERED_FOR
+        rows = [
+            (remembered_key(tenant, sender, text), until, reply.code, reply.subject, reply.detail, reply.text)
+            for text, reply in refused.items()
+        ]
+        if not rows:
+            return
+        sweep = self._remembered // SWEEP != (self._remembered + len(rows)) // SWEEP
+        self._remembered += len(rows)
+
+        def write(db: sqlite3.Connection) -> None:
+            if sweep:
+                db.execute("DELETE FROM remembered WHERE until <= ?", (now,))
+                db.execute("DELETE FROM asked WHERE until <= ?", (now,))
+            db.executemany("INSERT OR REPLACE INTO remembered VALUES (?, ?, ?, ?, ?, ?)", rows)
+            db.execute(
+                "INSERT INTO asked VALUES ('remembered', ?, ?) ON CONFLICT DO UPDATE SET until = excluded.until",
+                (tenant, until),
+            )
+
+        await self._db.run(write)
+
+    async def forget(self, tenant: str, sender: str, recipient: str) -> None:
+        key = remembered_key(tenant, sender, recipient)
+        await self._db.run(lambda db: db.execute("DELETE FROM remembered WHERE key = ?", (key,)) and None)
+
+    # -- writing ------------------------------------------------------------------------
+    async def add(self, entries: Iterable[Entry]) -> int:
+        """Store entries (relay.stores.forms.entry makes them); how many say something new.
+
+        Storing one again changes nothing but what it adds: an earlier date, a later end.
+        """
+        changed = 0
+        for batch in _batches(sorted(self._rows(entries), key=itemgetter(0)), BATCH):
+            changed += await self._db.run(lambda db, batch=batch: self._store(db, batch), full=True)  # type: ignore[misc]
+        return changed
+
+    def _rows(self, entries: Iterable[Entry]) -> Iterator[tuple[Any, ...]]:
+        """Each entry's row, and for an address the folded one that goes with it where it differs."""
+        for entry in entries:
+            tail = (entry.tenant, entry.stream, entry.reason)
+            rest = (entry.source, entry.added, entry.until, self._folding)
+            if entry.form != "address":
+                value = entry.value if self._plaintext and entry.form != "keyed" else None
+                yield (entry_key(entry), *tail, entry.form, entry.value if entry.form == "domain" else value, *rest)
+                continue
+            if not self._plaintext:
+                for key in self._forms(entry.value, self._address_key):
+                    yield (key, *tail, "keyed", None, *rest)
+                continue
+            exact, *base = self._forms(entry.value, b"")
+            yield (exact, *tail, "address", entry.value, *rest)
+            if base:
+                yield (base[0], *tail, "folded", None, *rest)
+
+    def _forms(self, exact: str, secret: bytes) -> list[bytes]:
+        keys = [mailbox_key(exact, secret)]
+        # Most addresses are their own folded form; parsing tells only for those that may not be.
+        if self._folding and ("+" in exact or "." in exact.partition("@")[0] or "-" in exact or "googlemail" in exact):
+            try:
+                base = folded(parse(exact))
+            except BadAddress:
+                return keys
+            if base != exact:
+                keys.append(mailbox_key(base, secret))
+        return keys
+
+    def _store(self, db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> int:
+        if self._address_key and db.execute("SELECT 1 FROM asked WHERE kind = 'keyed'").fetchone():
+            rows = list(self._still_erased(db, rows))
+        before = db.total_changes
+        db.executemany(_INSERT, rows)
+        changed = db.total_changes - before
+        for kind, forms in (("hashes", ("md5", "sha1", "sha256")), ("keyed", ("keyed",))):
+            if any(row[4] in forms for row in rows):
+                db.execute("INSERT OR IGNORE INTO asked VALUES (?, '', NULL)", (kind,))
+        return changed
+
+    def _still_erased(self, db: sqlite3.Connection, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+        """An old list must not bring back the plain text of somebody who was erased."""
+        for row in rows:
+            if row[4] == "address":
+                keyed = mailbox_key(row[5], self._address_key)
+                if db.execute("SELECT 1 FROM suppression WHERE key = ? LIMIT 1", (keyed,)).fetchone():
+                    for key in self._forms(row[5], self._address_key):
+                        yield (key, *row[1:4], "keyed", None, *row[6:])
+                    continue
+            yield row
+
+    async def remove(
+        self,
+        target: Address | Entry,
+        *,
+        why: str,
+        by: str,
+        now: float,
+        tenant: str | None = None,
+        reason: str | None = None,
+    ) -> list[Entry]:
+        """Take back what stands against an address (every spelling and hash of it), or one domain or hash.
+
+        tenant  only this tenant's entries, "" for those of all tenants; None for every one
+        reason  only entries of this reason
+
+        Domain entries that cover an address stay: they are not about it.  What was removed is kept
+        with who and why.
+        """
+        if not why.strip():
+            raise ValueError("a removal needs a reason")
+        keys = self._keys_of(target)
+
+        def delete(db: sqlite3.Connection) -> list[Entry]:
+            gone: list[Entry] = []
+            # A folded row goes with its address; alone it is what another spelling left.
+            for row in sorted(_rows_of(db, keys), key=lambda row: row[4] == "folded"):
+                key, of, stream, because, form, value, source, added, until = row
+                if (tenant is not None and of != tenant) or (reason is not None and because != reason):
+                    continue
+                db.execute(
+                    "DELETE FROM suppression WHERE key = ? AND tenant = ? AND stream = ? AND reason = ?",
+                    (key, of, stream, because),
+                )
+                if form == "folded" and any((e.tenant, e.stream, e.reason) == (of, stream, because) for e in gone):
+                    continue
+                db.execute(
+                    "INSERT INTO suppression_removed (at, by, why, key, tenant, stream, reason, form, value, source,"
+                    " added) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                    (now, by, why, key, of, stream, because, form, value, source, added),
+                )
+                gone.append(Entry(form, value or "", because, of, stream, source, added, until))
+            return gone
+
+        return await self._db.run(delete, full=True)
+
+    def _keys_of(self, target: Address | Entry) -> list[bytes]:
+        if isinstance(target, Entry):
+            return [entry_key(target)]
+        keys = [mailbox_key(target.exact), mailbox_key(folded(target)), *hash_keys(target)]
+        if self._address_key:
+            keys += keyed_keys(target, self._address_key)
+        return list(dict.fromkeys(keys))
+
+    async def erase(self, address: Address, now: float) -> int:
+        """Forget a person: plain text and foreign hashes go, the keyed hash keeps them opted out.
+
+        How many entries stand behind the keyed hash now.  Spellings that the folding rules take for
+        the same mailbox go with it.
+        """
+        if not self._address_key:
+            raise Unavailable("erasing needs address.key")
+        base = folded(address)
+        # Another spelling has a key of its own, which cannot be computed from this one.
+        hosts = {address.domain, base.rpartition("@")[2]}
+        if "gmail.com" in hosts:
+            hosts.add("googlemail.com")
+        patterns = [f"%@{_like(host)}" for host in sorted(hosts)]
+
+        def spellings(db: sqlite3.Connection) -> list[str]:
+            found: set[str] = set()
+            for table in ("suppression", "suppression_removed"):
+                for pattern in patterns:
+                    sql = f"SELECT value FROM {table} WHERE form = 'address' AND value LIKE ? ESCAPE '\\'"
+                    found.update(same_mailbox((row[0] for row in db.execute(sql, (pattern,))), address))
+            return sorted(found)
+
+        people = [address, *map(parse, await self._db.view(spellings))]
+        plain = list(
+            dict.fromkeys(
+                key for who in people for key in (mailbox_key(who.exact), mailbox_key(folded(who)), *hash_keys(who))
+            )
+        )
+        keyed = list(dict.fromkeys(key for who in people for key in keyed_keys(who, self._address_key)))
+
+        def drop(db: sqlite3.Connection) -> None:
+            kept = set()
+            for key, tenant, stream, reason, _form, _value, source, added, until in _rows_of(db, plain):
+                db.execute(
+                    "DELETE FROM suppression WHERE key = ? AND tenant = ? AND stream = ? AND reason = ?",
+                    (key, tenant, stream, reason),
+                )
+                kept.add((tenant, stream, reason, "" if "@" in source else source, added, until))
+            rows = [(key, *row[:3], "keyed", None, *row[3:], FOLDING) for key in sorted(keyed) for row in kept]
+            db.executemany(_INSERT, rows)
+            if kept:
+                db.execute("INSERT OR IGNORE INTO asked VALUES ('keyed', '', NULL)")
+            marks = ", ".join("?" * len(plain))
+            db.execute(
+                f"UPDATE suppression_removed SET value = NULL, form = 'keyed', key = ? WHERE key IN ({marks})",
+                (keyed[0], *plain),
+            )
+
+        await self._db.run(drop, full=True)
+        rows = await self._db.read(
+            f"SELECT count(DISTINCT tenant || char(0) || stream || char(0) || reason) FROM suppression"
+            f" WHERE key IN ({', '.join('?' * len(keyed))})",
+            keyed,
+        )
+        return int(rows[0][0])
+
+    async def purge(self, now: float) -> int:
+        """Delete what has ended: bounces past their days, remembered replies; how many suppressions went."""
+
+        def delete(db: sqlite3.Connection) -> int:
+            db.execute("DELETE FROM remembered WHERE until <= ?", (now,))
+            db.execute("DELETE FROM asked WHERE until <= ?", (now,))
+            return db.execute("DELETE FROM suppression WHERE until <= ?", (now,)).rowcount
+
+        return await self._db.run(delete)
+
+    async def refold(self) -> int:
+        """Give stored addresses the folded form of this version's rules, after folding was switched on or its
+        rules grew; how many rows were looked at."""
+
+        def old(db: sqlite3.Connection) -> list[Entry]:
+            sql = f"SELECT {_LISTED} FROM suppression WHERE form = 'address' AND folding < ? AND value IS NOT NULL"
+            return [_entry(row) for row in db.execute(sql, (self._folding,))]
+
+        entries = await self._db.view(old)
+        await self.add(entries)
+        return len(entries)
+
+    # -- reading ------------------------------------------------------------------------
+    async def show(self, target: Address | Entry, now: float) -> list[Match]:
+        """Everything that stands against an address, domain or hash, of every tenant; what ended is marked."""
+        keys = self._keys_of(target)
+        if isinstance(target, Address):
+            keys += domain_keys(target.domain)
+        elif target.form == "domain":
+            keys = list(domain_keys(target.value))
+
+        def look(db: sqlite3.Connection) -> list[Match]:
+            matches = []
+            for row in _rows_of(db, keys):
+                entry = _entry(row)
+                form = entry.form
+                if isinstance(target, Address) and form in ("address", "folded"):
+                    form = "address" if row[0] == mailbox_key(target.exact) and form == "address" else "folded"
+                matches.append(Match(entry, form, entry.until is not None and entry.until <= now))
+            return matches
+
+        return await self._db.view(look)
+
+    async def removed(self, target: Address | Entry) -> list[Removed]:
+        """What was removed for this address, domain or hash, the oldest first."""
+        keys = self._keys_of(target)
+        rows = await self._db.read(
+            "SELECT at, by, why, tenant, stream, reason, form, value, source, added FROM suppression_removed"
+            f" WHERE key IN ({', '.join('?' * len(keys))}) ORDER BY number",
+            keys,
+        )
+        return [
+            Removed(Entry(form, value or "", reason, tenant, stream, source, added), at, by, why)
+            for at, by, why, tenant, stream, reason, form, value, source, added in rows
+        ]
+
+    async def page(
+        self,
+        after: tuple[Any, ...] | None = None,
+        *,
+        tenant: str | None = None,
+        reason: str | None = None,
+        size: int = BATCH,
+    ) -> tuple[list[Entry], tuple[Any, ...] | None]:
+        """One page of all entries in a fixed order, and what to pass as `after` for the next; None at the end.
+
+        Rows that follow from an address (folded) are left out; keyed ones carry their key in hex.
+        """
+        position = after or (b"", "", "", "")
+
+        def look(db: sqlite3.Connection) -> list[Any]:
+            return db.execute(
+                f"SELECT {_LISTED} FROM suppression WHERE (key, tenant, stream, reason) > (?, ?, ?, ?)"
+                " AND form <> 'folded' AND (? IS NULL OR tenant = ?) AND (? IS NULL OR reason = ?)"
+                " ORDER BY key, tenant, stream, reason LIMIT ?",
+                (*position, tenant, tenant, reason, reason, size),
+            ).fetchall()
+
+        rows = await self._db.view(look)
+        entries = [_entry(row) for row in rows]
+        return entries, tuple(rows[-1][:4]) if len(rows) == size else None
+
+
+# -- SQL --------------------------------------------------------------------------------
+_LISTED = "key, tenant, stream, reason, form, value, source, added, until"
+_INSERT = """
+INSERT INTO suppression VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET
+    form = CASE excluded.form WHEN 'folded' THEN form ELSE excluded.form END,
+    value = coalesce(excluded.value, value),
+    source = CASE WHEN excluded.added < added THEN excluded.source ELSE source END,
+    added = min(added, excluded.added),
+    until = CASE WHEN until IS NULL OR excluded.until IS NULL THEN NULL ELSE max(until, excluded.until) END,
+    folding = max(folding, excluded.folding)
+WHERE excluded.added < added
+   OR (until IS NOT NULL AND (excluded.until IS NULL OR excluded.until > until))
+   OR (value IS NULL AND excluded.value IS NOT NULL)
+   OR excluded.folding > folding
+"""
+
+
+@lru_cache(maxsize=64)
+def _facts_sql(keys: int) -> str:
+    """Rows that bind tenant ?1 and stream ?2 under one of the keys ?3 ...; then the kinds there are to ask.
+
+    One arm per key is quicker than IN for the usual two or three.  The plus signs keep SQLite
+    from looking once for '' and once for the tenant: a key has few rows or none.
+    """
+    binds = "+tenant IN ('', ?1) AND +stream IN ('', ?2)"
+    if keys <= 5:
+        arms = [f"SELECT {_COLUMNS} FROM suppression WHERE key = ?{n + 3} AND {binds}" for n in range(keys)]
+    else:
+        marks = ", ".join(f"?{n + 3}" for n in range(keys))
+        arms = [f"SELECT {_COLUMNS} FROM suppression WHERE key IN ({marks}) AND {binds}"]
+    arms.append("SELECT kind, '', '', '', '', '', 0.0, until, 0 FROM asked WHERE tenant IN ('', ?1)")
+    return " UNION ALL ".join(arms)
+
+
+def matching(rows: Iterable[Sequence[Any]], address: Address) -> Iterator[Suppression]:
+    """What each row says of the address, less those that its folded spelling only seems to match.
+
+    rows  key, tenant, stream, reason, form, source, added, until, folding
+    """
+    exact = mailbox_key(address.exact)
+    base = mailbox_key(folded(address))
+    for key, tenant, stream, reason, form, source, added, until, folding in rows:
+        if key == base != exact:
+            if not folding:
+                continue  # stored when spellings were told apart
+            form = "folded"
+        yield Suppression(scope(tenant, stream), reason, form, source, added, until)
+
+
+def _rows_of(db: sqlite3.Connection, keys: Sequence[bytes]) -> list[Any]:
+    marks = ", ".join("?" * len(keys))
+    return db.execute(f"SELECT {_LISTED} FROM suppression WHERE key IN ({marks})", keys).fetchall()
+
+
+def _entry(row: Sequence[Any]) -> Entry:
+    key, tenant, stream, reason, form, value, source, added, until = row
+    return Entry(form, key.hex() if form == "keyed" else value or "", reason, tenant, stream, source, added, until)
+
+
+def _batches(rows: Sequence[tuple[Any, ...]], size: int) -> Iterator[Sequence[tuple[Any, ...]]]:
+    for start in range(0, len(rows), size):
+        yield rows[start : start + size]
+
+
+def _like(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
