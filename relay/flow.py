@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from relay import replies
+from relay.address import Address
 from relay.events import Emit, MailDecided
 from relay.message import Message
 from relay.message.content import Content
@@ -139,6 +140,13 @@ class Flow:
             envelope.refused += 1
         return await self._refuse("recipient", mail, verdict, answer)
 
+    async def bad_recipient(self, session: Session, envelope: Envelope, text: str) -> Answer:
+        """What stands in RCPT is no address; `text` is what was there.  Refused under every policy."""
+        mail = Mail(self._clock(), session, envelope, Recipient(Address(text, text, "")))
+        envelope.refused += 1
+        answer = Answer(replies.BAD_RECIPIENT, "recipient-syntax", reference(self._random(16)))
+        return await self._refuse("recipient", mail, Verdict(Action.REFUSE), answer)
+
     async def _paced(self, mail: Mail, because: Finding) -> bool:
         """Wait where the quota will soon allow it: a tool without a queue is slowed, not failed."""
         wait, envelope = because.evidence.retry_in, mail.envelope
@@ -235,6 +243,10 @@ class Flow:
             return
         mail = Mail(self._clock(), session, envelope)
         await self._refuse("message", mail, PASSED, _ABORTED)
+
+    def failed(self, recipients: Sequence[Recipient]) -> None:
+        """A fault of ours ended what was begun for these recipients: give back what was set aside."""
+        self._give_back(recipients, self._clock())
 
     def unseen(self, ref: str) -> None:
         """The client left after our 250 without another command: it may not have read it."""

@@ -45,7 +45,20 @@ class Body:
     kept   octets that wait for `take()`
     """
 
-    __slots__ = ("_bare", "_crs", "_dots", "_limit", "_nul", "_parts", "_refuse", "_start", "_too_big", "kept", "read", "size")  # fmt: skip
+    __slots__ = (
+        "_bare",
+        "_crs",
+        "_dots",
+        "_limit",
+        "_nul",
+        "_parts",
+        "_refuse",
+        "_start",
+        "_too_big",
+        "kept",
+        "read",
+        "size",
+    )
 
     def __init__(self, limit: int, refuse_bare: bool = False, dots: bool = True) -> None:
         self.size = self.read = self.kept = 0
@@ -87,10 +100,9 @@ class Body:
                 data = b"\r" + rest
                 self._crs = 0
             else:
-                self._lone_crs()
-                data = rest
-                if self._too_big:
+                if not self._lone_crs():
                     return
+                data = rest
         if data[-1] == 13:
             rest = data.rstrip(b"\r")
             self._crs = len(data) - len(rest)
@@ -106,14 +118,15 @@ class Body:
             data = normalised(data)
         self._line_ends_are_crlf(data)
 
-    def _lone_crs(self) -> None:
-        """The CRs that were held back turned out to be line ends of their own."""
+    def _lone_crs(self) -> bool:
+        """The CRs that were held back turned out to be line ends of their own; False if that is too much."""
         count, self._crs = self._crs, 0
         self._bare = True
         if self.size + 2 * count > self._limit:
             self._grow_too_big()
-        else:
-            self._line_ends_are_crlf(b"\r\n" * count)
+            return False
+        self._line_ends_are_crlf(b"\r\n" * count)
+        return True
 
     def _line_ends_are_crlf(self, data: bytes) -> None:
         start, self._start = self._start, data[-1] == 10
