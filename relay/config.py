@@ -224,11 +224,11 @@ class Listener(Settings):
         """`true` means: from `networks`."""
         if isinstance(value, bool):
             if not value:
-                return []
+                return ()
             if not info.data.get("networks"):
                 raise ValueError(f"{info.field_name} is believed only from listed networks; name them")
-            return list(info.data["networks"])
-        return value
+            return info.data["networks"]
+        return tuple(value) if isinstance(value, list) else value
 
     @property
     def name(self) -> str:
@@ -590,7 +590,6 @@ def _refusals(config: Config) -> Iterator[tuple[Path_, str]]:
     taken: dict[tuple[str, int], str] = {}
     for i, listener in enumerate(config.listen):
         at: Path_ = ("listen", i)
-        given = listener.model_fields_set
         if listener.auth == "none":
             if not listener.loopback and not listener.networks:
                 yield (*at, "auth"), "auth: none off loopback needs networks: anybody could send"
@@ -599,9 +598,10 @@ def _refusals(config: Config) -> Iterator[tuple[Path_, str]]:
         else:
             if listener.tls == "none" and not listener.loopback:
                 yield (*at, "tls"), "auth: required with tls: none off loopback would show passwords to the network"
-            for name in ("tenant", "stream"):
-                if name in given:
-                    yield (*at, name), f"{name} is for auth: none; a login brings its own"
+            if listener.tenant:
+                yield (*at, "tenant"), "tenant is for auth: none; a login brings its own"
+            if listener.stream != "marketing":
+                yield (*at, "stream"), "stream is for auth: none; a login brings its own"
         if listener.tls != "none" and config.tls is None:
             yield (*at, "tls"), f"tls: {listener.tls} needs a certificate: tls: {{cert: FILE, key: FILE}}"
         yield from _port(taken, at, listener.host, listener.port)
@@ -617,8 +617,8 @@ def _refusals(config: Config) -> Iterator[tuple[Path_, str]]:
             missing = "password_file" if hop.user else "user"
             yield (*at, "user" if hop.user else "password_file"), f"needs {missing} beside it"
         if hop.tls == "none":
-            for name_ in ("verify", "ca_file", "server_name"):
-                if name_ in hop.model_fields_set:
+            for name_ in ("ca_file", "server_name"):
+                if getattr(hop, name_) is not None:
                     yield (*at, name_), f"{name_} has no meaning with tls: none"
     if config.counters != "store":
         if config.counters.startswith(("valkey:", "redis:")):

@@ -605,7 +605,7 @@ def _enforced(
             partial += not whole
             why.append(f"{name}: {lack}")
     if not working:
-        return "not-configured", "; ".join(why)
+        return "not-configured", "; ".join(why[1:] if clause.gap else why)
     if clause.gap or absent or partial or working < len(clause.checks):
         return "partly", "; ".join(why)
     return "yes", "; ".join(why)

@@ -162,6 +162,8 @@ class Document:
         self, model: type[BaseModel], error: ValidationError, prefix: Path_, also: Iterable[str] = ()
     ) -> None:
         for detail in error.errors(include_url=False):
+            if detail["type"] == "too_short" and detail["input"]:
+                continue  # its wrong items were not counted; they are reported themselves
             full = prefix + _plain(detail["loc"])
             what = words(model, detail, also=also, raw=self.raw.get(full))
             self.problem(full, what, key=detail["type"] == "extra_forbidden" or detail["loc"][-1:] == ("[key]",))
