@@ -235,11 +235,13 @@ class SpfResult:
     """result   pass, fail, softfail, neutral, none, permerror; "not-configured" without egress addresses
     egress   the first address of ours for which it is not `pass`, or ""
     why      in a few words
+    domain   the one that was judged: the next hop's own where it rewrites the envelope
     """
 
     result: str
     egress: str = ""
     why: str = ""
+    domain: str = ""
 
 
 @dataclass(frozen=True, slots=True)

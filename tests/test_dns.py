@@ -355,7 +355,7 @@ def test_nameservers(text, address):
     assert server(text) == address
 
 
-BAD = ["", "ns.example.com", "192.0.2.53:", "192.0.2.53:dns", "192.0.2.53:0", "192.0.2.53:70000", "[::1", "[::1]x", ":5"]
+BAD = ["", "ns.example.com", "192.0.2.53:", "192.0.2.53:dns", "192.0.2.53:0", "192.0.2.53:70000", "[::1", "[::1]x"]
 
 
 @pytest.mark.parametrize("text", BAD)

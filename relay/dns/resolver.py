@@ -133,7 +133,7 @@ class Resolver:
         except (dns.exception.DNSException, OSError, EOFError, ValueError) as error:
             why = _reason(error)
         except Exception as error:  # whatever a hostile server can provoke is trouble of the DNS, not ours
-            why = type_name(error)
+            why = _class(error)
         now = self._clock()
         if not why:
             if answer.records:
@@ -216,10 +216,10 @@ def _host(name: dns.name.Name) -> str:
 def _reason(error: Exception) -> str:
     if isinstance(error, dns.resolver.NoNameservers):
         return "no usable answer"
-    return type_name(error)
+    return _class(error)
 
 
-def type_name(error: Exception) -> str:
+def _class(error: Exception) -> str:
     return type(error).__name__
 
 
