@@ -455,19 +455,24 @@ def _facts_sql(keys: int) -> str:
     return " UNION ALL ".join(arms)
 
 
-def matching(rows: Iterable[Sequence[Any]], address: Address) -> Iterator[Suppression]:
-    """What each row says of the address, less those that its folded spelling only seems to match.
+def matching(rows: Iterable[Sequence[Any]], address: Address) -> list[Suppression]:
+    """What the rows say of the address, less those that its folded spelling only seems to match.
 
     rows  key, tenant, stream, reason, form, source, added, until, folding
     """
     exact = mailbox_key(address.exact)
     base = mailbox_key(folded(address))
+    found: dict[tuple[Any, ...], Suppression] = {}
     for key, tenant, stream, reason, form, source, added, until, folding in rows:
         if key == base != exact:
             if not folding:
                 continue  # stored when spellings were told apart
             form = "folded"
-        yield Suppression(scope(tenant, stream), reason, form, source, added, until)
+        # An address and the folded row that goes with it are one entry.
+        same = (tenant, stream, reason, until, form in ("address", "folded") or form)
+        if same not in found or form == "address":
+            found[same] = Suppression(scope(tenant, stream), reason, form, source, added, until)
+    return list(found.values())
 
 
 def _rows_of(db: sqlite3.Connection, keys: Sequence[bytes]) -> list[Any]:
