@@ -1,0 +1,108 @@
+"""The messages of the benchmark: a campaign as real tools send it, made from a fixed seed.
+
+multipart/alternative, quoted-printable, tracked links, an unsubscribe link in both parts, the
+fields of RFC 8058, the sender's name and postal address: a policy finds nothing wrong with it, so
+that every check has to look to the end.
+"""
+
+from __future__ import annotations
+
+import quopri
+import random
+import textwrap
+from pathlib import Path
+
+DOMAIN = "acme.example"
+SENDER = b"bounce@acme.example"
+NAME = "Acme Outreach Ltd"
+ADDRESS = "1 Main Street, Springfield, IL 62701, USA"
+DOMAINS = 10_000
+"""Domains that the recipients are spread over."""
+PLACES = (b"{number}", b"{recipient}")
+"""Where one message differs from the next."""
+
+WORDS = """
+    offer season summer spring customer account order shipping free returns today only while stocks last discover
+    new collection exclusive members price percent visit our store online button below details terms apply
+    preferences update profile thank you for being with us best regards team café über
+""".split()  # noqa: SIM905 - a list of them is not more readable
+
+
+def sentence(dice: random.Random, words: int) -> str:
+    return " ".join(dice.choice(WORDS) for _ in range(words)).capitalize() + "."
+
+
+def paragraph(dice: random.Random, sentences: int) -> str:
+    return " ".join(sentence(dice, dice.randint(8, 16)) for _ in range(sentences))
+
+
+def block(dice: random.Random, number: int) -> str:
+    return (
+        '<tr><td style="padding:12px 24px;font-family:Arial,Helvetica,sans-serif;font-size:14px;color:#333333">'
+        f'<h2 style="margin:0"><a href="https://click.{DOMAIN}/c/{number}/c0ffee?utm_source=nl&amp;utm_campaign=bf" '
+        f'style="color:#0055aa">{sentence(dice, 5)}</a></h2>'
+        f'<img src="https://img.{DOMAIN}/p/{number}.jpg" width="240" height="160" alt="{sentence(dice, 3)}">'
+        f"<p>{paragraph(dice, 2)}</p>"
+        f'<a href="https://shop.{DOMAIN}/item/{number}?id={dice.randint(1, 10**6)}">Buy now</a></td></tr>'
+    )
+
+
+def campaign(blocks: int) -> bytes:
+    dice = random.Random(7)
+    link = f"https://mail.{DOMAIN}/u/{{number}}/c0ffee"
+    text = "\n\n".join(textwrap.fill(paragraph(dice, 3), 72) for _ in range(max(2, blocks // 4)))
+    text += f"\n\nUnsubscribe: {link}\n\n{NAME}, {ADDRESS}\n"
+    html = (
+        '<!DOCTYPE html>\n<html><head><meta charset="utf-8"><title>News</title>'
+        "<style>a{color:#05a} td{vertical-align:top}</style></head>\n"
+        '<body><table width="600" cellpadding="0" cellspacing="0">\n'
+        + "\n".join(block(dice, number) for number in range(blocks))
+        + f'\n</table><p><a href="{link}">Unsubscribe</a></p><p>{NAME}, {ADDRESS}</p>'
+        f'<img src="https://open.{DOMAIN}/o/{{number}}.gif" width="1" height="1"></body></html>\n'
+    )
+    boundary = "=_b1_7f3a9c"
+    head = [
+        f"From: {NAME} <news@{DOMAIN}>",
+        f"Reply-To: Support <support@{DOMAIN}>",
+        "To: <{recipient}>",
+        "Subject: =?utf-8?Q?Black_Friday_=E2=80=93_what_is_new?=",
+        "Date: Sat, 21 Nov 2026 19:30:00 +0000",
+        f"Message-ID: <20261121193000.{{number}}.c0ffee@{DOMAIN}>",
+        "MIME-Version: 1.0",
+        f"List-ID: Example newsletter <newsletter.{DOMAIN}>",
+        f"List-Unsubscribe: <mailto:unsubscribe-{{number}}@{DOMAIN}>,",
+        f" <{link}>",
+        "List-Unsubscribe-Post: List-Unsubscribe=One-Click",
+        "Precedence: bulk",
+        "X-Campaign-ID: 2026-11-blackfriday",
+        "X-Mailer: ExampleESP 7.1",
+        "Feedback-ID: 4711:blackfriday:marketing:example",
+        f'Content-Type: multipart/alternative; boundary="{boundary}"',
+        "",
+    ]
+    for kind, content in (("plain", text), ("html", html)):
+        head += [
+            f"--{boundary}",
+            f"Content-Type: text/{kind}; charset=utf-8",
+            "Content-Transfer-Encoding: quoted-printable",
+            "",
+            *quopri.encodestring(content.encode()).decode("ascii").replace("\r\n", "\n").split("\n"),
+        ]
+    return "\r\n".join([*head, f"--{boundary}--", ""]).encode()
+
+
+def fitted(size: int) -> bytes:
+    """The shortest campaign of at least `size` octets."""
+    blocks = 1
+    while len(campaign(blocks)) < size:
+        blocks += 1
+    return campaign(blocks)
+
+
+def write(folder: Path) -> dict[str, Path]:
+    """10k.eml and 60k.eml: CRLF, dots not stuffed, places not filled."""
+    made = {}
+    for name, size in (("10k", 10 * 1024), ("60k", 60 * 1024)):
+        made[name] = folder / f"{name}.eml"
+        made[name].write_bytes(fitted(size))
+    return made
