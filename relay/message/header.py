@@ -29,7 +29,7 @@ _HARMLESS = dict.fromkeys(range(0xD800, 0xE000), "\ufffd") | dict.fromkeys((*ran
 # -- characters ----------------------------------------------------------------------
 # Not character sets of mail, or not safe on a stranger's text: punycode takes quadratic time,
 # utf-7 hides markup from readers that do not know it, the others are transformations.
-_NEVER = frozenset({"idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined", "utf-7", "mbcs", "oem"})
+_NEVER = frozenset({"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "utf-7", "mbcs", "oem"})
 
 
 @lru_cache(maxsize=256)
@@ -45,7 +45,7 @@ def codec(charset: str) -> str | None:
         info = codecs.lookup(charset)
     except (LookupError, ValueError):
         return None
-    if info.name in _NEVER or not getattr(info, "_is_text_encoding", True):
+    if info.name.replace("_", "-") in _NEVER or not getattr(info, "_is_text_encoding", True):
         return None
     return "cp1252" if info.name in ("ascii", "iso8859-1") else info.name
 
@@ -224,8 +224,8 @@ class Mailbox(NamedTuple):
 
 
 class Mailboxes(NamedTuple):
-    """clear  every reader takes this list for the same one; False for anything that two
-    may read in two ways, and then `found` has all that any of them may take for an address"""
+    """found  all that any reader may take for an address, such as both of `a@x <b@y>`
+    clear  the list can be read at all, and in one way"""
 
     found: tuple[Mailbox, ...]
     clear: bool

@@ -149,7 +149,9 @@ class Reader:
         if self.html_room < 0:
             self.html_room = 0
             return self.too_big(alternative)
-        tags = html.count("<") - html.count("</")
+        tags = html.count("<")  # with end tags and comments
+        if tags > DEEPEST:
+            tags -= html.count("</")
         self._tags -= tags
         if self._tags < 0:
             return self.too_big(alternative, "tags")
@@ -175,13 +177,22 @@ def _one(value: Any) -> str:
 
 def _anchors(document: Any) -> tuple[Link, ...]:
     links = []
-    for anchor in document.select("a[href],area[href]"):
-        text = anchor.text[:LONGEST_LINK_TEXT].strip()
-        if not text:
+    for anchor in [*document.select("a"), *document.select("area")]:
+        href = anchor.attr("href")
+        if href is None:
+            continue
+        text = anchor.text
+        if not text or text.isspace():
             image = anchor.select_one("img[alt]")
-            text = _one(image.attr("alt") if image is not None else anchor.attr("alt"))[:LONGEST_LINK_TEXT].strip()
-        links.append(Link(_one(anchor.attr("href")).strip(), _shown(text)))
+            text = _one(image.attr("alt") if image is not None else anchor.attr("alt"))
+        if len(text) > LONGEST_LINK_TEXT:
+            text = text[:LONGEST_LINK_TEXT]
+        links.append(_make(Link, (_one(href).strip(), text if text.isascii() else _shown(text))))
     return tuple(links)
+
+
+_make = tuple.__new__
+"""A named tuple without its constructor's argument handling, which costs more than all of the rest."""
 
 
 def _crowded(html: str) -> bool:
@@ -240,4 +251,4 @@ def urls(text: str) -> tuple[Link, ...]:
         found += _WWW.findall(text)
     if not found:
         return ()
-    return tuple([Link(url, url) for url in [one.rstrip(".,;:!?)]}'*_") for one in found]])
+    return tuple([_make(Link, (url, url)) for url in [one.rstrip(".,;:!?)]}'*_") for one in found]])

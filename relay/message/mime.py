@@ -293,7 +293,7 @@ class Message:
                     begun = True
             else:
                 if begun:
-                    field = Field(name, start, at)
+                    field = _make(Field, (name, start, at))
                     fields.append(field)
                     if name in named:
                         named[name].append(field)
@@ -457,33 +457,47 @@ class _Structure:
         message = self.message
         parent = self.open[-1]
         branch = self.branches[parent.number]
-        self.branches[parent.number] += 1
+        self.branches[parent.number] = branch + 1
         alternative = parent.alternative
         if alternative is None and parent.subtype == "multipart/alternative":
             alternative = (parent.number, branch)
+        blank = message.raw.find(b"\r\n\r\n", at, at + LONGEST_PART_HEADER)
+        head = message.raw[at : blank + 2] if blank >= 0 else b""
+        digest = parent.subtype == "multipart/digest"
+        known = _LEAVES.get(head)
+        if known is not None and not digest:
+            start = blank + 4
+            self.leaf = Part(start, start, *known, alternative)
+            message.parts.append(self.leaf)
+            return start
         named: dict[bytes, list[Field]] = {}
-        start = self._header(at, named)
-        part, of_type = message._described(
-            named, "message/rfc822" if parent.subtype == "multipart/digest" else "text/plain"
-        )
+        start = self._header(at, blank, named)
+        part, of_type = message._described(named, "message/rfc822" if digest else "text/plain")
         boundary = message._boundary(part, of_type, len(self.open))
         if boundary is not None and boundary in self.levels:
             message._defects[BOUNDARY_REUSED] = None
             boundary = None
-        if boundary is None:
-            self.leaf = message._leaf(part, start, start, alternative)
-        else:
+        if boundary is not None:
             self._enter(boundary, part.content_type, alternative)
+            return start
+        self.leaf = message._leaf(part, start, start, alternative)
+        # Two hyphens may be a boundary of another message, so such a header is read each time; so is
+        # one in a message with a defect, since the defect may come from it.
+        if start == blank + 4 and len(head) < 250 and b"--" not in head and not (digest or message._defects):
+            if len(_LEAVES) >= 256:
+                _LEAVES.clear()
+            _LEAVES[head] = (
+                part.content_type, part.charset, part.cte, part.disposition, part.filename, part.is_attachment
+            )  # fmt: skip
         return start
 
-    def _header(self, at: int, named: dict[bytes, list[Field]]) -> int:
-        """Read the header of a part; returns where its content begins."""
+    def _header(self, at: int, blank: int, named: dict[bytes, list[Field]]) -> int:
+        """Read the header of a part, its empty line at `blank` (-1: none); returns where its content begins."""
         message = self.message
         raw = message.raw
         if raw[at : at + 2] == b"\r\n":
             return at + 2
         limit = min(at + LONGEST_PART_HEADER, message.size)
-        blank = raw.find(b"\r\n\r\n", at, limit)
         head = raw[at : blank + 2 if blank >= 0 else limit]
         start = blank + 4 if blank >= 0 else limit
         if head.startswith(b"--") or b"\n--" in head:
@@ -521,6 +535,8 @@ class _Structure:
             self.leaf = None
 
 
+_make = tuple.__new__
+"""A named tuple without its constructor's argument handling; there are twenty fields a message."""
 _NOBODY = Mailboxes((), True)
 _TEXT = Parameters("text/plain", {}, False)
 _PLAIN = Parameters("", {}, False)
@@ -529,6 +545,9 @@ _NO_CONTROL = bytes(code for code in range(256) if code in (9, 10, 13) or (code 
 _NAMES: dict[bytes, bytes] = {}
 """Names of fields as they were written, with their colon, to lower case: there are few, and each is
 then checked once.  Bounded, since strangers fill it."""
+_LEAVES: dict[bytes, tuple[str, str, str, str, str, bool]] = {}
+"""Headers of parts that describe a leaf without a defect -> what they say: a campaign repeats two or
+three of them for ever.  Bounded, since strangers fill it."""
 _GROWTH = {"base64": 2, "quoted-printable": 3}
 """How many encoded octets one octet can take at most (line ends included)."""
 
