@@ -581,7 +581,7 @@ def parse(text: bytes, name: str, *, folder: Path, secrets: bool = False) -> Con
 
 def _near(place: Path_, wrong: Path_) -> bool:
     """A rule across settings is not asked where one of them is wrong already."""
-    depth = 2 if place[:1] in (("listen",), ("next_hops",), ("tenants",)) else 1
+    depth = {"listen": 2, "next_hops": 2, "tenants": 4}.get(str(place[0]), 1)
     return bool(wrong) and (place[:depth] == wrong[:depth] or wrong == place[: len(wrong)])
 
 
@@ -699,8 +699,9 @@ def _tenant_refusals(config: Config, policies: Policies) -> Iterator[tuple[Path_
     if not config.http.base_url.startswith("https://"):
         for name in policies.names():
             if policies.needs_base_url(name):
-                yield ("http", "base_url"), (
-                    f"policy {name!r} repairs one-click-unsubscribe and has no else: that needs an https base_url"
+                yield (
+                    ("http", "base_url"),
+                    (f"policy {name!r} repairs one-click-unsubscribe and has no else: that needs an https base_url"),
                 )
 
 

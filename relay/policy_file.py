@@ -385,9 +385,7 @@ def _checks_of(document: Document, clause: ClauseFile, at: Path_) -> Iterator[tu
         document.problem(at, "must be a mapping or a list of checks")
 
 
-def _read_check(
-    document: Document, name: str, at: Path_, given: dict[str, Any], check: Check | None
-) -> _Use | None:
+def _read_check(document: Document, name: str, at: Path_, given: dict[str, Any], check: Check | None) -> _Use | None:
     rule = document.check_value(RuleFile, {k: v for k, v in given.items() if k in _OF_ANY_CHECK}, at)
     settings: Any = None
     if check is not None:  # the settings of one that is not built yet stay unread

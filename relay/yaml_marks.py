@@ -27,6 +27,7 @@ MOST_VALUES = 500_000
 """Values in one file, aliases counted each time: an alias of an alias of an alias ends here."""
 _SECRET = re.compile(r"password|passwd|secret|token|private|credential\Z", re.I)
 _USERINFO = re.compile(r"//[^/@\s]*@")
+_BRACKETS = re.compile(r"[\[\]{}]")
 _DECIMAL = re.compile(r"[-+]?(?:0|[1-9][0-9_]*)\Z")
 _HEX = re.compile(r"[-+]?0x[0-9a-fA-F_]+\Z")
 _FLOAT = re.compile(r"[-+]?(?:[0-9][0-9_]*)?\.?[0-9_]*(?:[eE][-+]?[0-9]+)?\Z")
@@ -86,7 +87,7 @@ class Document:
             self.problems.append(Problem(*place, (), f"a control character (#x{ord(odd[0]):02x})"))
             return self
         try:
-            node = yaml.compose(text, Loader=yaml.SafeLoader)
+            node = _compose(text)
             if node is not None:
                 self.data = _Reader(self).value(node, ())
         except yaml.MarkedYAMLError as error:
@@ -130,8 +131,11 @@ class Document:
 
         instead  values for settings of the top that are required and missing
         """
-        data = self.data if isinstance(self.data, dict) else {}
-        found = _try(model, data if self.data is not None else {}, context)
+        if self.data is not None and not isinstance(self.data, dict):
+            self.problem((), "must be a mapping of settings")
+            return None
+        data = self.data or {}
+        found = _try(model, data, context)
         if not isinstance(found, ValidationError):
             return found
         self._complain(model, found, ())
@@ -164,7 +168,11 @@ class Document:
         for detail in error.errors(include_url=False):
             if detail["type"] == "too_short" and detail["input"]:
                 continue  # its wrong items were not counted; they are reported themselves
+            if detail["type"] == "default_factory_not_called":
+                continue  # only follows from another problem
             full = prefix + _plain(detail["loc"])
+            if any(problem.path == full for problem in self.problems):
+                continue  # said already, when it was read
             what = words(model, detail, also=also, raw=self.raw.get(full))
             self.problem(full, what, key=detail["type"] == "extra_forbidden" or detail["loc"][-1:] == ("[key]",))
 
@@ -220,7 +228,7 @@ def _dotted(path: Path_) -> str:
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """"; did you mean 'x'?" or nothing."""
+    """ "; did you mean 'x'?" or nothing."""
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"; did you mean {found[0]!r}?" if found else ""
 
@@ -250,6 +258,10 @@ _WORDS = {
     "less_than": "must be less than {lt}",
     "less_than_equal": "must be at most {le}",
 }
+
+
+_SCALARS = frozenset({"str", "null", "bool", "int", "float", "timestamp", "value", "merge"})
+"""Kinds that YAML knows without a tag; dates and lone `=` and `<<` stay text."""
 
 
 class _Reader:
@@ -305,9 +317,9 @@ class _Reader:
         return found
 
     def _scalar(self, node: yaml.ScalarNode, path: Path_) -> Any:
-        text, tag = str(node.value), node.tag.rpartition(":")[2]
+        text, tag = str(node.value), node.tag.removeprefix("tag:yaml.org,2002:")
         document = self._document
-        if not node.tag.startswith("tag:yaml.org,2002:") or tag in ("binary", "set", "omap", "pairs"):
+        if tag not in _SCALARS:
             document.problem(path, "tags are not read here")
             return text
         if tag in ("null", "bool", "int", "float"):
@@ -335,6 +347,27 @@ class _Reader:
             document.problem(path, "half a character (a lone surrogate)")
             return ""
         return text
+
+
+def _compose(text: str) -> yaml.Node | None:
+    """libyaml where it is there, thirty times as fast; what it refuses PyYAML reads again, so that the
+    messages are the same everywhere.  libyaml is not asked for what could exhaust its stack."""
+    fast = getattr(yaml, "CSafeLoader", None)
+    if fast is not None and _shallow(text):
+        try:
+            return yaml.compose(text, Loader=fast)
+        except yaml.YAMLError:
+            pass
+    return yaml.compose(text, Loader=yaml.SafeLoader)
+
+
+def _shallow(text: str) -> bool:
+    depth = 0
+    for bracket in _BRACKETS.findall(text):
+        depth += 1 if bracket in "[{" else -1
+        if depth > 200:
+            return False
+    return max(map(len, text.splitlines()), default=0) < 2000  # blocks are as deep as their lines are long
 
 
 def _place(node: yaml.Node) -> tuple[int, int]:
