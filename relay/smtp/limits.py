@@ -84,6 +84,10 @@ class Load:
     def logout(self, tenant: str) -> None:
         _less(self._tenants, tenant, 1)
 
+    def has_room(self, tenant: str, octets: int) -> bool:
+        mine = self._octets.get(tenant, 0) + octets
+        return self.octets + octets < self._limits.in_flight and mine < self._limits.in_flight_tenant
+
     def take(self, tenant: str, octets: int) -> bool:
         """Set octets aside for a message; False if there is no room."""
         mine = self._octets.get(tenant, 0) + octets

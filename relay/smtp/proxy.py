@@ -145,13 +145,23 @@ def version_2(data: bytes) -> str | None:
 class Proxied(asyncio.BufferedProtocol):
     """Reads the header if the peer is a listed proxy, then hands the transport to `serve(client)`.
 
+    waiting  where it is listed until then; `deadline` is when it is cut off
+
     A BufferedProtocol, because it says how much may be read: nothing of what follows the header
     is touched.
     """
 
-    def __init__(self, listed: tuple[str, ...], serve: Callable[[str | None], asyncio.Protocol]) -> None:
+    def __init__(
+        self,
+        listed: tuple[str, ...],
+        serve: Callable[[str | None], asyncio.Protocol],
+        deadline: float,
+        waiting: set[Proxied],
+    ) -> None:
         self._listed = listed
         self._serve = serve
+        self._deadline = deadline
+        self._waiting = waiting
         self._header = Header()
         self._buffer = bytearray(LONGEST_V2)
         self._transport: asyncio.Transport | None = None
@@ -159,11 +169,13 @@ class Proxied(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+        self._waiting.add(self)
         peer = transport.get_extra_info("peername")
         if not peer or not inside(_host(peer), self._listed):
             self._hand_over(None)
 
     def _hand_over(self, client: str | None) -> None:
+        self._waiting.discard(self)
         transport, self._transport = self._transport, None
         assert transport is not None
         protocol = self._serve(client)
@@ -188,11 +200,12 @@ class Proxied(asyncio.BufferedProtocol):
         return None
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._waiting.discard(self)
         self._transport = None
 
-    @property
-    def waiting(self) -> bool:
-        return self._transport is not None
+    def tick(self, now: float) -> None:
+        if now >= self._deadline:
+            self.abort()
 
     def abort(self) -> None:
         if self._transport is not None:
