@@ -7,9 +7,14 @@ itself; this tuple is the whole truth.  Policies import CHECKS by name from here
 from __future__ import annotations
 
 from relay.checks import (
+    dkim,
+    dmarc_aligned,
+    recipient_domain,
     recipient_suppressed,
     recipient_syntax,
     sender_domain_owned,
+    sender_domain_resolves,
+    spf,
     tenant_profile,
     tenant_standing,
 )
@@ -20,8 +25,13 @@ CHECKS: tuple[Check, ...] = (
     tenant_standing.CHECK,
     tenant_profile.CHECK,
     sender_domain_owned.CHECK,
+    sender_domain_resolves.CHECK,
+    spf.CHECK,
     # recipient
     recipient_syntax.CHECK,
+    recipient_domain.CHECK,
     recipient_suppressed.CHECK,
     # message
+    dkim.CHECK,
+    dmarc_aligned.CHECK,
 )

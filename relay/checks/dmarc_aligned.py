@@ -1,0 +1,104 @@
+"""The From domain has a DMARC record, and the message will pass it (RFC 9989).
+
+It passes by DKIM if a signature of the relay, the client or the next hop (see dkim) is aligned with the
+From domain, by SPF if the envelope's domain passes for every egress address and is aligned.
+Aligned is the same organisational domain, or with adkim=s / aspf=s in the record the same domain.
+Without egress addresses, and for the null sender, SPF is not known: then DKIM decides alone.
+
+Reply:     554 5.7.26; DNS trouble 451 4.7.26
+Evidence:  domain (of From), found (no-record, not-aligned, spf-missing, dkim-missing), organisational,
+           policy, spf (its result), spf_domain, dkim (relay, client, next-hop or none)
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from relay import replies
+from relay.checks.check import Check, CheckSettings
+from relay.checks.dkim import aligned, signer
+from relay.model import Evidence, Mail, Stage
+from relay.ports import Dmarc, Tools, Unavailable
+
+
+class Settings(CheckSettings):
+    """require  either: SPF or DKIM passes and is aligned.
+    both: SPF and DKIM pass, and at least one is aligned, as large receivers want it of bulk senders
+    """
+
+    require: Literal["either", "both"] = "either"
+
+
+async def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
+    assert mail.message is not None
+    for author in mail.message.from_domains:
+        if evidence := await _judge(mail, author, settings, tools):
+            return evidence
+    return None
+
+
+async def _judge(mail: Mail, author: str, settings: Settings, tools: Tools) -> Evidence | None:
+    record = await tools.authentication.dmarc(author)
+    if not record.record:
+        return Evidence({"domain": author, "found": "no-record", "organisational": record.organisational})
+    outage: Unavailable | None = None
+    dkim = ""
+    try:
+        dkim = await signer(mail, author, "strict" if record.adkim == "s" else "relaxed", tools)
+    except Unavailable as trouble:
+        outage = trouble
+    if dkim and settings.require == "either":
+        return None
+    spf, spf_domain, spf_aligned = await _spf(mail, author, record, tools)
+    if settings.require == "either":
+        if spf_aligned:
+            return None
+        found = "not-aligned"
+    else:
+        signed = dkim or await signer(mail, author, "any", tools)
+        if spf not in ("pass", "unknown"):
+            found = "spf-missing"
+        elif not signed:
+            found = "dkim-missing"
+        elif dkim or spf_aligned:
+            return None
+        else:
+            found = "not-aligned"
+    if outage is not None:
+        raise outage  # DKIM might pass once DNS answers
+    return Evidence(
+        {
+            "domain": author,
+            "found": found,
+            "organisational": record.organisational,
+            "policy": record.policy,
+            "spf": spf,
+            "spf_domain": spf_domain,
+            "dkim": dkim or "none",
+        }
+    )
+
+
+async def _spf(mail: Mail, author: str, record: Dmarc, tools: Tools) -> tuple[str, str, bool]:
+    """The result ("unknown" where there is none), the domain it is of, and whether it passes and is aligned."""
+    sender = mail.envelope.sender
+    if sender is None or sender.literal:
+        return "unknown", "", False
+    result = await tools.authentication.spf(sender.domain)
+    if result.result == "not-configured":
+        return "unknown", sender.domain, False
+    domain = result.domain or sender.domain
+    mode: Literal["strict", "relaxed"] = "strict" if record.aspf == "s" else "relaxed"
+    passes = result.result == "pass" and await aligned(tools.authentication, domain, author, mode)
+    return result.result, domain, passes
+
+
+CHECK = Check(
+    name="dmarc-aligned",
+    stages=(Stage.MESSAGE,),
+    reply=replies.DMARC_FAIL,
+    run=run,
+    remedy="Publish a DMARC record (v=DMARC1; p=none is enough to begin with), and sign with DKIM for the From domain.",
+    settings=Settings,
+    needs=frozenset({"dns", "tenant"}),
+)
