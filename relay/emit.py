@@ -53,8 +53,9 @@ _UNTRUSTED = re.compile(r"[^\x20-\x7e]")
 class LogSettings(Protocol):
     """`log` of the configuration.
 
-    level   debug, info, warning or error
-    format  json, console, or auto: console on a terminal
+    level      debug, info, warning or error
+    format     json, or text for people; json becomes text on a terminal
+    addresses  mail addresses may stand in free text (they are never a field of their own)
     """
 
     @property
@@ -62,6 +63,9 @@ class LogSettings(Protocol):
 
     @property
     def format(self) -> Any: ...
+
+    @property
+    def addresses(self) -> bool: ...
 
 
 Merge = Literal["sum", "max"]
@@ -94,9 +98,14 @@ def _values(names: tuple[str, ...]) -> Callable[[Event], tuple[Any, ...]]:
 KINDS: Mapping[type[Event], Kind] = {event: Kind(event) for event in vocabulary()}
 
 
+def printable(text: str) -> str:
+    """At most 300 characters, none of which a terminal would obey."""
+    return _UNTRUSTED.sub("?", text[:300])
+
+
 def redact(text: str) -> str:
-    """Free text fit for the log: no address, no control character, at most 300 characters."""
-    return _ADDRESS.sub("[address]", _UNTRUSTED.sub("?", text[:300]))
+    """Free text fit for the log: printable, and without addresses."""
+    return printable(_ADDRESS.sub("[address]", text[:300]))
 
 
 class Emitter:
@@ -115,7 +124,8 @@ class Emitter:
         self._write = write or _stdout
         self._clock = clock
         self._snapshot = snapshot
-        self._render: Callable[[Any, str, dict[str, Any]], Any] = _renderer(str(log.format))
+        self._render: Callable[[Any, str, dict[str, Any]], Any] = _renderer(str(log.format), write is None)
+        self._fit = printable if log.addresses else redact
         self._threshold = LEVELS[str(log.level)]
         self._second = 0
         self._stamp = ""
@@ -148,7 +158,7 @@ class Emitter:
         line = {"at": self._now(), "level": kind.level, "event": kind.name, "worker": self.worker}
         line.update(zip(kind.names, kind.values(event), strict=True))
         for name in kind.texts:
-            line[name] = redact(line[name])
+            line[name] = self._fit(line[name])
         if kind.rank >= 40 and (trouble := sys.exc_info()[1]) is not None:
             line["traceback"] = _frames(trouble)
         try:
@@ -362,10 +372,11 @@ def _stdout(line: bytes) -> None:
     os.write(1, line)
 
 
-def _renderer(form: str) -> Callable[[Any, str, dict[str, Any]], Any]:
+def _renderer(form: str, stdout: bool) -> Callable[[Any, str, dict[str, Any]], Any]:
     """structlog's renderers, without its logger in front: binding and copying cost more than the line."""
-    if form == "console" or (form == "auto" and os.isatty(1)):
-        colors = os.isatty(1) and "NO_COLOR" not in os.environ
+    terminal = stdout and os.isatty(1)
+    if form == "text" or terminal:
+        colors = terminal and "NO_COLOR" not in os.environ
         console = structlog.dev.ConsoleRenderer(colors=colors, timestamp_key="at", sort_keys=False, pad_event_to=18)
         return lambda log, level, line: (console(log, level, line) + "\n").encode()
     return structlog.processors.JSONRenderer(serializer=_json)

@@ -27,8 +27,8 @@ DECIDED = MailDecided(
 
 
 def emitter(lines: list[bytes], level: str = "info", form: str = "json", snapshot: Path | None = None,
-            name: str = "smtp-0", at: float = NOON) -> Emitter:  # fmt: skip
-    log = SimpleNamespace(level=level, format=form)
+            name: str = "smtp-0", at: float = NOON, addresses: bool = False) -> Emitter:  # fmt: skip
+    log = SimpleNamespace(level=level, format=form, addresses=addresses)
     return Emitter(log, name, snapshot, write=lines.append, clock=lambda: at)
 
 
@@ -94,6 +94,12 @@ def test_a_next_hops_words_reach_the_log_without_the_address() -> None:
     assert logged(lines)[0]["why"] == "no login for [address]"
 
 
+def test_addresses_are_shown_only_where_the_operator_asked() -> None:
+    lines: list[bytes] = []
+    emitter(lines, addresses=True)(NextHopFailed("next_hop", "auth", 535, "no login for relay@platform.example\x1b[2J"))
+    assert logged(lines)[0]["why"] == "no login for relay@platform.example?[2J"
+
+
 def test_a_fault_has_its_traceback_but_not_its_words() -> None:
     """The exception's own text may quote the message."""
     lines: list[bytes] = []
@@ -109,9 +115,9 @@ def test_a_fault_has_its_traceback_but_not_its_words() -> None:
     assert b"Traceback" not in lines[0]
 
 
-def test_console_form_is_for_people() -> None:
+def test_the_text_form_is_for_people() -> None:
     lines: list[bytes] = []
-    emitter(lines, form="console")(WorkerChanged("smtp-0", "ready", 0))
+    emitter(lines, form="text")(WorkerChanged("smtp-0", "ready", 0))
     assert b"worker.changed" in lines[0]
     assert b"change=ready" in lines[0]
     assert not lines[0].startswith(b"{")
@@ -123,7 +129,8 @@ def test_a_full_disk_under_the_log_changes_nothing_but_a_counter(tmp_path: Path)
     def full(line: bytes) -> None:
         raise OSError(28, "No space left on device")
 
-    emit = Emitter(SimpleNamespace(level="info", format="json"), "smtp-0", tmp_path / "smtp-0.json", write=full)
+    log = SimpleNamespace(level="info", format="json", addresses=False)
+    emit = Emitter(log, "smtp-0", tmp_path / "smtp-0.json", write=full)
     emit(DECIDED)
     emit.flush()
     assert b"aup_relay_log_lost_total 1.0" in metrics(tmp_path, emit._clock())

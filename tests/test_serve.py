@@ -31,7 +31,8 @@ class App:
             raise Refused(data["refuse"])
         return N(
             listen=[N(host=host, port=port, tls="none") for host, port in data["listen"]],
-            http=None, workers=data.get("workers", 1), log=N(level=data.get("level", "info"), format="json"),
+            http=None, workers=data.get("workers", 1),
+            log=N(level=data.get("level", "info"), format="json", addresses=False),
             limits=N(drain=data.get("drain", 30)), greeting=data["greeting"], data=data,
         )
 
