@@ -47,6 +47,7 @@ STALE = 15.0
 """Seconds without a snapshot after which a process counts as stuck."""
 
 _ADDRESS = re.compile(r"[^\s<>\"'(),;:]+@[^\s<>\"'(),;:]+")
+_NOT_A_NAME = re.compile(r"[^a-zA-Z0-9_]")
 _UNTRUSTED = re.compile(r"[^\x20-\x7e]")
 
 
@@ -188,6 +189,7 @@ class Emitter:
     # -- what is not an event ------------------------------------------------------------
     def gauge(self, name: str, what: str, read: Callable[[], float], merge: Merge = "sum") -> None:
         """`read` is asked once a second; /metrics shows the sum (or the largest) over all processes."""
+        name = _NOT_A_NAME.sub("_", name)  # names of the configuration are part of some
         self._gauges[name] = (what, merge, read)
 
     def condition(self, name: str, why: Callable[[], str]) -> None:

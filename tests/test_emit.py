@@ -141,6 +141,7 @@ def test_processes_add_up(tmp_path: Path) -> None:
     for name, count in (("smtp-0", 2), ("smtp-1", 3)):
         emit = emitter([], snapshot=tmp_path / f"{name}.json", name=name)
         emit.gauge("sessions", "Open sessions.", lambda count=count: count)
+        emit.gauge("mx-2.platform_open", "Connections.", lambda: 1)
         emit.gauge("oldest", "Oldest.", lambda count=count: count, "max")
         for _ in range(count):
             emit(DECIDED)
@@ -149,6 +150,7 @@ def test_processes_add_up(tmp_path: Path) -> None:
     assert 'aup_relay_mail_decided_total{action="forward",check="none",kind="message"} 5.0' in page
     assert "aup_relay_sessions 5.0" in page
     assert "aup_relay_oldest 3.0" in page
+    assert "aup_relay_mx_2_platform_open 2.0" in page
     assert 'aup_relay_worker_up{worker="smtp-1"} 1.0' in page
 
 

@@ -18,9 +18,9 @@ def command(shell: Shell, workers: int | None) -> None:
     SIGTERM or Control-C drains and stops it, SIGHUP reads the configuration again.  Events go to
     stdout, one JSON object a line (docs/events.md); what keeps it from starting goes to stderr.
     """
-    from relay import app
+    from relay.app import App
     from relay.serve import serve
 
     if shell.path is None:
         fail("no configuration: name it with --config FILE or AUP_RELAY_CONFIG")
-    sys.exit(serve(shell.path, app, workers))
+    sys.exit(serve(shell.path, App(), workers))
