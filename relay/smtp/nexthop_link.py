@@ -11,6 +11,7 @@ import asyncio
 import base64
 import ipaddress
 import math
+import re
 import ssl
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -399,6 +400,10 @@ def slices(body: Sequence[Any]) -> Iterator[bytes]:
                 yield bytes(view[start : start + SLICE])
 
 
+# One pass, dots or not: finding them with `in` and then split and join (or replace) takes twice as long.
+_double = re.compile(rb"\r\n\.").sub
+
+
 def stuffed(pieces: Iterator[bytes]) -> Iterator[bytes]:
     """Dot-stuffed (RFC 5321 section 4.5.2), with the CRLF it ends in and the final dot; in pieces too.
 
@@ -407,19 +412,14 @@ def stuffed(pieces: Iterator[bytes]) -> Iterator[bytes]:
     before = b"\r\n"
     for piece in pieces:
         seen = before + piece
-        if b"\r\n." in seen:
-            # join(split) takes half the time of replace here
-            yield b"\r\n..".join(seen.split(b"\r\n."))[2:]
-        else:
-            yield piece
+        yield _double(b"\r\n..", seen)[2:]
         before = seen[-2:]
     yield b".\r\n" if before == b"\r\n" else b"\r\n.\r\n"
 
 
 def stuffed_whole(message: bytes) -> bytes:
-    """The same for a message in one piece: one copy where no line begins with a dot."""
-    if b"\r\n." in message:
-        message = b"\r\n..".join(message.split(b"\r\n."))
+    """The same for a message in one piece, with fewer copies."""
+    message = _double(b"\r\n..", message)
     if message[:1] == b".":
         message = b"." + message
     return message + (b".\r\n" if message[-2:] == b"\r\n" or not message else b"\r\n.\r\n")
