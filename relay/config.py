@@ -354,13 +354,13 @@ class TenantConfig(Settings):
 class Dns(Settings):
     """
     nameservers  empty: those of /etc/resolv.conf
-    timeout      seconds for one question, over all name servers
+    timeout      seconds for one try of a question; each name server is tried, and one again
     grace        seconds that an answer which was good is used on while the DNS is down
     """
 
     nameservers: tuple[Annotated[str, BeforeValidator(_nameserver)], ...] = ()
-    timeout: Seconds = 5.0
-    grace: Seconds = 21600.0
+    timeout: Seconds = 2.0
+    grace: Seconds = 14400.0
     cache: Count = 50_000
 
 

@@ -650,6 +650,7 @@ def _session_lack(name: str, config: Any, tenant: Tenant | None) -> tuple[str, b
         bound = [x for x in listeners if x.auth == "required"]
     if not bound:
         return "no listener asks for it", True
-    if free := [x.name for x in listeners if x not in bound]:
+    # Where nobody logs in there is no login to guess and no network of it to leave.
+    if name in ("auth-required", "tls-required") and (free := [x.name for x in listeners if x not in bound]):
         return f"not on {', '.join(free)}", False
     return "", False

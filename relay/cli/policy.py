@@ -1,0 +1,221 @@
+"""`aup-relay policy`: which policies there are, what they say, what of it is enforced, whether a file is right."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from relay.cli.shell import Shell, fail, json_option, near, show
+
+if TYPE_CHECKING:
+    from relay.model import Tenant
+    from relay.policy import Policy
+    from relay.policy_file import Policies
+
+config_option = click.option("--config", "config_file", type=click.Path(dir_okay=False), help="The configuration file.")
+
+_COLOUR = {"yes": "green", "partly": "yellow", "not-configured": "red", "outside-mail": None}
+
+
+@click.group("policy")
+def command() -> None:
+    """Policies: list them, show one, what it covers, whether a file is right."""
+
+
+def _shell(shell: Shell, config_file: str | None) -> Shell:
+    return Shell(config_file) if config_file else shell
+
+
+def _policies(config: Any) -> Policies:
+    from relay.policy_file import Policies, PolicyError
+
+    try:
+        return config.load_policies() if config is not None else Policies()
+    except PolicyError as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+
+
+def _named(policies: Policies, name: str) -> Policy:
+    if name not in policies.names():
+        fail(f"no such policy: {name}{near(name, policies.names())}")
+    return policies.get(name)
+
+
+@command.command("list")
+@config_option
+@json_option
+@click.pass_obj
+def list_(shell: Shell, config_file: str | None, as_json: bool) -> None:
+    """Every policy, shipped or in the folder that the configuration names."""
+    shell = _shell(shell, config_file)
+    policies = _policies(shell.config() if shell.path else None)
+    rows = []
+    for name in policies.names():
+        policy = policies.get(name)
+        own = sum(not clause.inherited for clause in policy.clauses)
+        rows.append(
+            {
+                "policy": name,
+                "title": policy.title,
+                "clauses": own,
+                "inherited": len(policy.clauses) - own,
+                "shadow": policy.shadow,
+                "version": policy.version,
+                "file": policy.source,
+            }
+        )
+    show(rows, as_json, ["policy", "title", "clauses", "inherited", "shadow", "version", "file"])
+
+
+@command.command("show")
+@click.argument("name")
+@config_option
+@click.option("--tenant", "tenant_id", help="With the overrides of this tenant.")
+@json_option
+@click.pass_obj
+def show_(shell: Shell, name: str, config_file: str | None, tenant_id: str | None, as_json: bool) -> None:
+    """The rules of a policy, in the order in which they are examined."""
+    shell = _shell(shell, config_file)
+    config = shell.config() if shell.path else None
+    policies = _policies(config)
+    policy, tenant = _of_tenant(shell, config, policies, name, tenant_id)
+    rows = []
+    for stage, rules in policy.rules.items():
+        for rule in rules:
+            then = str(rule.then)
+            if rule.then.value == "repair":
+                then += f", else {rule.otherwise}"
+            rows.append(
+                {
+                    "stage": stage.name.lower(),
+                    "check": rule.check.name,
+                    "then": then,
+                    "on_outage": rule.on_outage,
+                    "streams": sorted(rule.streams) or ["all"],
+                    "clauses": list(rule.clauses),
+                    "severity": rule.severity,
+                    "shadow": _in_shadow(rule, tenant),
+                    "settings": rule.settings.model_dump(mode="json"),
+                }
+            )
+    if not as_json:
+        click.echo(f"{policy.title} ({policy.name}, version {policy.version})\n")
+    show(rows, as_json, ["stage", "check", "then", "on_outage", "streams", "clauses", "severity", "shadow"])
+
+
+def _in_shadow(rule: Any, tenant: Tenant | None) -> bool:
+    return bool(rule.shadow or (tenant is not None and tenant.shadow and rule.check.shadowed))
+
+
+@command.command("coverage")
+@click.argument("name")
+@config_option
+@click.option("--tenant", "tenant_id", help="What works for this tenant, with its overrides.")
+@click.option("--inherited", is_flag=True, help="Also the clauses of the policies that this one extends.")
+@json_option
+@click.pass_obj
+def coverage_(
+    shell: Shell, name: str, config_file: str | None, tenant_id: str | None, inherited: bool, as_json: bool
+) -> None:
+    """Which clauses are enforced, and which are not and why.
+
+    \b
+    yes             by the checks named
+    partly          with the gap that is said
+    not-configured  something is missing: what
+    outside-mail    nothing in a message shows it; how it is seen to instead
+
+    Without a configuration: what the policy and this version can do.  With one: what works there.
+    """
+    from relay.policy_file import coverage
+
+    shell = _shell(shell, config_file)
+    config = shell.config() if shell.path else None
+    policy, tenant = _of_tenant(shell, config, _policies(config), name, tenant_id)
+    rows = coverage(policy, config, tenant, inherited=inherited)
+    if as_json:
+        click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
+        return
+    click.echo(f"{policy.title}\n")
+    width = max((len(row["id"]) for row in rows), default=0)
+    for row in rows:
+        mark = click.style(row["enforced"].ljust(14), fg=_COLOUR[row["enforced"]])
+        click.echo(f"{row['id'].ljust(width)}  {mark}  {row['says']}")
+        indent = " " * (width + 18)
+        if row["checks"]:
+            click.echo(f"{indent}by {', '.join(row['checks'])}")
+        if row["why"]:
+            click.echo(f"{indent}{row['why']}")
+    counts = {kind: sum(row["enforced"] == kind for row in rows) for kind in _COLOUR}
+    click.echo("\n" + ", ".join(f"{kind} {count}" for kind, count in counts.items() if count))
+
+
+def _of_tenant(
+    shell: Shell, config: Any, policies: Policies, name: str, tenant_id: str | None
+) -> tuple[Policy, Tenant | None]:
+    policy = _named(policies, name)
+    if tenant_id is None:
+        return policy, None
+    if config is None:
+        fail("--tenant needs a configuration: --config FILE")
+    tenants = {tenant.id: tenant for tenant in stored_tenants(shell, config)}
+    if tenant_id not in tenants:
+        fail(f"no such tenant: {tenant_id}{near(tenant_id, tenants)}")
+    from dataclasses import replace
+
+    tenant = tenants[tenant_id]
+    return policies.of(replace(tenant, policy=name), time.time()), tenant
+
+
+def stored_tenants(shell: Shell, config: Any) -> list[Tenant]:
+    """The tenants of the file and of the store, without keys; a store that is not there counts as empty."""
+    from relay.stores.database import Database
+    from relay.stores.directory import merge
+    from relay.stores.tenants import read_rows
+
+    declared: list[Tenant] = config.file_tenants(keys=False)
+    if not config.store.exists():
+        return declared
+
+    async def read() -> list[Tenant]:
+        database = await Database.open(config.store, warm=False)
+        try:
+            rows = await database.run(read_rows)
+        finally:
+            await database.close()
+        return merge(rows, declared, lambda row: None)
+
+    return shell.run(read)
+
+
+@command.command("validate")
+@click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=True, path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="A JSON array of the problems.")
+def validate_(paths: tuple[Path, ...], as_json: bool) -> None:
+    """Whether policy files are right; every problem with its line.
+
+    What a file extends is looked for beside it, then among the shipped policies.  Exit code 1 if
+    anything is wrong.
+    """
+    from relay.policy_file import validate
+
+    problems: list[str] = []
+    files: list[Path] = []
+    for path in paths:
+        files += sorted(p for p in path.iterdir() if p.suffix in (".yaml", ".yml")) if path.is_dir() else [path]
+    for file in files:
+        problems += [line for line in validate(file) if line not in problems]
+    if as_json:
+        click.echo(json.dumps(problems, indent=2, ensure_ascii=False))
+    else:
+        for line in problems:
+            click.echo(line)
+        if not problems:
+            click.echo(f"{len(files)} right")
+    sys.exit(1 if problems else 0)
