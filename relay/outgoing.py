@@ -10,6 +10,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
 from email.utils import formatdate
+from functools import lru_cache
 from typing import Any, Literal
 
 from relay.message.edit import splice
@@ -94,7 +95,7 @@ class Outgoing:
         assert message is not None
         added = b""
         if message.first("date") is None:
-            added += f"Date: {formatdate(mail.now)}\r\n".encode()
+            added += f"Date: {_date(int(mail.now))}\r\n".encode()
         if message.first("message-id") is None:
             sender = mail.envelope.sender
             host = sender.domain if sender and not sender.literal else self._hostname
@@ -114,8 +115,14 @@ class Outgoing:
         to = f"\r\n\tfor <{envelope.recipients[0].address.text}>" if len(envelope.recipients) == 1 else ""
         return (
             f"Received: {who}by {self._hostname} (aup-relay/{self._installation}) with {protocol} id {envelope.ref}{to};\r\n"
-            f"\t{formatdate(mail.now)}\r\n"
+            f"\t{_date(int(mail.now))}\r\n"
         ).encode("utf-8", "surrogateescape")
+
+
+@lru_cache(maxsize=4)
+def _date(now: int) -> str:
+    """RFC 5322 section 3.3, in UTC; "-0000" would say that the zone is not known."""
+    return formatdate(now).replace("-0000", "+0000")
 
 
 def _atom(helo: str) -> str:

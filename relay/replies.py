@@ -184,7 +184,7 @@ def say(
 
     check      name of the deciding check; None for protocol replies
     ref        reference of the decision; None for protocol replies
-    base_url   shown before /r/<ref>; left out where it is empty
+    base_url   shown before /r/<ref>; left out where it is empty, and where there is nothing to explain
     retry_in   seconds until time cures it, rounded up; only on a temporary reply
     """
     parts = [f"{reply.code} {reply.enhanced} "]
@@ -195,7 +195,7 @@ def say(
         tail += f"; retry in {max(1, -int(-retry_in // 1))} seconds"
     if ref:
         tail += f"; ref={ref}"
-        if base_url:
+        if base_url and not reply.positive:
             tail += f" {base_url}/r/{ref}"
     head = "".join(parts)
     # The text gives way, never the reference: a next hop's own words can be long.

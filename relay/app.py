@@ -1,0 +1,497 @@
+"""Wiring: every object of a running relay, built from the configuration, started and stopped in order.
+
+Nothing decides here.  `App` is what relay/serve.py runs in its processes; `examiner` is the same
+wiring for the `check` command, without an effect on anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from relay import emit as emitting
+from relay.config import Config, ConfigError, load, read_key
+from relay.dns.authentication import DomainAuthentication, Unasked
+from relay.dns.resolver import Resolver
+from relay.events import Emit, LookupSlow
+from relay.examine import Examined, examine
+from relay.flow import Flow
+from relay.flow import Limits as FlowLimits
+from relay.jobs.checkpoints import Checkpoints
+from relay.jobs.retention import Retention
+from relay.keys import KeysError
+from relay.message.content import Content
+from relay.model import Offers, Tenant
+from relay.outgoing import Outgoing
+from relay.policy import Policy
+from relay.policy_file import Policies
+from relay.ports import Dns, Recipients, Tools, Unavailable
+from relay.serve import Process, Refused
+from relay.smtp.auth import Login
+from relay.smtp.body import Chunks
+from relay.smtp.limits import Limits as SmtpLimits
+from relay.smtp.limits import Load
+from relay.smtp.nexthop_link import HopSettings
+from relay.smtp.server import Listener, ListenerSettings
+from relay.smtp.tls import Certificate
+from relay.smtp.upstream import Hop, Hops
+from relay.stores import recipients as stored
+from relay.stores import throttle as throttles
+from relay.stores.canary import open_keys
+from relay.stores.database import Database
+from relay.stores.directory import Directory
+from relay.stores.ledger import SqliteLedger, public
+from relay.stores.memory import MemoryDirectory, MemoryRecipients
+from relay.stores.memory_quotas import MemoryQuotas
+from relay.stores.migrate import MigrationError, migrate
+from relay.stores.quotas import SqliteQuotas
+from relay.web.app import admin, serve_http
+from relay.web.app import public as public_pages
+
+DnsOf = Callable[[Config], Dns]
+
+
+def resolver(config: Config) -> Dns:
+    return Resolver(
+        list(config.dns.nameservers) or None,
+        config.dns.timeout,
+        grace=config.dns.grace,
+        size=config.dns.cache,
+    )
+
+
+class App:
+    """What runs in the processes of a relay (relay.serve.App).
+
+    dns     what asks the DNS; the demo brings one that answers everything itself
+    beside  runs in the office process as long as it does; the demo's sink
+    """
+
+    def __init__(self, dns: DnsOf = resolver, beside: Callable[[Process], Any] | None = None) -> None:
+        self._dns = dns
+        self._beside = beside
+
+    def load(self, path: Path) -> Config:
+        return load(path, secrets=True)
+
+    def prepare(self, config: Config) -> None:
+        """Before any process is started: the store at this version, the keys that fit it, a clock that
+        is not before the last decision."""
+        try:
+            config.store.parent.mkdir(parents=True, exist_ok=True)
+            migrate(config.store)
+            asyncio.run(_prepare(config))
+            config.file_credentials()  # hashes what is plain text, once, before the processes part
+        except (MigrationError, KeysError) as error:
+            raise Refused(str(error)) from None
+        except Unavailable as error:
+            raise Refused(f"{config.store}: the store cannot be used: {error.why}") from None
+        except OSError as error:
+            raise Refused(f"{error.filename or config.store}: {error.strerror}") from None
+
+    async def run_worker(self, process: Process) -> None:
+        worker = await Worker.open(process, self._dns)
+        try:
+            process.reload = worker.reload
+            process.ready()
+            await process.stop.wait()
+            await worker.drain(process.config.limits.drain)
+        finally:
+            await worker.close()
+
+    async def run_office(self, process: Process) -> None:
+        config: Config = process.config
+        database = await Database.open(config.store, warm=False)
+        tasks: list[asyncio.Task[Any]] = []
+        try:
+            keys = await open_keys(database, config.keys)
+            policies = config.load_policies()
+            process.reload = lambda new: policies.reload()
+            jobs = [
+                Checkpoints(database, keys, process.emit, every=config.ledger.checkpoint),
+                Retention(
+                    database, process.emit, keep=config.ledger.retention, personal=config.ledger.personal
+                ),
+            ]
+            tasks = [asyncio.create_task(job.run(), name=type(job).__name__) for job in jobs]
+            if self._beside is not None:
+                tasks.append(asyncio.create_task(self._beside(process), name="beside"))
+            pages = {
+                "public": public_pages(lambda ref: _explain(database, policies, ref)),
+                "admin": admin(lambda: _ready(process.folder), lambda: emitting.metrics(process.folder, time.time())),
+            }
+            tasks += [
+                asyncio.create_task(serve_http(pages[name], sockets, process.stop), name=name)
+                for name, sockets in process.http.items()
+            ]
+            process.ready()
+            stopping = asyncio.create_task(process.stop.wait())
+            done, _ = await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()  # a job that ended by itself has failed: say so, and be started again
+        finally:
+            process.stop.set()
+            for task in tasks:
+                if task.get_name() not in ("public", "admin"):
+                    task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await database.close()
+
+
+async def _prepare(config: Config) -> None:
+    database = await Database.open(config.store, warm=False)
+    try:
+        await open_keys(database, config.keys)
+        [[newest]] = await database.read("SELECT max(id) / 1024.0 / 1e6 FROM decision")
+        if newest is not None and newest > time.time() + 60:
+            when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(newest))
+            raise Refused(f"the clock is before the last decision in {config.store} ({when}); set the clock first")
+    finally:
+        await database.close()
+
+
+@dataclass
+class Worker:
+    """Everything one SMTP process has."""
+
+    config: Config
+    emit: Emit
+    database: Database
+    directory: Directory
+    policies: Policies
+    dns: Dns
+    quotas: SqliteQuotas
+    ledger: SqliteLedger
+    hops: Hops
+    login: Login
+    listeners: list[Listener]
+    certificate: Certificate | None
+    closing: contextlib.AsyncExitStack
+
+    @classmethod
+    async def open(cls, process: Process, dns_of: DnsOf) -> Worker:
+        config: Config = process.config
+        emit = process.emit
+        async with contextlib.AsyncExitStack() as stack:
+            database = await Database.open(config.store)
+            stack.push_async_callback(database.close)
+            database.on_slow = lambda seconds: emit(LookupSlow(ms=round(seconds * 1000, 1)))
+            keys = await open_keys(database, config.keys)
+            directory = Directory(
+                database, config.file_tenants(), config.file_credentials(), load_key=_key, emit=emit
+            )
+            await directory.start()
+            stack.push_async_callback(directory.close)
+            policies = config.load_policies()
+            throttle = throttles.Throttle(database)
+            quotas = await SqliteQuotas.open(database, process.name, workers=config.workers, emit=emit)
+            stack.push_async_callback(quotas.close)
+            ledger = await SqliteLedger.open(
+                database, process.name, keys, _spill(config, process.name), emit, guard=config.limits.guard
+            )
+            stack.push_async_callback(ledger.close)
+            dns = dns_of(config)
+            if isinstance(dns, Resolver):
+                stack.push_async_callback(dns.close)
+            hops = await _hops(config, database, emit)
+            stack.push_async_callback(hops.close)
+            tools = Tools(
+                dns=dns,
+                authentication=DomainAuthentication(
+                    dns,
+                    config.egress,
+                    envelope_domain=config.next_hop.envelope_domain or "",
+                    hostname=config.hostname,
+                ),
+                quotas=quotas,
+                installation=directory.installation,
+            )
+            flow = Flow(
+                policies=policies,
+                directory=directory,
+                recipients=stored.Recipients(database, keys.address, plaintext=config.suppression.plaintext),
+                quotas=quotas,
+                ledger=ledger,
+                throttle=throttle,
+                next_hops=hops,
+                outgoing=Outgoing(
+                    config.hostname,
+                    directory.installation,
+                    config.trace,
+                    lambda tenant: hops.of(tenant).profile,
+                    os.urandom,
+                ),
+                tools=tools,
+                emit=emit,
+                random=os.urandom,
+                limits=FlowLimits(config.limits.verdict_time, config.limits.pace, config.limits.pacing_sessions),
+            )
+            login = Login(
+                directory,
+                throttle,
+                clock=time.time,
+                failures=config.limits.login_failures,
+                window=config.limits.login_window,
+            )
+            stack.callback(login.close)
+            certificate = await asyncio.to_thread(Certificate, config.tls.cert, config.tls.key) if config.tls else None
+            limits = _smtp_limits(config)
+            load_ = Load(limits)
+            listeners = []
+            for entry, sockets in zip(config.listen, process.listening, strict=True):
+                settings = ListenerSettings(
+                    host=entry.host,
+                    port=entry.port,
+                    name=entry.name,
+                    tls=entry.tls,
+                    auth=entry.auth,
+                    tenant=entry.tenant,
+                    stream=entry.stream,
+                    networks=entry.networks,
+                    proxy=entry.proxy,
+                    xclient=entry.xclient,
+                )
+                for sock in sockets:  # a host name may have several addresses
+                    listener = Listener(
+                        settings,
+                        flow=flow,
+                        directory=directory,
+                        login=login,
+                        next_hops=hops,
+                        emit=emit,
+                        hostname=config.hostname,
+                        certificate=certificate,
+                        base_url=config.http.base_url,
+                        limits=limits,
+                        load=load_,
+                    )
+                    await listener.start(sock=sock)
+                    stack.callback(listener.close)
+                    listeners.append(listener)
+            _watch(process, hops, load_, ledger)
+            return cls(
+                config, emit, database, directory, policies, dns, quotas, ledger, hops, login, listeners, certificate,
+                stack.pop_all(),
+            )  # fmt: skip
+
+    async def reload(self, config: Config) -> None:
+        """SIGHUP: policies, tenants of the file, certificates, log level.  Raises if it cannot be used."""
+        tenants, credentials = config.file_tenants(), config.file_credentials()
+        self.policies.reload()
+        if self.certificate is not None:
+            await asyncio.to_thread(self.certificate.reload)
+        self.directory.declare(tenants, credentials)
+        self.config = config
+
+    async def drain(self, seconds: float) -> None:
+        """No new session; what is upstream ends, bounded by `seconds`."""
+        await asyncio.gather(*(listener.drain(seconds) for listener in self.listeners))
+
+    async def close(self) -> None:
+        await self.closing.aclose()
+
+
+def _watch(process: Process, hops: Hops, load_: Load, ledger: SqliteLedger) -> None:
+    """What /metrics and /readyz show of this process besides its events."""
+    emit = process.emit
+    emit.gauge("sessions", "SMTP sessions open.", lambda: load_.connections)
+    emit.gauge("octets_in_flight", "Octets of messages being received, judged or sent.", lambda: load_.octets)
+    for hop in hops.all:
+        label = hop.name or "next_hop"
+        for name in hop.gauges:
+            emit.gauge(f"{label}_{name}", f"Connections of next hop {label}: {name}.", partial(_gauge, hop, name))
+        emit.condition(label, partial(_trouble, hop))
+    emit.condition("store", lambda: ledger.trouble)
+
+
+def _gauge(hop: Hop, name: str) -> float:
+    return hop.gauges[name]
+
+
+def _trouble(hop: Hop) -> str:
+    return "" if hop.healthy else hop.last_error or "not reached yet"
+
+
+async def _hops(config: Config, database: Database, emit: Emit) -> Hops:
+    """The next hops, each asked once for what it offers; what it said last time counts until it answers."""
+    rows = await database.read("SELECT name, value FROM meta WHERE name LIKE 'offers:%'")
+    kept = {name: Offers(**orjson.loads(value)) for name, value in rows}
+    saving: set[asyncio.Task[Any]] = set()
+
+    def remember(key: str, offers: Offers) -> None:
+        value = orjson.dumps(offers).decode()
+        task = asyncio.ensure_future(_keep(database, key, value))
+        saving.add(task)
+        task.add_done_callback(saving.discard)
+
+    hops = {}
+    for name, hop in config.hops().items():
+        # A changed address is another server: what the old one offered says nothing of it.
+        key = f"offers:{name or 'next_hop'}:{hop.host}:{hop.port}"
+        hops[name] = Hop(
+            HopSettings(
+                name=name or "next_hop",
+                host=hop.host,
+                port=hop.port,
+                tls=hop.tls,
+                verify=hop.verify,
+                ca_file=str(hop.ca_file) if hop.ca_file else "",
+                user=hop.user,
+                password=hop.password(),
+                profile=hop.profile,
+                pool=hop.pool,
+                idle=hop.idle if "idle" in hop.model_fields_set else None,
+                max_messages=hop.max_messages if "max_messages" in hop.model_fields_set else None,
+                max_age=hop.max_age,
+            ),
+            hostname=config.hostname,
+            emit=emit,
+            offers=kept.get(key),
+            remember=partial(remember, key),
+        )
+    all_hops = Hops(hops.pop(""), hops)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(3):
+            await all_hops.probe()
+    return all_hops
+
+
+async def _keep(database: Database, key: str, value: str) -> None:
+    sql = "INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+    try:
+        await database.run(lambda db: db.execute(sql, (key, value)) and None)
+    except Unavailable:
+        pass  # it is asked again at the next start
+
+
+def _smtp_limits(config: Config) -> SmtpLimits:
+    """The configuration has each of them by the same name, and some more for others."""
+    names = {field.name for field in fields(SmtpLimits)} & set(type(config.limits).model_fields)
+    return SmtpLimits(**{name: getattr(config.limits, name) for name in names})
+
+
+def _spill(config: Config, worker: str) -> Path:
+    return config.store.with_name(f"{config.store.name}.spill-{worker}")
+
+
+def _key(path: Path) -> Any:
+    try:
+        return read_key(path)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+
+
+async def _explain(database: Database, policies: Policies, ref: str) -> dict[str, Any] | None:
+    """What the page behind a reference shows: the rule, never the message."""
+    found = await public(database, ref)
+    if found is None:
+        return None
+    shown = dict(found)
+    clauses: list[dict[str, str]] = []
+    remedy = ""
+    if found["policy"] in policies.names():
+        policy = policies.get(found["policy"])
+        known = {clause.id: clause for clause in policy.clauses}
+        clauses = [
+            {"id": id, "says": known[id].says, "policy": policy.title} for id in found["clauses"] if id in known
+        ]
+        for rules in policy.rules.values():
+            for rule in rules:
+                if rule.check.name == found["check"]:
+                    remedy = rule.remedy or rule.check.remedy
+    shown["clauses"] = clauses
+    shown["remedy"] = remedy
+    return shown
+
+
+def _ready(folder: Path) -> tuple[bool, dict[str, Any]]:
+    totals = emitting.totals(folder, time.time())
+    return not totals.red, dict(totals.red)
+
+
+# -- the same wiring without effect: `check` ------------------------------------------------------
+@dataclass
+class Bench:
+    """What `check` judges with."""
+
+    directory: Any  # Directory or MemoryDirectory: tenant(), tenants()
+    policies: Policies
+    recipients: Recipients
+    tools: Tools
+    limit: int
+
+    async def examine(
+        self, raw: bytes, tenant: Tenant, policy: Policy, stream: str, sender: str | None, to: Sequence[str], now: float
+    ) -> Examined:
+        """`raw` as it lies in a file: line ends of any kind."""
+        return await examine(
+            _received(raw, self.limit),
+            tenant=tenant,
+            policy=policy,
+            stream=stream,
+            sender=sender,
+            to=to,
+            tools=self.tools,
+            recipients=self.recipients,
+            now=now,
+        )
+
+
+def _received(raw: bytes, limit: int) -> Content:
+    """The octets as the server would have them, line ends and faults included."""
+    body = Chunks(limit)
+    body.expect(len(raw))
+    body.feed(bytearray(raw))
+    body.finish()
+    return Content(raw if body.fault else body.take(), body.fault)
+
+
+@asynccontextmanager
+async def examiner(config: Config | None, *, offline: bool, tenant: bool) -> AsyncIterator[Bench]:
+    """Opens no certificate, key, password file or port, asks no next hop; an absent store counts as empty.
+
+    Raises PolicyError.
+    """
+    missing = {"session": "no-session"}
+    if offline:
+        missing |= {"dns": "offline", "state": "offline", "scanner": "offline"}
+    if not tenant:
+        missing |= {"profile": "no-tenant", "tenant": "no-tenant"}
+    if config is None or not config.egress:
+        missing["egress"] = "no-egress"
+    policies = config.load_policies() if config else Policies()
+    tenants = config.file_tenants(keys=False) if config else []
+    async with contextlib.AsyncExitStack() as stack:
+        directory: Any = MemoryDirectory(tenants)
+        recipients: Recipients = MemoryRecipients()
+        if config is not None and config.store.exists() and not offline:
+            database = await Database.open(config.store, warm=False)
+            stack.push_async_callback(database.close)
+            directory = Directory(database, tenants, [])
+            await directory.refresh()
+            recipients = stored.Recipients(database)
+        clock = time.time
+        dns = resolver(config) if config else Resolver()
+        if isinstance(dns, Resolver):
+            stack.push_async_callback(dns.close)
+        hop = config.next_hop.envelope_domain or "" if config else ""
+        authentication: Any = (
+            Unasked(clock)
+            if offline
+            else DomainAuthentication(dns, config.egress if config else (), envelope_domain=hop, clock=clock)
+        )
+        tools = Tools(dns=dns, authentication=authentication, quotas=MemoryQuotas(), missing=missing)
+        limit = config.limits.message_size if config else SmtpLimits().message_size
+        yield Bench(directory, policies, recipients, tools, limit)
+
+
