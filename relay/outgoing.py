@@ -114,7 +114,8 @@ class Outgoing:
             who = f"from {_atom(session.helo)} ([{literal}])\r\n\t"
         to = f"\r\n\tfor <{envelope.recipients[0].address.text}>" if len(envelope.recipients) == 1 else ""
         return (
-            f"Received: {who}by {self._hostname} (aup-relay/{self._installation}) with {protocol} id {envelope.ref}{to};\r\n"
+            f"Received: {who}by {self._hostname} (aup-relay/{self._installation})"
+            f" with {protocol} id {envelope.ref}{to};\r\n"
             f"\t{_date(int(mail.now))}\r\n"
         ).encode("utf-8", "surrogateescape")
 
