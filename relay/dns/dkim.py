@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import load_der_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 from dkim.canonicalization import CanonicalizationPolicy, InvalidCanonicalizationPolicyError
 from dkim.util import InvalidTagValueList, parse_tag_value
 
@@ -109,6 +109,15 @@ def public_key(text: str) -> PublicKey:
         if key.key_size > LARGEST:
             raise Invalid(f"the key has {key.key_size} bits, more than {LARGEST}")
     return PublicKey(key, b"s" in flags, b"y" in flags)
+
+
+def record(key: RSAPublicKey | Ed25519PublicKey) -> str:
+    """What to publish for a key, as one text (a zone file wants strings of at most 255 octets)."""
+    if isinstance(key, RSAPublicKey):
+        octets, kind = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo), "rsa"
+    else:
+        octets, kind = key.public_bytes_raw(), "ed25519"
+    return f"v=DKIM1; k={kind}; p={base64.b64encode(octets).decode()}"
 
 
 async def fetch(dns: Dns, selector: str, domain: str) -> PublicKey:

@@ -52,7 +52,7 @@ class Resolver:
     """ports.Dns over the network (dnspython's asyncio backend; works on uvloop).
 
     nameservers  "192.0.2.53", "192.0.2.53:5353", "[2001:db8::53]:53", the preferred first; None: /etc/resolv.conf
-    timeout      seconds for one try; all tries of a question get `timeout` for each server and one more, at most 10 s
+    timeout      seconds for one question; each server is tried for an equal share, and one of them twice
     clock        seconds, monotonic
     grace        seconds for which a good answer is used after its TTL while DNS does not answer
     shortest, longest, longest_negative   bounds on what a TTL may say, in seconds
@@ -65,7 +65,7 @@ class Resolver:
     def __init__(
         self,
         nameservers: Sequence[str] | None = None,
-        timeout: float = 2.0,
+        timeout: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
         *,
         grace: float = 4 * 3600.0,
@@ -82,8 +82,8 @@ class Resolver:
             nameservers = ["127.0.0.1"]
         if nameservers is not None:
             stub.nameservers = [dns.nameserver.Do53Nameserver(*server(text)) for text in nameservers]
-        stub.timeout = timeout
-        stub.lifetime = min(10.0, timeout * (len(stub.nameservers) + 1))
+        stub.timeout = timeout / (len(stub.nameservers) + 1)
+        stub.lifetime = timeout
         stub.use_edns(0, 0, 1232)
         self._stub = stub
         self._backend = dns.asyncbackend.get_backend("asyncio")
