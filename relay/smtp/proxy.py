@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
+from typing import cast
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 LONGEST_V1 = 107
@@ -167,8 +168,7 @@ class Proxied(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
         self._waiting.add(self)
         peer = transport.get_extra_info("peername")
         if not peer or not inside(_host(peer), self._listed):

@@ -26,7 +26,7 @@ import traceback
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import IO, TYPE_CHECKING, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 from aiosmtpd.smtp import SMTP
 
@@ -163,9 +163,8 @@ class Server(SMTP):
 
     # -- the protocol: bytes come, the connection goes ----------------------------------
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
         listener = self._listener
-        self._wire = transport
+        self._wire = wire = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
         peer = transport.get_extra_info("peername")
         self._peer = plain(peer[0]) if isinstance(peer, tuple) else ""
         client = self._proxied or self._peer
@@ -173,7 +172,7 @@ class Server(SMTP):
         self._began = listener.now
         listener.live.add(self)
         if listener.settings.tls == "implicit":
-            transport.pause_reading()  # the handshake is not for us to read
+            wire.pause_reading()  # the handshake is not for us to read
         self._work = self._loop.create_task(self._handle_client())
 
     def data_received(self, data: bytes) -> None:
@@ -865,7 +864,7 @@ class Server(SMTP):
 
     # -- STARTTLS ------------------------------------------------------------------------------------
     def _starttls(self, line: bytes) -> Work:
-        if line[:8].upper() != b"STARTTLS":
+        if line[:8].upper() != b"STARTTLS" or line[8:9].strip():
             self._refuse_command(replies.BAD_COMMAND)
             return None
         if line[8:].strip():
@@ -1078,7 +1077,7 @@ _VERBS: dict[bytes, Callable[[Server, bytes], Work]] = {
     b"STAR": Server._starttls,
     b"XCLI": Server._xclient,
 }
-_LONG_VERBS = frozenset({b"STARTTLS", b"XCLIENT "})
+_LONG_VERBS = frozenset({b"STARTTLS", b"XCLIENT ", b"XCLIENT"})
 
 
 class Listener:

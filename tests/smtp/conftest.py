@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+import uvloop
 from relay import replies
 from relay.model import Answer, Credential, Envelope, Offers, Recipient, Session, Tenant
 from relay.ports import Unavailable
@@ -212,7 +213,12 @@ class World:
         self.certificate: Certificate | None = None
 
     async def listener(
-        self, limits: Limits | None = None, load: Load | None = None, sock: Any = None, spool: Any = None, **settings: Any
+        self,
+        limits: Limits | None = None,
+        load: Load | None = None,
+        sock: Any = None,
+        spool: Any = None,
+        **settings: Any,
     ) -> Listener:
         settings.setdefault("tenant", "acme")
         listener = Listener(
@@ -242,7 +248,9 @@ class World:
         self.clients.append(client)
         return client
 
-    async def connect(self, listener: Listener, hello: str = "EHLO client.test", tls: ssl.SSLContext | None = None) -> Client:  # fmt: skip
+    async def connect(
+        self, listener: Listener, hello: str = "EHLO client.test", tls: ssl.SSLContext | None = None
+    ) -> Client:
         """Connected, and greeted."""
         client = await self.raw(listener, tls)
         assert await client.reply() == ["220 relay.test ESMTP aup-relay"]
@@ -268,6 +276,11 @@ class World:
             assert listener.load.octets == 0
             assert listener.load.connections == 0
         self.login.close()
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Callable[[], Any]]:
+    """Both loops, because transports differ in what they allow, and uvloop is what serves."""
+    return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture
