@@ -9,14 +9,23 @@ from __future__ import annotations
 from relay.checks import (
     dkim,
     dmarc_aligned,
+    from_owned,
+    html_too_complex,
+    loop,
+    null_sender,
+    one_click_unsubscribe,
+    postal_address,
     recipient_domain,
     recipient_suppressed,
     recipient_syntax,
     sender_domain_owned,
     sender_domain_resolves,
+    sender_identity,
     spf,
     tenant_profile,
     tenant_standing,
+    unsubscribe_link,
+    well_formed,
 )
 from relay.checks.check import Check
 
@@ -27,11 +36,20 @@ CHECKS: tuple[Check, ...] = (
     sender_domain_owned.CHECK,
     sender_domain_resolves.CHECK,
     spf.CHECK,
+    null_sender.CHECK,
     # recipient
     recipient_syntax.CHECK,
     recipient_domain.CHECK,
     recipient_suppressed.CHECK,
     # message
+    well_formed.CHECK,
+    loop.CHECK,
+    from_owned.CHECK,
     dkim.CHECK,
     dmarc_aligned.CHECK,
+    one_click_unsubscribe.CHECK,
+    unsubscribe_link.CHECK,
+    postal_address.CHECK,
+    sender_identity.CHECK,
+    html_too_complex.CHECK,
 )

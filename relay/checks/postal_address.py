@@ -1,0 +1,191 @@
+"""The reader finds the sender's postal address (CAN-SPAM, 15 USC 7704(a)(5); CASL section 6(2)).
+
+mode profile: the address of the tenant's profile stands in the text that most readers see, which is
+the HTML, or the plain text where there is no HTML.  One place is enough, since the law wants it in
+the message, not in each of its forms.  Case, spaces, line breaks, punctuation, accents and the usual
+abbreviations make no difference; the country may be left out.
+
+mode any: something that looks like a postal address stands there.
+
+Reply:     554 5.7.0
+Evidence:  mode, part (where it was looked for: html, plain, none)
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Literal
+
+from relay import replies
+from relay.checks.check import Check, CheckSettings
+from relay.checks.wording import Phrase, has, phrase, words
+from relay.model import Evidence, Mail, Stage
+from relay.ports import Tools
+
+
+class Settings(CheckSettings):
+    mode: Literal["profile", "any"] = "profile"
+
+
+def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
+    assert mail.message is not None
+    main = mail.message.visible.main
+    text = main.text if main is not None else ""
+    if settings.mode == "any":
+        found = looks_like_one(text)
+    else:
+        wanted = _forms(mail.tenant.profile.postal_address)
+        # Without an address in the profile there is nothing to compare with: tenant-profile says so.
+        found = not wanted or any(has(text, form, canonical) for form in wanted)
+    return None if found else Evidence({"mode": settings.mode, "part": main.kind if main is not None else "none"})
+
+
+# -- the address of the profile ---------------------------------------------------------
+_SHORT = {
+    short: long.split()
+    for short, long in {
+        # One form for each word of an address; where two words share a short one ("st" for street and
+        # saint), they are taken for the same.
+        "st": "street saint sankt", "str": "strasse straat", "ave": "avenue av avenida aven",
+        "blvd": "boulevard boul bd bvd",
+        "rd": "road", "dr": "drive", "ln": "lane", "ct": "court", "pl": "place", "sq": "square", "hwy": "highway",
+        "pkwy": "parkway", "ter": "terrace", "cir": "circle", "cres": "crescent", "gdns": "gardens", "est": "estate",
+        "ste": "suite", "apt": "apartment", "fl": "floor flr", "rm": "room", "bldg": "building", "dept": "department",
+        "n": "north", "s": "south", "e": "east", "w": "west", "ne": "northeast", "nw": "northwest", "se": "southeast",
+        "sw": "southwest", "mt": "mount", "ft": "fort", "nr": "no num numero nummer number",
+        "c": "calle cl", "pza": "plaza piazza plza", "v": "via", "vle": "viale", "cso": "corso", "r": "rua",
+        "ul": "ulica", "al": "aleja", "pk": "park", "ind": "industrial", "hse": "house", "ctr": "center centre",
+    }.items()
+}  # fmt: skip
+_STATES = {
+    "al": "alabama", "ak": "alaska", "az": "arizona", "ar": "arkansas", "ca": "california", "co": "colorado",
+    "ct": "connecticut", "de": "delaware", "fl": "florida", "ga": "georgia", "hi": "hawaii", "id": "idaho",
+    "il": "illinois",
+    "in": "indiana", "ia": "iowa", "ks": "kansas", "ky": "kentucky", "la": "louisiana", "me": "maine", "md": "maryland",
+    "ma": "massachusetts", "mi": "michigan", "mn": "minnesota", "ms": "mississippi", "mo": "missouri", "mt": "montana",
+    "ne": "nebraska", "nv": "nevada", "oh": "ohio", "ok": "oklahoma", "or": "oregon", "pa": "pennsylvania",
+    "tn": "tennessee", "tx": "texas", "ut": "utah", "vt": "vermont", "va": "virginia", "wa": "washington",
+    "wi": "wisconsin", "wy": "wyoming", "on": "ontario", "qc": "quebec", "ab": "alberta", "mb": "manitoba",
+    "sk": "saskatchewan", "qld": "queensland", "vic": "victoria", "tas": "tasmania",
+}  # fmt: skip
+_PAIRS = {
+    ("new", "hampshire"): "nh", ("new", "jersey"): "nj", ("new", "mexico"): "nm", ("new", "york"): "ny",
+    ("north", "carolina"): "nc", ("north", "dakota"): "nd", ("rhode", "island"): "ri", ("south", "carolina"): "sc",
+    ("south", "dakota"): "sd", ("west", "virginia"): "wv", ("british", "columbia"): "bc", ("nova", "scotia"): "ns",
+    ("new", "brunswick"): "nb", ("post", "office"): "po", ("p", "o"): "po",
+}  # fmt: skip
+_FORM = {long: short for short, longs in _SHORT.items() for long in longs} | {
+    long: short for short, long in _STATES.items()
+}
+_PAIR_FIRST = frozenset(first for first, _ in _PAIRS)
+# Compounds: Hauptstraße, Kerkstraat.
+_ENDINGS = (("strasse", 4), ("straat", 3))
+
+
+def canonical(found: list[str]) -> list[str]:
+    """Words of an address, each in its one form."""
+    out: list[str] = []
+    skip = False
+    last = len(found) - 1
+    for index, word in enumerate(found):
+        if skip:
+            skip = False
+            continue
+        if word in _PAIR_FIRST and index < last:
+            pair = _PAIRS.get((word, found[index + 1]))
+            if pair:
+                out.append(pair)
+                skip = True
+                continue
+        short = _FORM.get(word)
+        if short is None:
+            for ending, cut in _ENDINGS:
+                if word.endswith(ending):
+                    word = word[:-cut]
+                    break
+            # Müller and Mueller: the accent is gone by now, so the e goes too.
+            if "e" in word:
+                word = word.replace("ae", "a").replace("oe", "o").replace("ue", "u")
+            short = word
+        out.append(short)
+    return out
+
+
+_COUNTRY_NAMES = (
+    "usa|us|united states|united states of america|uk|united kingdom|great britain|england|scotland|wales|"
+    "northern ireland|ireland|canada|australia|new zealand|india|bharat|germany|deutschland|austria|"
+    "osterreich|switzerland|schweiz|suisse|france|belgium|belgie|belgique|netherlands|the netherlands|"
+    "nederland|luxembourg|spain|espana|portugal|brazil|brasil|italy|italia|poland|polska|sweden|sverige|"
+    "norway|norge|denmark|danmark|finland|suomi|mexico|argentina|chile|colombia|singapore|south africa|"
+    "israel|united arab emirates|uae|japan|czech republic|czechia|romania|hungary|greece|estonia|latvia|"
+    "lithuania|bulgaria|croatia|slovenia|slovakia|ukraine|turkey|turkiye|philippines|malaysia|indonesia"
+)
+_COUNTRIES = frozenset(_COUNTRY_NAMES.split("|"))
+
+
+@lru_cache(maxsize=4096)
+def _forms(address: str) -> tuple[Phrase, ...]:
+    """The address, and the address without its country."""
+    forms = [phrase(address, canonical)]
+    lines = [line for line in re.split(r"[,;\r\n|]+", address) if line.strip()]
+    if len(lines) > 2 and " ".join(words(lines[-1])) in _COUNTRIES:
+        forms.insert(0, phrase(" ".join(lines[:-1]), canonical))
+    return tuple(form for form in forms if form)
+
+
+# -- any address --------------------------------------------------------------------------
+# What a postal code or box looks like; each only counts with a number and a street beside it, or a box.
+_CODE = re.compile(
+    r"\b[A-Z]{2}[ ,.]{1,3}\d{5}(?:-\d{4})?\b"  # US: IL 62701
+    r"|\b[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}\b"  # UK: SW1A 2AA
+    r"|\b[A-Z]\d[A-Z][ -]?\d[A-Z]\d\b"  # Canada: K1A 0B1
+    r"|\b\d{4} ?[A-Z]{2}\b"  # Netherlands: 1012 AB
+    r"|\b(?:[A-Z]{1,2}-)?\d{4,5}[ ,]{1,2}[^\W\d_]{3}"  # most of Europe: 80331 München
+    r"|\b\d{2}-\d{3}\b"  # Poland
+    r"|\b\d{3} \d{2}\b"  # Sweden
+    r"|\b\d{5}-\d{3}\b"  # Brazil
+    r"|\b\d{4}-\d{3}\b"  # Portugal
+    r"|\b[1-9]\d{2} ?\d{3}\b"  # India
+)
+_STREET = re.compile(
+    r"\b(?:street|st|road|rd|avenue|ave|boulevard|blvd|drive|dr|lane|ln|way|court|ct|place|square|highway|hwy|parkway|pkwy"
+    r"|suite|ste|floor|house|building|park|close|crescent|terrace|broadway|plaza|rue|place|quai|all[ée]e|chemin|cours"
+    r"|calle|c/|avenida|av|paseo|plaza|via|viale|piazza|corso|largo|rua|travessa|pra[çc]a|ulica|ul|aleja|al|nagar|marg"
+    r"|sector|plot|complex|weg|platz|allee|ring|gasse|damm|ufer|laan|plein|gracht|kade|v[äa]gen|gatan)\b"
+    r"|stra(?:ß|ss)e\b|str\.|straat\b|(?:weg|platz|allee|gasse|laan|plein|gatan|v[äa]gen)\b",
+    re.IGNORECASE,
+)
+_BOX = re.compile(
+    r"\b(?:p\.? ?o\.? ?box|post office box|postfach|postbus|bo[îi]te postale|apartado|casella postale|caixa postal)"
+    r"[ .:#]{0,3}\d",
+    re.IGNORECASE,
+)
+_READ = 16 * 1024
+_NEAR = 120
+
+
+def looks_like_one(text: str) -> bool:
+    """A box with a number, or a postal code with a street and a house number close by."""
+    if len(text) > 2 * _READ:
+        text = text[:_READ] + "\n" + text[-_READ:]
+    if _BOX.search(text):
+        return True
+    for tries, code in enumerate(_CODE.finditer(text)):
+        if tries >= 200:
+            break
+        near = text[max(0, code.start() - _NEAR) : code.end() + _NEAR // 2]
+        if _STREET.search(near) and sum(map(str.isdigit, near)) > sum(map(str.isdigit, code[0])):
+            return True
+    return False
+
+
+CHECK = Check(
+    name="postal-address",
+    stages=(Stage.MESSAGE,),
+    reply=replies.NO_POSTAL_ADDRESS,
+    run=run,
+    remedy="Put your postal address, as it stands in your profile here, into the footer of the template, as text.",
+    settings=Settings,
+    needs=frozenset({"tenant", "profile"}),
+)

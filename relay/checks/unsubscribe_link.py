@@ -1,0 +1,145 @@
+"""The reader finds a way out in the text itself: a link, or an instruction such as "reply STOP".
+
+Asked of each form of the message that a reader may get: the HTML alternative and the plain one each
+need their own (CAN-SPAM, 15 USC 7704(a)(3); Gmail and Yahoo want a visible link in the body).
+
+It is there if, in this form,
+  - a link's address or text says so ("Unsubscribe", "Abmelden", .../optout?...), or
+  - the text says so right beside a link that says nothing ("if you no longer wish to hear from us,
+    click here"), or beside a URL or an e-mail address, or
+  - the text says so and asks to reply ("just reply 'no thanks'").
+The bare word without a link is none, and a link that leads nowhere (`#`, an unrendered merge tag)
+is none either.  relay/checks/opt_out.py has the words, in en, de, fr, es, it, nl, pt, pl, sv and hi.
+
+Where in doubt it counts as there: refusing an honest message costs more than letting one pass whose
+wording is odd.
+
+Reply:     554 5.7.0
+Evidence:  part (which form lacks it: html, plain, none), links (how many it has)
+"""
+
+from __future__ import annotations
+
+import re
+
+from relay import replies
+from relay.checks import opt_out
+from relay.checks.check import Check, CheckSettings
+from relay.message.html import Link, View
+from relay.model import Evidence, Mail, Stage
+from relay.ports import Tools
+
+
+def run(mail: Mail, settings: CheckSettings, tools: Tools) -> Evidence | None:
+    assert mail.message is not None
+    views = mail.message.visible.views
+    looked = False
+    for view in views:
+        if view.kind == "plain" and len(views) > 1 and not view.text.strip():
+            continue  # some tools send an empty plain form; nobody can read it
+        looked = True
+        if not has_opt_out(view):
+            return Evidence({"part": view.kind, "links": len(view.links)})
+    return None if looked else Evidence({"part": "none", "links": 0})
+
+
+def has_opt_out(view: View) -> bool:
+    """This form of the message has a way out, by link or by reply."""
+    links = view.links
+    # From the end, where it nearly always stands; and the plain word first, which costs least.
+    for link in reversed(links):
+        if ("unsubscribe" in link.text.lower() or "unsubscribe" in link.href.lower()) and leads_out(link):
+            return True
+    return any(leads_out(link) for link in links) or _in_words(view)
+
+
+# -- links ------------------------------------------------------------------------------
+_LEADS = ("https://", "http://", "mailto:", "www.", "sms:", "tel:")
+_UNRENDERED = re.compile(r"\{\{|\}\}|\{%|\*\||\|\*|\[\[|<%|%%|\$\{")
+
+
+def leads_out(link: Link) -> bool:
+    """This link is a way out: its address or its text says so, and it leads somewhere."""
+    address = link.href[:2000].lower()
+    if not address.startswith(_LEADS) or _UNRENDERED.search(address):
+        return False
+    if opt_out.ADDRESS.search(address):
+        return True
+    if not link.text or link.text == link.href:
+        return False
+    text = link.text[:300].lower()
+    return bool(opt_out.SAYS.search(text) or opt_out.ALONE.match(text))
+
+
+# -- words ---------------------------------------------------------------------------------
+_EDGE = 32 * 1024
+"""Characters at both ends of a text that are looked at: the way out stands in the first or last lines."""
+_BESIDE = 160
+"""Two lines of text."""
+_MOST = 50
+_TARGET = re.compile(r"https?://|\bwww\.|mailto:|\w@[\w-]{1,63}\.\w|\.[a-z]{2,10}/\w")
+_SENTENCE = re.compile(r"[.!](?=\s)|\n[ \t]*\n")
+
+
+def _in_words(view: View) -> bool:
+    text = view.text
+    if len(text) > 2 * _EDGE:
+        text = text[:_EDGE] + "\n\n" + text[-_EDGE:]
+    if opt_out.ORDER.search(text):
+        return True
+    lower = text.lower()
+    here = _here(view) if view.kind == "html" else []
+    said = _first(opt_out.SAYS, lower)
+    for start, end in said:
+        beside = lower[max(0, start - _BESIDE) : end + _BESIDE]
+        if _TARGET.search(beside) or any(label in beside for label in here):
+            return True
+    return any(
+        opt_out.REPLY.search(_sentence(lower, start, end)) for start, end in said + _first(opt_out.NO_THANKS, lower)
+    )
+
+
+def _first(pattern: re.Pattern[str], text: str) -> list[tuple[int, int]]:
+    """The first places of the pattern; a text that has it more often is no text for readers."""
+    places = []
+    for found in pattern.finditer(text):
+        places.append(found.span())
+        if len(places) == _MOST:
+            break
+    return places
+
+
+def _here(view: View) -> list[str]:
+    """Texts of links that say nothing of where they lead, and do lead somewhere."""
+    labels = set()
+    for link in view.links:
+        text = link.text.strip().lower()
+        if text and len(text) <= 80 and opt_out.HERE.search(text):
+            address = link.href[:2000].lower()
+            if address.startswith(_LEADS) and not _UNRENDERED.search(address):
+                labels.add(" ".join(text.split()))
+    return sorted(labels)[:_MOST]
+
+
+def _sentence(text: str, start: int, end: int) -> str:
+    """The sentence around start:end, at most two lines to each side.
+
+    A question mark does not end it: "Don't want to hear from me? Just reply and say so."
+    """
+    first, last = max(0, start - _BESIDE), min(len(text), end + _BESIDE)
+    for before in _SENTENCE.finditer(text, first, start):
+        first = before.end()
+    after = _SENTENCE.search(text, end, last)
+    return text[first : after.start() if after else last]
+
+
+CHECK = Check(
+    name="unsubscribe-link",
+    stages=(Stage.MESSAGE,),
+    reply=replies.NO_UNSUBSCRIBE_LINK,
+    run=run,
+    remedy=(
+        "Put an unsubscribe link that works into the template, and into its plain-text version too; or a sentence"
+        " such as 'Reply STOP and I will not write again'."
+    ),
+)
