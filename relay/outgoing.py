@@ -13,9 +13,11 @@ from email.utils import formatdate
 from functools import lru_cache
 from typing import Any, Literal
 
+from relay import replies
 from relay.message.edit import splice
 from relay.message.sign import sign
 from relay.model import Domain, Mail, Verdict
+from relay.ports import Unavailable
 from relay.tokens import reference
 
 INLINE = 64 * 1024
@@ -86,7 +88,9 @@ class Outgoing:
         assert mail.message is not None
         for name in mail.message.from_domains:
             domain = mail.tenant.domain_for(name)
-            if domain is not None and domain.dkim_by == "relay" and domain.key is not None:
+            if domain is not None and domain.dkim_by == "relay":
+                if domain.key is None:  # a file of ours that cannot be read; receivers would refuse the mail unsigned
+                    raise Unavailable("dkim: the key cannot be read", replies.INTERNAL)
                 return domain
         return None
 

@@ -1,6 +1,7 @@
 """The checks that ask the DNS: what they find in a mail, over a table of records."""
 
 import base64
+from dataclasses import replace
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -11,7 +12,8 @@ from relay.dns.authentication import DomainAuthentication
 from relay.dns.resolver import StaticResolver
 from relay.message import Message
 from relay.message.sign import sign
-from relay.model import Domain, Envelope, Mail, Profile, Recipient, Session, Tenant
+from relay.model import PASSED, Domain, Envelope, Mail, Profile, Recipient, Session, Tenant
+from relay.outgoing import Outgoing
 from relay.ports import Tools, Unavailable
 
 NOW = 1_767_225_600
@@ -315,3 +317,23 @@ async def test_no_author_is_no_matter_of_these_checks():
     nobody = mail(change=lambda raw: raw.replace(b"From:", b"X-From:"))
     assert await judge(dkim, nobody, tools()) is None
     assert await judge(dmarc_aligned, nobody, tools()) is None
+
+
+class TestTheKeyOfTheRelay:
+    """dkim takes the relay's signature for granted, so the relay must not send without it."""
+
+    def outgoing(self):
+        return Outgoing("mx.platform.example", "i", "full", lambda tenant: "mta", lambda count: bytes(count))
+
+    async def test_a_key_that_cannot_be_read_is_a_fault_of_ours(self):
+        with pytest.raises(Unavailable) as caught:
+            await self.outgoing().make(mail(dkim_by="relay"), PASSED)
+        assert caught.value.reply is replies.INTERNAL
+
+    async def test_signed_mail_verifies(self):
+        sent = mail(dkim_by="relay")
+        tenant = sent.tenant
+        sent.envelope.tenant = replace(tenant, domains=(replace(tenant.domains[0], key=KEY),))
+        raw = b"".join(await self.outgoing().make(sent, PASSED))
+        [signature] = await tools().authentication.signatures(Message.parse(raw))
+        assert signature.valid and signature.domain == "acme.example"

@@ -154,9 +154,10 @@ class TestKey:
         assert sign([b"From: a@acme.example\r\n\r\nx\r\n"], "acme.example", "s1", key, ("from",), 0)
 
     def test_a_key_is_never_overwritten(self, run, claimed):
-        first = run("domain", "key", "add", "acme.example", "--selector", "s1", "--json")
+        ed = ("--type", "ed25519")
+        first = run("domain", "key", "add", "acme.example", "--selector", "s1", "--json", *ed)
         assert "another with --selector" in run("domain", "key", "add", "acme.example", "--selector", "s1", exit=2)
-        second = run("domain", "key", "add", "acme.example", "--selector", "s2", "--json")
+        second = run("domain", "key", "add", "acme.example", "--selector", "s2", "--json", *ed)
         assert second["value"] != first["value"]
         assert run("domain", "key", "show", "acme.example", "--json") == second
 
@@ -218,6 +219,11 @@ class TestShow:
     def test_keys_of_the_next_hop(self, run, zone):
         record = self.records(run, "filed.example")["dkim"]
         assert (record["name"], record["value"], record["state"]) == ("s1._domainkey.filed.example", "", "missing")
+
+
+    def test_a_key_file_that_is_not_there(self, run, zone):
+        record = self.records(run, "mine.example")["dkim"]
+        assert record["state"] == "unknown" and "mine.pem" in record["found"]
 
 
 def test_list_is_empty_without_domains(run, tmp_path):

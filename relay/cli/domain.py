@@ -18,6 +18,8 @@ import click
 
 from relay.address import BadAddress, domain_name
 from relay.cli.shell import Shell, fail, json_option, near, open_store, show, when
+from relay.config import ConfigError
+from relay.config import read_key as read_pem
 from relay.dns import dkim, dmarc, ownership
 from relay.dns.authentication import DomainAuthentication
 from relay.dns.resolver import Resolver
@@ -166,7 +168,10 @@ class Desk:
     async def _our_key(self, claim: Known) -> Publish:
         selector = claim.selectors[0]
         name = f"{selector}._domainkey.{claim.domain}"
-        key = read_key(claim)
+        try:
+            key = read_key(claim)
+        except ConfigError as error:
+            return Publish("dkim", name, "TXT", "", "unknown", f"{claim.key_file}: {error}")
         value = dkim.record(key.public_key())
         try:
             there = await dkim.fetch(self.dns, selector, claim.domain)
@@ -218,13 +223,8 @@ def _domain(text: str) -> str:
 
 
 def read_key(claim: Known) -> Any:
-    from relay.config import ConfigError
-    from relay.config import read_key as read
-
-    try:
-        return read(Path(claim.key_file))
-    except ConfigError as error:
-        fail(f"{claim.key_file}: {error}")
+    """Raises ConfigError."""
+    return read_pem(Path(claim.key_file))
 
 
 @contextlib.asynccontextmanager
@@ -446,7 +446,11 @@ def key_show(shell: Shell, domain: str, tenant: str | None, as_json: bool) -> No
             claim = await at.find(domain, tenant)
             if claim.dkim != "relay" or not claim.key_file:
                 fail(f"the relay has no key for {claim.domain}; make one with: domain key add {claim.domain}")
-            _print_key(claim.domain, claim.selectors[0], read_key(claim), as_json)
+            try:
+                private = read_key(claim)
+            except ConfigError as error:
+                fail(f"{claim.key_file}: {error}")
+            _print_key(claim.domain, claim.selectors[0], private, as_json)
 
     shell.run(main)
 

@@ -94,7 +94,7 @@ def organisational(domain: str, found: list[tuple[str, Record]]) -> str:
     for name, record in found:
         if record.psd == "n":
             return name
-        if record.psd == "y" and name != domain:
+        if record.psd == "y":  # a suffix that sends mail itself has nothing below: then it is its own
             labels = domain.split(".")
             return ".".join(labels[-(name.count(".") + 2) :])
     return found[-1][0] if found else domain
