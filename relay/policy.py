@@ -72,8 +72,8 @@ class Rule:
         then = self.then
         if then is Then.REPAIR and not (evidence.repairable and self.check.repairs):
             then = self.otherwise
-        if then is Then.REFUSE and evidence.reply is not None and evidence.reply.temporary:
-            return Then.DEFER  # never a 5yz for what time alone cures
+        if then in (Then.REFUSE, Then.HOLD) and evidence.reply is not None and evidence.reply.temporary:
+            return Then.DEFER  # never a 5yz, and no review, for what time alone cures
         return then
 
 

@@ -327,7 +327,7 @@ def _read_file(path: Path, checks: Mapping[str, Check]) -> _Read:
     read = _Read(path.stem, Document.read(octets, str(path)), octets)
     if read.document.data is None and read.document.problems:
         return read
-    read.file = read.document.check(PolicyFile)
+    read.file = read.document.check_partly(PolicyFile, {"policy": path.stem})
     if read.file is not None:
         if read.file.policy != path.stem:
             read.document.problem(("policy",), f"must be the name of the file, {path.stem!r}")

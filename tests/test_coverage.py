@@ -1,0 +1,266 @@
+"""Coverage is honest: what is said to be enforced is, and what is not says why."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from relay.checks import CHECKS
+from relay.checks.catalogue import NAMES, SESSION
+from relay.cli import cli
+from relay.config import Config, parse
+from relay.model import Domain, Override, Profile, Tenant, Then
+from relay.policy_file import Policies, coverage
+
+POLICIES = Policies()
+BUILT = {check.name for check in CHECKS} | set(SESSION)
+
+# The documents, row by row: id, streams (M marketing, all, - nothing in a message), how far the
+# policy can go (y yes, p partly, o outside mail), and the checks that it names.
+# fmt: off
+# ruff: noqa: E501
+BASELINE = """
+B1 all y auth-required tls-required login-throttle credential-network
+B2 all y tenant-standing tenant-profile
+B3 all y sender-domain-owned sender-domain-resolves from-owned
+B4 all y spf dkim dmarc-aligned
+B5 all y well-formed loop null-sender html-too-complex
+B6 all y recipient-syntax recipient-domain recipient-suppressed opt-out-sync
+B7 M   y one-click-unsubscribe unsubscribe-link
+B8 all y rate connection-limits retry-storm
+B9 all y malware attachment-type active-content link-deceptive
+"""
+PROSPEKTR = """
+P1 all p recipient-suppressed one-click-unsubscribe unsubscribe-link postal-address sender-identity contact-method subject-deceptive recipient-consent
+P2 all p abusive-language recipient-frequency
+P3 all p contact-list
+P4 -   o
+P5 all y rate copy-across-tenants credential-sharing null-sender
+P6 all p active-content login-throttle
+P7 -   o
+P8 all y from-owned dmarc-aligned display-name brand-lookalike link-deceptive
+P9 all y recipient-business
+R1 M   y one-click-unsubscribe unsubscribe-link unsubscribe-visible unsubscribe-link-works
+R2 M   y recipient-suppressed opt-out-sync
+R3 all y postal-address sender-identity
+R4 all y sender-domain-owned from-owned spf dkim dmarc-aligned
+E1 -   y
+E2 -   y
+"""
+LEADNEST = """
+G1 all y recipient-consent
+G2 all p attachment-listed prohibited-content abusive-language subject-deceptive hidden-text unsubscribe-visible display-name
+G3 all p recipient-consent recipient-jurisdiction postal-address sender-identity
+U1 all y recipient-consent
+U2 -   o
+U3 -   o
+U4 -   p
+C1 all p link-deceptive link-listed brand-lookalike malware prohibited-content spam-score
+C2 all p brand-lookalike display-name link-listed attachment-listed
+C3 all p attachment-listed prohibited-content
+C4 all p abusive-language
+C5 all p subject-deceptive hidden-text unsubscribe-visible display-name
+C6 all y phi
+D1 all y recipient-consent recipient-frequency new-recipients
+D2 all y recipient-suppressed opt-out-sync
+D3 all p rate copy-across-tenants connection-limits retry-storm
+D4 -   o
+D5 all p credential-sharing credential-network from-owned display-name
+D6 all y login-throttle malware attachment-type active-content
+O1 -   y
+O2 all y tenant-profile
+O3 all p special-data payment-data
+O4 all p recipient-jurisdiction
+O5 -   o
+N1 -   y
+N2 -   y
+N3 -   y
+N4 -   y
+M1 -   o
+M2 -   o
+M3 -   o
+M4 -   o
+A1 -   y
+X1 -   o
+"""
+# fmt: on
+ROWS = [
+    (policy, *line.split(maxsplit=3)[:3], tuple(line.split()[3:]))
+    for policy, text in (("baseline", BASELINE), ("prospektr", PROSPEKTR), ("leadnest", LEADNEST))
+    for line in text.strip().splitlines()
+]
+STREAMS = {"M": ["marketing"], "all": ["marketing", "transactional"], "-": []}
+
+
+def test_every_clause_of_every_document_is_there_in_its_order() -> None:
+    for name in ("baseline", "prospektr", "leadnest"):
+        assert [row["id"] for row in coverage(POLICIES.get(name))] == [row[1] for row in ROWS if row[0] == name]
+
+
+@pytest.mark.parametrize(
+    ("policy", "id", "streams", "reach", "checks"), ROWS, ids=lambda v: v if isinstance(v, str) else ""
+)
+def test_a_clause_names_its_checks_and_claims_no_more_than_is_built(
+    policy: str, id: str, streams: str, reach: str, checks: tuple[str, ...]
+) -> None:
+    [row] = [row for row in coverage(POLICIES.get(policy)) if row["id"] == id]
+    assert tuple(row["checks"]) == checks
+    assert row["streams"] == STREAMS[streams]
+    built = [name for name in checks if name in BUILT]
+    if reach == "o":
+        assert row["enforced"] == "outside-mail" and row["why"]
+    elif not built:
+        assert row["enforced"] == "not-configured"
+        assert row["why"].startswith("not in this version: ")
+    elif row["enforced"] == "yes":
+        assert reach == "y" and built == list(checks)
+    else:
+        assert row["enforced"] == "partly" and row["why"]
+    for name in checks:
+        if name not in BUILT:
+            assert name in row["why"], "what is missing is named"
+
+
+def test_every_check_that_is_built_serves_a_clause_of_a_shipped_policy() -> None:
+    named = {name for policy in POLICIES.names() for clause in POLICIES.get(policy).clauses for name in clause.checks}
+    assert named - set(NAMES) == set()
+    assert {check.name for check in CHECKS} - named == set()
+
+
+def test_none_judges_no_more_than_it_says() -> None:
+    policy = POLICIES.get("none")
+    assert policy.ledger == "refusals"
+    rules = {rule.check.name for stage in policy.rules.values() for rule in stage}
+    assert rules <= {"tenant-standing", "recipient-syntax", "recipient-suppressed", "loop"}
+    [suppressed] = [r for stage in policy.rules.values() for r in stage if r.check.name == "recipient-suppressed"]
+    assert set(suppressed.settings.reasons) == {"opt-out", "complaint", "legal"}
+
+
+# -- with a configuration -----------------------------------------------------------------------
+def configured(**changes: Any) -> Config:
+    data: dict[str, Any] = {
+        "listen": [{"host": "127.0.0.1", "port": 2587, "auth": "required"}],
+        "tls": {"cert": "c.pem", "key": "k.pem"},
+        "next_hop": {"host": "127.0.0.1", "tls": "none"},
+        "operator": {"name": "P", "from": "postmaster@platform.example", "abuse": "abuse@platform.example"},
+        "egress": ["192.0.2.10"],
+        "tenants": {
+            "acme": {
+                "policy": "baseline",
+                "legal_name": "Acme Outreach Ltd",
+                "postal_address": "1 Main Street, Springfield",
+                "contact": "abuse@acme.example",
+            }
+        },
+    }
+    return parse(json.dumps({**data, **changes}).encode(), "f", folder=Path("/"))
+
+
+def row(policy: str, id: str, config: Config | None = None, tenant: Tenant | None = None) -> dict[str, Any]:
+    loaded = POLICIES.get(policy) if tenant is None else POLICIES.of(tenant, 0.0)
+    [found] = [row for row in coverage(loaded, config, tenant, inherited=True) if row["id"] == id]
+    return found
+
+
+ACME = Tenant(
+    "acme",
+    "prospektr",
+    Profile("Acme Outreach Ltd", "", "1 Main Street, Springfield", "abuse@acme.example", "", True),
+    domains=(Domain("acme.example", "acme", True),),
+)
+
+
+def test_spf_without_egress_addresses_is_not_configured() -> None:
+    assert "egress" not in row("baseline", "B4", configured())["why"]
+    lacking = row("baseline", "B4", configured(egress=[]))
+    assert lacking["enforced"] == "partly" and "spf: no egress addresses are configured" in lacking["why"]
+
+
+@pytest.mark.skipif("postal-address" not in BUILT, reason="postal-address is not built")
+def test_a_tenant_without_a_profile() -> None:
+    assert row("prospektr", "R3", configured(), ACME)["enforced"] == "yes"
+    for profile in (Profile(), replace(ACME.profile, verified=False)):
+        lacking = row("prospektr", "R3", configured(), replace(ACME, profile=profile))
+        assert lacking["enforced"] == "not-configured"
+        assert "postal-address: no verified profile of tenant acme" in lacking["why"]
+
+
+def test_a_listener_without_login_is_said() -> None:
+    both = [
+        {"host": "127.0.0.1", "port": 2587, "auth": "required"},
+        {"host": "127.0.0.1", "port": 2525, "auth": "none", "tls": "none", "tenant": "acme"},
+    ]
+    assert row("baseline", "B1", configured())["enforced"] == "yes"
+    lacking = row("baseline", "B1", configured(listen=both))
+    assert lacking["enforced"] == "partly"
+    assert lacking["why"] == "auth-required: not on 127.0.0.1:2525; tls-required: not on 127.0.0.1:2525"
+    assert row("baseline", "B1", configured(listen=both), replace(ACME, id="other"))["enforced"] == "yes"
+    assert row("baseline", "B1", configured(listen=both[1:]))["enforced"] == "not-configured"
+
+
+def test_what_is_in_shadow_or_only_recorded_is_not_enforced() -> None:
+    by = {"reason": "r", "by": "b", "until": 1e12}
+    assert row("baseline", "B2", configured(), replace(ACME, policy="baseline"))["enforced"] == "yes"
+    recorded = replace(ACME, policy="baseline", overrides=(Override("tenant-profile", Then.RECORD, **by),))  # type: ignore[arg-type]
+    assert row("baseline", "B2", configured(), recorded)["why"] == "tenant-profile: recorded only"
+    assert row("baseline", "B2", configured(), recorded)["enforced"] == "partly"
+    shadowed = row("baseline", "B2", configured(), replace(ACME, policy="baseline", shadow=True))
+    assert shadowed["why"] == "tenant-profile: in shadow: recorded, not acted on", "standing is never in shadow"
+
+
+# -- the command -------------------------------------------------------------------------------
+def run(*words: str) -> Any:
+    return CliRunner().invoke(cli, ["policy", *words])
+
+
+def test_coverage_as_json_is_the_contract() -> None:
+    rows = json.loads(run("coverage", "prospektr", "--json").stdout)
+    assert [set(row) for row in rows] == [{"id", "says", "source", "streams", "checks", "enforced", "why"}] * 15
+    assert [row["id"] for row in json.loads(run("coverage", "prospektr", "--json", "--inherited").stdout)][:2] == [
+        "B1",
+        "B2",
+    ]
+
+
+def test_coverage_for_people() -> None:
+    result = run("coverage", "prospektr")
+    assert result.exit_code == 0
+    assert "P7  outside-mail    Do not build a competing product on the service" in result.stdout
+    assert "not in this version: ladder, evidence-export" in result.stdout
+
+
+def test_list_show_and_a_name_that_is_not_there() -> None:
+    assert [row["policy"] for row in json.loads(run("list", "--json").stdout)] == POLICIES.names()
+    rules = json.loads(run("show", "none", "--json").stdout)
+    assert rules[0]["check"] == "tenant-standing" and rules[0]["clauses"] == ["T2"]
+    result = run("show", "prospekt")
+    assert result.exit_code == 2 and "did you mean 'prospektr'?" in result.stderr
+
+
+def test_validate(tmp_path: Path) -> None:
+    good = tmp_path / "mine.yaml"
+    good.write_text("policy: mine\nextends: baseline\nclauses:\n  - {id: A1, says: x, checks: [spf]}\n")
+    assert run("validate", str(good)).exit_code == 0
+    good.write_text("policy: mine\nextends: baseline\nclauses:\n  - {id: A1, says: x, checks: [spv]}\n")
+    result = run("validate", str(good))
+    assert result.exit_code == 1
+    assert result.stdout == f"{good}:4:32: clauses.0.checks.0: unknown check; did you mean 'spf'?\n"
+
+
+def test_coverage_with_a_configuration_and_a_tenant(tmp_path: Path) -> None:
+    file = tmp_path / "relay.yaml"
+    file.write_text(
+        "listen: [{host: 127.0.0.1, port: 2525, tls: none}]\nnext_hop: {host: 127.0.0.1, tls: none}\n"
+        "operator: {name: P, from: a@platform.example, abuse: a@platform.example}\n"
+        "tenants: {acme: {policy: prospektr}}\n"
+    )
+    rows = json.loads(run("coverage", "prospektr", "--config", str(file), "--tenant", "acme", "--json").stdout)
+    [r4] = [row for row in rows if row["id"] == "R4"]
+    assert "no egress addresses" in r4["why"]
+    assert not (tmp_path / "relay.db").exists(), "nothing is made by looking"
+    result = run("coverage", "prospektr", "--config", str(file), "--tenant", "acne")
+    assert result.exit_code == 2 and "did you mean 'acme'?" in result.stderr
