@@ -54,10 +54,23 @@ class Shell:
             click.echo(str(error), err=True)
             sys.exit(2)
 
+    async def record(self, config: Any, database: Database, act: str, *, tenant: str = "", note: str = "") -> None:
+        """What an operator did, in the ledger of decisions beside what the relay did."""
+        try:
+            from relay.stores.ledger import record_act
+        except ImportError:
+            return
+        from relay.stores.canary import open_keys
+
+        await record_act(database, await open_keys(database, config.keys), act, tenant=tenant, by=who(), note=note)
+
     def run(self, main: Callable[[], Awaitable[T]]) -> T:
         """Run a coroutine function; trouble of the store is a sentence, not a traceback."""
+        from relay.keys import KeysError
         from relay.ports import Unavailable
+        from relay.stores.forms import BadEntry
         from relay.stores.migrate import MigrationError
+        from relay.stores.tenants import Conflict
 
         async def wrapped() -> T:
             return await main()
@@ -66,8 +79,17 @@ class Shell:
             return asyncio.run(wrapped())
         except Unavailable as error:
             fail(f"the store cannot be used now: {error.why}")
-        except MigrationError as error:
+        except (MigrationError, KeysError, Conflict, BadEntry) as error:
             fail(str(error))
+
+
+class Group(click.Group):
+    """A noun with its verbs; a verb that is not there is answered with the nearest."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            raise click.UsageError(f"No such command {args[0]!r}{near(args[0], self.commands)}", ctx)
+        return super().resolve_command(ctx, args)
 
 
 @contextlib.asynccontextmanager

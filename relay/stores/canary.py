@@ -32,3 +32,13 @@ async def open_keys(database: Database, folder: Path) -> Keys:
             f"{folder}: {names} is not what the store {database.path} was made with; put the right keys folder back"
         )
     return keys
+
+
+async def check_keys(database: Database, folder: Path) -> str:
+    """ "" if the keys folder fits the store, else why not; changes nothing.  Raises KeysError, Unavailable."""
+    kept = dict(await database.read("SELECT name, mark FROM canary"))
+    if not kept:
+        return ""  # nothing was made with any key yet
+    marks = (await asyncio.to_thread(Keys.open, folder, False)).marks()
+    wrong = [name for name, mark in kept.items() if not hmac.compare_digest(mark, marks.get(name, b""))]
+    return f"{', '.join(f'{name}.key' for name in sorted(wrong))} is another than the store's" if wrong else ""

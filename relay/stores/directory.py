@@ -25,7 +25,7 @@ POLL = 0.25
 """Seconds between two looks at the version row; a look costs about 10 microseconds."""
 
 LoadKey = Callable[[Path], Any]
-"""Path of a DKIM private key -> the key object.  Raises OSError or ValueError."""
+"""Path of a DKIM private key -> the key object; raises if it is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +206,7 @@ class Directory:
             if (kept := self._keys.get(row.key_file)) and kept[0] == changed:
                 return kept[1]
             key = self._load_key(path)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # whatever is wrong with one key, the others' mail goes on
             self._emit(StoreFailed(what="domain key", error=type(error).__name__))
             return None
         self._keys[row.key_file] = (changed, key)

@@ -73,6 +73,20 @@ def migrate(path: Path, steps: Sequence[Migration] | None = None) -> list[str]:
     return applied
 
 
+def pending(path: Path) -> list[str]:
+    """The names of what `migrate` would apply; changes nothing.  Raises MigrationError as it would."""
+    steps = migrations()
+    try:
+        db = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        try:
+            made = db.execute("SELECT 1 FROM sqlite_schema WHERE name = 'migration'").fetchone()
+            return [step.name for step in _waiting(db, path, steps)] if made else [step.name for step in steps]
+        finally:
+            db.close()
+    except sqlite3.Error as error:
+        raise MigrationError(f"{path}: {error}") from error
+
+
 def _write_ahead(db: sqlite3.Connection) -> None:
     """Two processes that switch a new file to WAL at once deadlock, which SQLite reports at once
     instead of waiting; the loser tries again and finds it done."""
@@ -92,25 +106,33 @@ def _apply(db: sqlite3.Connection, path: Path, steps: Sequence[Migration]) -> li
         "CREATE TABLE IF NOT EXISTS migration"
         " (number INTEGER PRIMARY KEY, name TEXT NOT NULL, digest TEXT NOT NULL) STRICT"
     )
+    applied: list[str] = []
+    for step in _waiting(db, path, steps):
+        for statement in _statements(step.sql):
+            db.execute(statement)
+        db.execute("INSERT INTO migration VALUES (?, ?, ?)", (step.number, step.name, step.digest))
+        applied.append(step.name)
+    return applied
+
+
+def _waiting(db: sqlite3.Connection, path: Path, steps: Sequence[Migration]) -> list[Migration]:
+    """The steps that were not applied yet, if what was applied fits."""
     done = {number: (name, digest) for number, name, digest in db.execute("SELECT * FROM migration")}
     newest = max(done, default=0)
     if unknown := sorted(set(done) - {step.number for step in steps}):
         raise MigrationError(
             f"{path}: migration {done[unknown[-1]][0]} is not known to this version; a newer aup-relay wrote this store"
         )
-    applied: list[str] = []
+    waiting = []
     for step in steps:
         if step.number in done:
             if done[step.number][1] != step.digest:
                 raise MigrationError(f"{path}: migration {step.name} was changed after it was applied")
-            continue
-        if step.number < newest:
+        elif step.number < newest:
             raise MigrationError(f"{path}: migration {step.name} comes before {done[newest][0]}, which was applied")
-        for statement in _statements(step.sql):
-            db.execute(statement)
-        db.execute("INSERT INTO migration VALUES (?, ?, ?)", (step.number, step.name, step.digest))
-        applied.append(step.name)
-    return applied
+        else:
+            waiting.append(step)
+    return waiting
 
 
 def _statements(sql: str) -> list[str]:

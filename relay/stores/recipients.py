@@ -15,7 +15,7 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Any
 
-from relay.address import FOLDING, Address, BadAddress, folded, parse
+from relay.address import FOLDING, Address, folded, parse
 from relay.model import NOTHING_KNOWN, RecipientFacts, Suppression
 from relay.ports import Unavailable
 from relay.replies import Reply
@@ -194,13 +194,11 @@ class Recipients:
                 yield (base[0], *tail, "folded", None, *rest)
 
     def _forms(self, exact: str, secret: bytes) -> list[bytes]:
+        """Of an exact address: its own key and, where it differs, that of the folded form."""
         keys = [mailbox_key(exact, secret)]
-        # Most addresses are their own folded form; parsing tells only for those that may not be.
-        if self._folding and ("+" in exact or "." in exact.partition("@")[0] or "-" in exact or "googlemail" in exact):
-            try:
-                base = folded(parse(exact))
-            except BadAddress:
-                return keys
+        if self._folding:
+            local, _, domain = exact.rpartition("@")
+            base = folded(Address(exact, local, domain))
             if base != exact:
                 keys.append(mailbox_key(base, secret))
         return keys

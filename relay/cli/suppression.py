@@ -1,0 +1,419 @@
+"""Who must not be mailed."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+import click
+
+from relay.cli.shell import Duration, Group, Moment, Shell, fail, json_option, open_store, progress, show, when, who
+from relay.cli.tenant import known_tenant
+
+if TYPE_CHECKING:
+    from relay.address import Address
+    from relay.stores.database import Database
+    from relay.stores.forms import Entry
+    from relay.stores.recipients import Recipients
+
+REASONS = ("opt-out", "complaint", "bounce", "dnd", "manual", "legal")
+SCOPES = ("global", "tenant", "stream")
+TOLD = 100
+"""Bad lines of an import that are told one by one."""
+
+reason_option = click.option("--reason", type=click.Choice(REASONS), help="Why they must not be mailed.")
+
+
+@click.group("suppression", cls=Group)
+def command() -> None:
+    """Who must not be mailed, by whom, and why.  A change counts at once, in every worker.
+
+    \b
+      opt-out    this tenant's marketing, for ever (a whole domain: every tenant)
+      complaint  this tenant, every stream, for ever
+      legal      every tenant, every stream, for ever
+      bounce     this tenant, for 90 days
+      dnd, manual  this tenant, as long as you say
+
+    \b
+      aup-relay suppression add jo@example.com --reason opt-out --tenant acme
+      aup-relay suppression add @example.com --reason legal
+      aup-relay suppression show jo@example.com
+      aup-relay suppression import unsubscribed.csv --reason opt-out --tenant acme
+      aup-relay suppression export --tenant acme > acme.csv
+    """
+
+
+def _scope_options(function: Any) -> Any:
+    for option in (
+        click.option("--stream", type=click.Choice(["marketing", "transactional"]), help="Only this kind of mail."),
+        click.option(
+            "--scope", type=click.Choice(SCOPES), help="How far it reaches; the default follows from the reason."
+        ),
+        click.option("--tenant", help="Whose mail it binds."),
+    ):
+        function = option(function)
+    return function
+
+
+@command.command("add")
+@click.argument("who_", metavar="ADDRESS|@DOMAIN|HASH")
+@click.option("--reason", type=click.Choice(REASONS), required=True, help="Why they must not be mailed.")
+@_scope_options
+@click.option("--for", "lasts", type=Duration(), help="For how long (90d); not for opt-out, complaint, legal.")
+@click.option("--until", type=Moment(), help="Until when, instead of --for.")
+@click.option("--source", default="", help="Where it comes from, for the record.")
+@json_option
+@click.pass_obj
+def add(
+    shell: Shell,
+    who_: str,
+    reason: str,
+    tenant: str | None,
+    scope: str | None,
+    stream: str | None,
+    lasts: float | None,
+    until: float | None,
+    source: str,
+    as_json: bool,
+) -> None:
+    """Suppress an address, a domain with all that is below it, or an MD5, SHA-1 or SHA-256 digest."""
+    from relay.stores.forms import entry
+
+    config = shell.config()
+    now = time.time()
+    if lasts and until:
+        fail("give --for or --until, not both")
+    if lasts:
+        until = now + lasts
+    if until is not None and until <= now:
+        fail("it would be over already")
+    form, value = _target(who_)
+
+    async def main() -> Entry:
+        async with open_store(config) as database:
+            if tenant is not None:
+                await known_tenant(config, database, tenant)
+            item = entry(
+                form, value, reason, now=now, tenant=tenant or "", scope=scope or "", stream=stream or "",
+                source=source or f"cli:{who()}", until=until, bounce_days=_bounce_days(config),
+            )  # fmt: skip
+            await (await open_recipients(config, database)).add([item])
+            return item
+
+    item = shell.run(main)
+    if as_json:
+        show([_row(item)], True)
+    else:
+        click.echo(f"{_name(item)} is suppressed: {_says(item)}")
+
+
+@command.command("remove")
+@click.argument("who_", metavar="ADDRESS|@DOMAIN|HASH")
+@click.option("--reason", "why", required=True, help="Why they may be mailed again; kept with your name.")
+@click.option("--tenant", help="Only what binds this tenant alone.")
+@click.option("--global", "global_", is_flag=True, help="Only what binds every tenant.")
+@click.option("--all", "every", is_flag=True, help="What binds anybody.")
+@click.option("--only", type=click.Choice(REASONS), help="Only entries of this reason.")
+@json_option
+@click.pass_obj
+def remove(
+    shell: Shell, who_: str, why: str, tenant: str | None, global_: bool, every: bool, only: str | None, as_json: bool
+) -> None:
+    """Let an address be mailed again, in every spelling.  Opt-outs, complaints and legal entries go only this way.
+
+    A domain entry that covers an address stays: remove @DOMAIN for that.
+    """
+    config = shell.config()
+    if sum((tenant is not None, global_, every)) > 1:
+        fail("give one of --tenant, --global and --all")
+    if not why.strip():
+        fail("--reason must say why")
+    target = _parsed(who_)
+
+    async def main() -> tuple[list[Entry], list[Any]]:
+        async with open_store(config) as database:
+            recipients = await open_recipients(config, database)
+            now = time.time()
+            of = "" if global_ else tenant
+            if of is None and not every:
+                owners = {m.entry.tenant for m in await recipients.show(target, now) if _own(m.entry, target)}
+                if len(owners) > 1:
+                    whose = ", ".join(sorted(o or "all tenants" for o in owners))
+                    fail(
+                        f"entries of several tenants stand against it ({whose});"
+                        " say which with --tenant ID or --global, or take --all"
+                    )
+            gone = await recipients.remove(target, why=why, by=who(), now=now, tenant=of, reason=only)
+            if gone:
+                for id in sorted({e.tenant for e in gone}):
+                    await shell.record(config, database, "suppression removed", tenant=id, note=why)
+            return gone, [m for m in await recipients.show(target, now) if not m.over]
+
+    gone, left = shell.run(main)
+    if as_json:
+        show([_row(e) for e in gone], True)
+    for e in [] if as_json else gone:
+        click.echo(f"removed: {_name(e)}, {_says(e)}")
+    for match in left:
+        click.echo(f"still suppressed by {_name(match.entry)}: {_says(match.entry)}", err=True)
+    if not gone:
+        click.echo("nothing was removed", err=True)
+        sys.exit(1)
+
+
+@command.command("show")
+@click.argument("who_", metavar="ADDRESS|@DOMAIN|HASH")
+@json_option
+@click.pass_obj
+def show_(shell: Shell, who_: str, as_json: bool) -> None:
+    """Everything that stands against an address: which form of it matches, whose mail it binds, and what was removed.
+
+    Exit code: 0 nothing stands against it, 1 something does.
+    """
+    config = shell.config()
+    target = _parsed(who_)
+
+    async def main() -> tuple[list[Any], list[Any]]:
+        async with open_store(config) as database:
+            recipients = await open_recipients(config, database)
+            return await recipients.show(target, time.time()), await recipients.removed(target)
+
+    matches, removed = shell.run(main)
+    rows = [_row(m.entry) | {"matches": m.form, "state": "over" if m.over else "in force"} for m in matches]
+    rows += [
+        _row(r.entry)
+        | {"matches": r.entry.form, "state": "removed", "removed": when(r.at), "removed_by": r.by, "removed_why": r.why}
+        for r in removed
+    ]
+    columns = ["state", "matches", "value", "reason", "scope", "tenant", "stream", "source", "added", "until"]
+    show(rows, as_json, columns + (["removed", "removed_by", "removed_why"] if removed else []), "not suppressed")
+    sys.exit(1 if any(not m.over for m in matches) else 0)
+
+
+@command.command("import")
+@click.argument("file", type=click.Path(dir_okay=False, allow_dash=True))
+@reason_option
+@_scope_options
+@click.option("--for", "lasts", type=Duration(), help="For how long, where a line does not say.")
+@click.option("--source", help="Where it comes from (default: the file's name).")
+@click.option("--rejects", type=click.Path(dir_okay=False), help="Write bad lines there, to be mended and imported.")
+@json_option
+@click.pass_obj
+def import_(
+    shell: Shell,
+    file: str,
+    reason: str | None,
+    tenant: str | None,
+    scope: str | None,
+    stream: str | None,
+    lasts: float | None,
+    source: str | None,
+    rejects: str | None,
+    as_json: bool,
+) -> None:
+    """Import a list (CSV, or one value a line; - for standard input).
+
+    A header line names the columns: email or address, domain, md5, sha1, sha256, reason, scope,
+    tenant, stream, source, added, until; others are passed over.  Without one, each line is an
+    address, a @domain or a digest.  UTF-8, UTF-16 and Latin-1; comma, semicolon, tab or bar.
+
+    A bad line is told with its number and costs nothing else.  What was imported stays when the
+    import is stopped; importing it again changes nothing.
+
+    Exit code: 0 every line was taken, 1 some were bad, 2 it is no list.
+    """
+    from relay.stores.recipients import CHUNK
+    from relay.stores.suppression_csv import BadLine, Defaults, NotAList, Reader
+
+    config = shell.config()
+    now = time.time()
+    defaults = Defaults(
+        reason=reason or "", tenant=tenant or "", scope=scope or "", stream=stream or "",
+        source=source if source is not None else f"import:{Path(file).name}" if file != "-" else "import",
+        until=now + lasts if lasts else None, bounce_days=_bounce_days(config),
+    )  # fmt: skip
+    bad = 0
+    out: TextIO | None = None
+
+    def on_bad(line: BadLine) -> None:
+        nonlocal bad, out
+        bad += 1
+        if bad <= TOLD:
+            click.echo(f"{file}:{line.number}: {line.why}", err=True)
+        elif bad == TOLD + 1:
+            click.echo(
+                f"... more bad lines{f' are in {rejects}' if rejects else '; keep them with --rejects FILE'}", err=True
+            )
+        if rejects:
+            if out is None:
+                out = _private_file(rejects)
+                if reader.header:
+                    out.write(reader.header + "\n")
+            out.write(f"# line {line.number}: {line.why}\n{line.text}\n")
+
+    try:
+        stream_in = click.open_file(file, "rb")
+    except OSError as error:
+        fail(f"{file}: {error.strerror}")
+    reader = Reader(stream_in, defaults, now, on_bad)  # type: ignore[arg-type]
+    entries_of = new = 0
+
+    async def main() -> None:
+        nonlocal entries_of, new
+        async with open_store(config) as database:
+            if tenant is not None:
+                await known_tenant(config, database, tenant)
+            recipients = await open_recipients(config, database)
+            entries = iter(progress(reader, "imported"))
+            while chunk := list(islice(entries, CHUNK)):
+                new += await recipients.add(chunk)
+                entries_of += len(chunk)
+
+    try:
+        shell.run(main)
+    except NotAList as error:
+        fail(f"{file}: {error}")
+    except KeyboardInterrupt:
+        click.echo(
+            f"stopped at line {reader.lines:,}; {entries_of:,} entries are stored.  Import it again to go on.", err=True
+        )
+        sys.exit(1)
+    finally:
+        reader.close()
+        if file != "-":
+            stream_in.close()
+        if out is not None:
+            out.close()
+    summary = {"lines": reader.lines, "entries": entries_of, "new": new, "over": reader.over, "bad": bad}
+    if as_json:
+        show([summary], True)
+    else:
+        click.echo(
+            f"{entries_of:,} entries from {reader.lines:,} lines ({new:,} rows new or changed"
+            f"{f', {reader.over:,} left out because they are over' if reader.over else ''}), {bad:,} bad lines"
+            f"{f' in {rejects}' if bad and rejects else ''}"
+        )
+    sys.exit(1 if bad else 0)
+
+
+@command.command("export")
+@click.argument("file", required=False, type=click.Path(dir_okay=False, allow_dash=True), default="-")
+@click.option("--tenant", help="Only what binds this tenant alone.")
+@click.option("--global", "global_", is_flag=True, help="Only what binds every tenant.")
+@reason_option
+@click.pass_obj
+def export(shell: Shell, file: str, tenant: str | None, global_: bool, reason: str | None) -> None:
+    """Write the list as CSV, to FILE or standard output, as `import` reads it.
+
+    Erased people appear as a keyed hash, which means something to this installation alone.  A cell
+    that a spreadsheet would run as a formula has an apostrophe before it.
+    """
+    from relay.stores.suppression_csv import header, rows
+
+    config = shell.config()
+    if tenant is not None and global_:
+        fail("give --tenant or --global, not both")
+    of = "" if global_ else tenant
+
+    async def main() -> int:
+        count = 0
+        async with open_store(config) as database:
+            if tenant is not None:
+                await known_tenant(config, database, tenant)
+            recipients = await open_recipients(config, database)
+            out = sys.stdout if file == "-" else _private_file(file)
+            try:
+                out.write(header())
+                after: tuple[Any, ...] | None = None
+                while True:
+                    entries, after = await recipients.page(after, tenant=of, reason=reason)
+                    out.writelines(rows(entries))
+                    count += len(entries)
+                    if after is None:
+                        return count
+            finally:
+                if out is not sys.stdout:
+                    out.close()
+
+    count = shell.run(main)
+    if file != "-":
+        click.echo(f"{count:,} entries written to {file}", err=True)
+
+
+# -- small things -------------------------------------------------------------------------
+async def open_recipients(config: Any, database: Database) -> Recipients:
+    from relay.stores.canary import open_keys
+    from relay.stores.recipients import Recipients
+
+    keys = await open_keys(database, config.keys)
+    return Recipients(database, keys.address, plaintext=config.suppression.plaintext)
+
+
+def _bounce_days(config: Any) -> int:
+    from relay.stores.forms import BOUNCE_DAYS
+
+    return getattr(config.suppression, "bounce_days", BOUNCE_DAYS)
+
+
+def _target(text: str) -> tuple[str, str]:
+    from relay.stores.forms import BadEntry
+    from relay.stores.suppression_csv import guess
+
+    try:
+        return guess(text.strip())
+    except BadEntry as error:
+        fail(f"{text!r}: {error}")
+
+
+def _parsed(text: str) -> Address | Entry:
+    from relay.address import parse
+    from relay.stores.forms import Entry
+
+    form, value = _target(text)
+    return parse(value) if form == "address" else Entry(form, value, "manual")
+
+
+def _own(entry: Entry, target: Address | Entry) -> bool:
+    """Whether a match is about the target itself, and not a domain above it."""
+    from relay.stores.forms import Entry
+
+    if isinstance(target, Entry):
+        return entry.value == target.value
+    return entry.form != "domain"
+
+
+def _row(e: Entry) -> dict[str, Any]:
+    return {
+        "form": e.form, "value": e.value, "reason": e.reason, "scope": e.scope, "tenant": e.tenant,
+        "stream": e.stream, "source": e.source, "added": when(e.added), "until": when(e.until),
+    }  # fmt: skip
+
+
+def _name(e: Entry) -> str:
+    if e.form == "domain":
+        return f"@{e.value}"
+    if e.form == "keyed":
+        return "an erased address"
+    return e.value or f"another spelling ({e.form})"
+
+
+def _says(e: Entry) -> str:
+    reach = {
+        "global": "every tenant",
+        "tenant": f"tenant {e.tenant}",
+        "stream": f"{e.stream} mail of tenant {e.tenant}",
+    }
+    return f"{e.reason}, for {reach[e.scope]}, {f'until {when(e.until)}' if e.until else 'for ever'}"
+
+
+def _private_file(path: str) -> TextIO:
+    """A list of addresses is nobody else's to read."""
+    try:
+        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8", newline="")
+    except OSError as error:
+        fail(f"{path}: {error.strerror}")

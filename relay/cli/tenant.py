@@ -1,0 +1,295 @@
+"""Tenants of the store, and the standing of every tenant."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from relay.cli.shell import Duration, Group, Moment, Shell, fail, json_option, near, open_store, show, when, who
+
+if TYPE_CHECKING:
+    from relay.model import Standing, Tenant
+    from relay.stores.database import Database
+
+CLIENTS = ("standard", "postal", "no-queue")
+
+
+@click.group("tenant", cls=Group)
+def command() -> None:
+    """Customers whose mail is judged: who they are, which policy binds them, their standing.
+
+    \b
+      aup-relay tenant add acme --policy prospektr --legal-name "Acme Ltd" \\
+          --postal-address "1 Main Street, Springfield" --contact abuse@acme.example
+      aup-relay tenant set acme --profile-verified
+      aup-relay tenant suspend acme --for 3d --reason "bought list, see case 17"
+      aup-relay tenant reinstate acme --reason "list dropped, double opt-in now"
+
+    What the configuration file declares, the file owns: such a tenant is changed there.  Its
+    standing is kept in the store all the same, and changed here.
+    """
+
+
+def _profile_options(function: Any) -> Any:
+    for option in (
+        click.option("--privacy-policy", help="Address of the privacy policy."),
+        click.option("--contact", help="Where complaints and notices reach the tenant."),
+        click.option("--postal-address", help="As it must stand in the mail."),
+        click.option("--trading-name", help="A name the mail may be signed with instead."),
+        click.option("--legal-name", help="The registered name of the business."),
+        click.option("--client", type=click.Choice(CLIENTS), help="How its sending tool takes refusals."),
+        click.option("--next-hop", help="The name of its own next hop in the configuration."),
+        click.option("--shadow/--no-shadow", default=None, help="Judge and record, and do not act on it."),
+    ):
+        function = option(function)
+    return function
+
+
+@command.command("add")
+@click.argument("id")
+@click.option("--policy", default="baseline", show_default=True, help="The policy that judges its mail.")
+@_profile_options
+@click.option("--profile-verified", is_flag=True, help="You have looked at the profile and it is true.")
+@click.pass_obj
+def add(shell: Shell, /, id: str, policy: str, profile_verified: bool, **fields: Any) -> None:
+    """Add a tenant to the store."""
+    from relay.model import Profile, Tenant
+
+    config = shell.config()
+    refuse_declared(config, id)
+    _known_names(config, policy, fields.get("next_hop"))
+    given = {name: value for name, value in fields.items() if value is not None}
+    profile = {name: given.pop(name) for name in _PROFILE if name in given}
+    tenant = Tenant(id, policy, Profile(**profile, verified=profile_verified), created=time.time(), **given)
+
+    async def main() -> None:
+        async with open_store(config) as database:
+            await _tenants(database).add(tenant)
+
+    shell.run(main)
+    click.echo(f"tenant {id} added under policy {policy}")
+    if not profile_verified:
+        click.echo(f"  its profile is not verified yet: aup-relay tenant set {id} --profile-verified")
+    click.echo(
+        f"  next: aup-relay domain add DOMAIN --tenant {id}; aup-relay credential add NAME --tenant {id} --generate"
+    )
+
+
+@command.command("set")
+@click.argument("id")
+@click.option("--policy", help="The policy that judges its mail.")
+@_profile_options
+@click.option("--profile-verified/--profile-unverified", default=None, help="You have looked, and it is true.")
+@click.pass_obj
+def set_(shell: Shell, /, id: str, policy: str | None, profile_verified: bool | None, **fields: Any) -> None:
+    """Change a tenant of the store.  Changing its names or address leaves it verified only if you say so."""
+    config = shell.config()
+    refuse_declared(config, id)
+    _known_names(config, policy, fields.get("next_hop"))
+    changes = {name: value for name, value in fields.items() if value is not None}
+    if policy is not None:
+        changes["policy"] = policy
+    unverified = profile_verified is None and any(name in changes for name in ("legal_name", "postal_address"))
+    if profile_verified is not None:
+        changes["verified"] = profile_verified
+    elif unverified:
+        changes["verified"] = False
+    if not changes:
+        fail("nothing to change; see: aup-relay tenant set --help")
+
+    async def main() -> None:
+        async with open_store(config) as database:
+            await known_tenant(config, database, id)
+            await _tenants(database).set(id, **changes)
+
+    shell.run(main)
+    click.echo(f"tenant {id} changed: {', '.join(sorted(changes))}")
+    if unverified:
+        click.echo(f"  its profile counts as unverified until: aup-relay tenant set {id} --profile-verified")
+
+
+@command.command("list")
+@json_option
+@click.pass_obj
+def list_(shell: Shell, as_json: bool) -> None:
+    """All tenants, those of the configuration file included."""
+    config = shell.config()
+
+    async def main() -> list[tuple[Tenant, Standing]]:
+        async with open_store(config) as database:
+            tenants = _tenants(database)
+            return [(t, await tenants.standing(t.id)) for t in await every_tenant(config, database)]
+
+    rows = [_row(tenant, standing) for tenant, standing in shell.run(main)]
+    show(
+        rows,
+        as_json,
+        ("id", "policy", "standing", "legal_name", "profile_verified", "client", "declared_in"),
+        "no tenant",
+    )
+
+
+@command.command("show")
+@click.argument("id")
+@json_option
+@click.pass_obj
+def show_(shell: Shell, id: str, as_json: bool) -> None:
+    """One tenant: profile, domains, credentials, standing and how it came to it."""
+    config = shell.config()
+
+    async def main() -> dict[str, Any]:
+        async with open_store(config) as database:
+            tenants = _tenants(database)
+            tenant = await known_tenant(config, database, id)
+            row = _row(tenant, await tenants.standing(id))
+            row["domains"] = [f"{d.name}{'' if d.verified else ' (unverified)'}" for d in tenant.domains] + [
+                f"{d.name}{'' if d.verified else ' (unverified)'}"
+                for d in await tenants.domains(id)
+                if d.name not in {x.name for x in tenant.domains}
+            ]
+            declared = config.tenants[id].credentials if id in config.tenants else {}
+            row["credentials"] = [*declared, *(c.name for c in await tenants.credentials(id) if c.name not in declared)]
+            row["history"] = [
+                {
+                    "at": when(s.at), "was": s.was, "rung": s.rung, "until": when(s.until) or None,
+                    "by": s.by, "reason": s.reason,
+                }
+                for s in await tenants.history(id)
+            ]  # fmt: skip
+            return row
+
+    row = shell.run(main)
+    if as_json:
+        show([row], True)
+        return
+    history = row.pop("history")
+    show([{"": name, "value": value} for name, value in row.items()], False)
+    if history:
+        click.echo()
+        show(history, False)
+
+
+@command.command("suspend")
+@click.argument("id")
+@click.option("--reason", required=True, help="Why; kept, and shown to whoever reinstates.")
+@click.option("--for", "lasts", type=Duration(), help="For how long (3d); without it until somebody reinstates.")
+@click.option("--until", type=Moment(), help="Until when, instead of --for.")
+@json_option
+@click.pass_obj
+def suspend(shell: Shell, id: str, reason: str, lasts: float | None, until: float | None, as_json: bool) -> None:
+    """Stop a tenant's mail.
+
+    While the suspension ends within five days clients are told to come back (451) and their queues
+    keep the mail; else it is refused (554).  Sessions that are open notice at their next MAIL.
+    """
+    now = time.time()
+    if lasts and until:
+        fail("give --for or --until, not both")
+    until = now + lasts if lasts else until
+    if until is not None and until <= now:
+        fail("the suspension would be over already")
+    _stand(shell, id, "suspended", reason, until, as_json)
+
+
+@command.command("reinstate")
+@click.argument("id")
+@click.option("--reason", required=True, help="Cause, fix and prevention, in a sentence.")
+@json_option
+@click.pass_obj
+def reinstate(shell: Shell, id: str, reason: str, as_json: bool) -> None:
+    """Let a tenant send again."""
+    _stand(shell, id, "good", reason, None, as_json)
+
+
+@command.command("terminate")
+@click.argument("id")
+@click.option("--reason", required=True, help="Why; kept.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
+@click.pass_obj
+def terminate(shell: Shell, id: str, reason: str, yes: bool, as_json: bool) -> None:
+    """Close a tenant's account: its logins and its mail are refused for good.  Its records stay."""
+    if not yes:
+        click.confirm(f"Close the account of {id}?", abort=True, err=True)
+    _stand(shell, id, "terminated", reason, None, as_json)
+
+
+# -- shared with the other nouns ----------------------------------------------------------
+_PROFILE = ("legal_name", "trading_name", "postal_address", "contact", "privacy_policy")
+
+
+def _tenants(database: Database) -> Any:
+    from relay.stores.tenants import Tenants
+
+    return Tenants(database)
+
+
+def refuse_declared(config: Any, id: str) -> None:
+    if id in config.tenants:
+        fail(f"tenant {id!r} is declared in the configuration file, which owns it; change it there")
+
+
+async def every_tenant(config: Any, database: Database) -> list[Tenant]:
+    """Of the file, then of the store."""
+    return [
+        *config.file_tenants(keys=False),
+        *(t for t in await _tenants(database).all() if t.id not in config.tenants),
+    ]
+
+
+async def known_tenant(config: Any, database: Database, id: str) -> Tenant:
+    tenants = {t.id: t for t in await every_tenant(config, database)}
+    if id not in tenants:
+        fail(f"no tenant {id!r}{near(id, tenants)}")
+    return tenants[id]
+
+
+def _known_names(config: Any, policy: str | None, next_hop: str | None) -> None:
+    if policy is not None and policy not in (names := config.load_policies().names()):
+        fail(f"no policy {policy!r}{near(policy, names)} (there are {', '.join(sorted(names))})")
+    if next_hop and next_hop not in config.next_hops:
+        fail(f"no next hop {next_hop!r} in the configuration{near(next_hop, config.next_hops)}")
+
+
+def _row(tenant: Tenant, standing: Standing) -> dict[str, Any]:
+    profile = tenant.profile
+    row: dict[str, Any] = {"id": tenant.id, "policy": tenant.policy, "standing": standing.rung.value}
+    row["standing_until"] = when(standing.until) or None
+    row["standing_reason"] = standing.reason
+    row |= {name: getattr(profile, name) for name in _PROFILE}
+    quota: Mapping[str, int] = tenant.quota
+    row |= {
+        "profile_verified": profile.verified,
+        "client": tenant.client,
+        "shadow": tenant.shadow,
+        "next_hop": tenant.next_hop,
+        "quota": dict(quota),
+        "declared_in": "file" if tenant.from_file else "store",
+    }
+    return row
+
+
+def _stand(shell: Shell, id: str, rung: str, reason: str, until: float | None, as_json: bool) -> None:
+    from relay.model import Rung
+
+    config = shell.config()
+
+    async def main() -> Any:
+        async with open_store(config) as database:
+            await known_tenant(config, database, id)
+            step = await _tenants(database).stand(id, Rung(rung), reason=reason, by=who(), now=time.time(), until=until)
+            await shell.record(config, database, f"standing {rung}", tenant=id, note=reason)
+            return step
+
+    step = shell.run(main)
+    row = {
+        "tenant": id, "was": step.was, "standing": step.rung, "until": when(step.until) or None,
+        "by": step.by, "reason": reason,
+    }  # fmt: skip
+    if as_json:
+        show([row], True)
+    else:
+        click.echo(f"tenant {id}: {step.was} -> {step.rung}{f' until {when(step.until)}' if step.until else ''}")
