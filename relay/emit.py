@@ -364,6 +364,10 @@ class _Collected(Collector):
         for worker, age in sorted(all.workers.items()):
             up.add_metric([worker], 0 if age > STALE else 1)
         yield up
+        red = GaugeMetricFamily("aup_relay_red", "1 for each part that /readyz calls red.", labels=["part"])
+        for part in sorted(all.red):
+            red.add_metric([part], 1)
+        yield red
         lost = "Log lines and snapshots that could not be written."
         yield CounterMetricFamily("aup_relay_log_lost", lost, value=all.lost)
 

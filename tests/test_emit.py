@@ -219,6 +219,7 @@ def test_conditions_and_gauges_that_fail_do_not_stop_the_rest(tmp_path: Path) ->
         "smtp-0: next-hop": "refused: 535 for [address]",
         "smtp-0: dns": "cannot tell: RuntimeError",
     }
+    assert 'aup_relay_red{part="smtp-0: next-hop"} 1.0' in metrics(tmp_path, NOON).decode()
 
 
 def test_labels_with_many_values_do_not_eat_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
