@@ -1,0 +1,216 @@
+"""doctor: one line for each part, what is wrong with it and how to mend it; it changes nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from relay.cli import cli
+from relay.cli.doctor import Line, examine
+from relay.stores.database import Database
+from relay.stores.migrate import migrate
+
+NOW = datetime(2031, 5, 4, tzinfo=UTC).timestamp()
+DAY = 86400.0
+CONFIG = """\
+hostname: relay.example
+listen: [{{host: 127.0.0.1, port: 2587}}]
+tls: {{cert: cert.pem, key: key.pem}}
+next_hop: {{host: 127.0.0.1, port: {hop}, tls: none}}
+operator: {{name: P, from: a@platform.example, abuse: a@platform.example}}
+egress: [192.0.2.10]
+dns: {{nameservers: ["127.0.0.1:{dns}"], timeout: 100ms}}
+http: {{public: {{host: 127.0.0.1, port: 8025}}, base_url: "https://mail.platform.example"}}
+tenants:
+  acme:
+    policy: baseline
+    legal_name: Acme Outreach Ltd
+    postal_address: 1 Main Street
+    contact: abuse@acme.example
+    domains: {{acme.example: {{verified: true, dkim: {{by: next-hop, selectors: [s1]}}}}, new.example: {{}}}}
+    credentials: {{campaigns: {{password_file: acme.pw}}}}
+"""
+
+
+def closed_port() -> int:
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.1", 0))
+        return int(bound.getsockname()[1])
+
+
+def certificate(folder: Path, begins: float, ends: float, name: str = "relay.example") -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(datetime.fromtimestamp(begins, UTC))
+        .not_valid_after(datetime.fromtimestamp(ends, UTC))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    (folder / "key.pem").chmod(0o600)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    certificate(tmp_path, NOW - 100 * DAY, NOW + 100 * DAY)
+    (tmp_path / "acme.pw").write_text("correct horse\n")
+    (tmp_path / "acme.pw").chmod(0o600)
+    path = tmp_path / "relay.yaml"
+    path.write_text(CONFIG.format(hop=closed_port(), dns=closed_port()))
+    return path
+
+
+async def report(path: Path, *, offline: bool = True, now: float = NOW) -> dict[str, list[Line]]:
+    lines: dict[str, list[Line]] = {}
+    async for line in examine(path, now, offline=offline):
+        lines.setdefault(line.what, []).append(line)
+    return lines
+
+
+def one(lines: dict[str, list[Line]], what: str) -> Line:
+    [line] = lines[what]
+    return line
+
+
+async def test_what_is_right_is_said_too(file: Path) -> None:
+    lines = await report(file)
+    for what in ("configuration", "permissions", "store", "certificate"):
+        assert one(lines, what).level == "ok", lines[what]
+    assert sorted(p.name for p in file.parent.iterdir()) == ["acme.pw", "cert.pem", "key.pem", "relay.yaml"]
+
+
+async def test_every_problem_of_the_configuration_is_a_line(file: Path) -> None:
+    file.write_text(file.read_text() + "workers: 0\ntrace: some\n")
+    lines = await report(file)
+    assert set(lines) == {"configuration"}
+    assert [line.level for line in lines["configuration"]] == ["fail", "fail"]
+    assert "workers: must be at least 1" in lines["configuration"][0].says
+
+
+async def test_an_unreadable_secret_does_not_end_the_examination(file: Path) -> None:
+    (file.parent / "acme.pw").unlink()
+    lines = await report(file)
+    assert "password_file: cannot be read" in one(lines, "configuration").says
+    assert "certificate" in lines
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends", "level", "says"),
+    [
+        (-10, 100, "ok", "valid until 2031-08-12"),
+        (-10, 5, "warn", "ends on 2031-05-09, in 5 days"),
+        (-10, -1, "fail", "ended on 2031-05-03"),
+        (1, 9, "fail", "is not valid before 2031-05-05"),
+    ],
+)
+async def test_the_dates_of_the_certificate(file: Path, begins: int, ends: int, level: str, says: str) -> None:
+    certificate(file.parent, NOW + begins * DAY, NOW + ends * DAY)
+    found = one(await report(file), "certificate")
+    assert (found.level, found.says.startswith(says)) == (level, True)
+
+
+async def test_a_certificate_of_another_name(file: Path) -> None:
+    certificate(file.parent, NOW - DAY, NOW + 100 * DAY, "other.example")
+    assert "does not name relay.example (it names other.example)" in (await report(file))["certificate"][1].says
+
+
+async def test_a_secret_that_is_open_to_everybody(file: Path) -> None:
+    (file.parent / "acme.pw").chmod(0o644)
+    found = one(await report(file), "permissions")
+    assert found.level == "warn" and found.mend == f"chmod 600 {file.parent / 'acme.pw'}"
+    assert "correct horse" not in found.says
+
+
+async def test_a_clock_before_the_last_decision(file: Path) -> None:
+    store = file.parent / "relay.db"
+    migrate(store)
+    assert one(await report(file), "clock").level == "ok"
+    database = await Database.open(store, warm=False)
+    row = int((NOW + DAY) * 1e6) << 10
+    await database.run(
+        lambda db: db.execute("INSERT INTO decision VALUES (?, 1, 1, x'00', x'00', x'00')", (row,)) and None
+    )
+    await database.close()
+    found = one(await report(file), "clock")
+    assert found.level == "fail"
+    assert "2031-05-04 00:00:00 UTC is before the last decision, 2031-05-05 00:00:00 UTC" in found.says
+
+
+async def test_a_store_that_is_not_a_store(file: Path) -> None:
+    (file.parent / "relay.db").write_text("not a database, but long enough to be read as one " * 20)
+    (file.parent / "relay.db").chmod(0o600)
+    assert [line.level for line in (await report(file))["store"]] == ["fail"]
+
+
+async def test_domains_nobody_vouched_for_and_what_is_not_enforced(file: Path) -> None:
+    lines = await report(file)
+    [domain] = lines["tenant acme"]
+    assert "new.example is not verified" in domain.says and domain.mend == "aup-relay domain verify new.example"
+    gaps = [line.says for line in lines["policy baseline for acme"]]
+    assert any(gap.startswith("B9 (Send nothing that attacks the reader) is not-configured") for gap in gaps)
+    assert not any(gap.startswith("B1 ") for gap in gaps)
+
+
+async def test_the_world_is_away(file: Path) -> None:
+    lines = await report(file, offline=False)
+    assert one(lines, "next hop next_hop").level == one(lines, "DNS").level == "fail"
+    assert "connect:" in one(lines, "next hop next_hop").says
+
+
+@asynccontextmanager
+async def next_hop(greeting: bytes) -> AsyncIterator[int]:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(greeting)
+        while line := await reader.readline():
+            writer.write(b"250-mta.example\r\n250 PIPELINING\r\n" if line[:4].upper() == b"EHLO" else b"221 Bye\r\n")
+            if line[:4].upper() == b"QUIT":
+                break
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1]
+
+
+@pytest.mark.parametrize(("greeting", "level"), [(b"220 mta.example ESMTP\r\n", "ok"), (b"554 go away\r\n", "fail")])
+async def test_the_next_hop_is_asked(file: Path, greeting: bytes, level: str) -> None:
+    async with next_hop(greeting) as port:
+        file.write_text(CONFIG.format(hop=port, dns=closed_port()))
+        found = one(await report(file, offline=False), "next hop next_hop")
+    assert found.level == level, found
+    if level == "fail":
+        assert "banner: 554" in found.says
+
+
+def test_the_command(file: Path) -> None:
+    certificate(file.parent, time.time() - DAY, time.time() + 100 * DAY)
+    result = CliRunner().invoke(cli, ["doctor", "--config", str(file), "--offline"])
+    assert result.exit_code == 0, "warnings are not failures"
+    assert "ok    configuration:" in result.stdout
+    (file.parent / "acme.pw").unlink()
+    result = CliRunner().invoke(cli, ["--config", str(file), "doctor", "--offline", "--json"])
+    assert result.exit_code == 1
+    lines = json.loads(result.stdout)
+    assert {"level", "what", "says", "mend"} == set(lines[0])
+    assert CliRunner().invoke(cli, ["doctor"]).exit_code == 2
