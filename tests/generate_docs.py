@@ -48,7 +48,7 @@ The log is one JSON object a line on stdout (`log.format: text`, or a terminal, 
 | `at` | time in UTC, milliseconds |
 | `level` | debug, info, warning, error; `log.level` says from which one on lines are written |
 | `event` | one of the names below |
-| `worker` | the process: `parent`, `office`, `smtp-0`, `smtp-1`, ... |
+| `worker` | the process: `parent`, `office`, `smtp-0`, `smtp-1`, ... (in `worker.changed` the one that changed) |
 
 and the fields of its kind. A mail is one `mail.decided` line, with all that is needed to answer "what happened to it": `ref`
 leads to the decision (`aup-relay decision show REF`), which has the evidence. Errors have a `traceback` as well. No address, no

@@ -21,6 +21,7 @@ APP = '''
 import asyncio, json, os, signal, sys
 from pathlib import Path
 from types import SimpleNamespace as N
+import relay.serve
 from relay.serve import Refused, serve
 
 
@@ -61,8 +62,6 @@ class App:
                 while line := await reader.readline():
                     if line == b"die\\n":
                         os._exit(7)
-                    if line == b"hang\\n":
-                        os.kill(os.getpid(), signal.SIGSTOP)
                     writer.write(line)
             finally:
                 writer.close()
@@ -78,6 +77,7 @@ class App:
             await asyncio.wait(open_)
 
 
+relay.serve.HUNG = float(os.environ.get("HUNG", 60))
 sys.exit(serve(Path(sys.argv[1]), App()))
 '''
 
@@ -161,8 +161,8 @@ async def test_it_starts_serves_and_stops(start: Any) -> None:
     assert (await relay.greeting())[2] == "hello"
     relay.signal(signal.SIGTERM)
     assert await relay.ended() == (0, "")
-    started = [line["worker"] for line in relay.lines if line["event"] == "worker.changed"]
-    assert {"office", "smtp-0", "smtp-1"} <= {*started, *(line.get("worker") for line in relay.lines)}
+    ready = {line["worker"] for line in relay.lines if line["event"] == "worker.changed" and line["change"] == "ready"}
+    assert ready == {"office", "smtp-0", "smtp-1"}
 
 
 async def test_control_c_stops_it_too(start: Any) -> None:
@@ -226,6 +226,16 @@ async def test_a_kill_is_a_death_like_any_other(start: Any) -> None:
     await relay.up()
     _, pid, _ = await relay.greeting()
     os.kill(pid, signal.SIGKILL)
+    assert (await relay.until("worker.changed", change="died"))["status"] == -signal.SIGKILL
+    await relay.until("worker.changed", change="restarted")
+    assert (await relay.greeting())[1] != pid
+
+
+async def test_a_process_that_hangs_is_killed_and_started_again(start: Any) -> None:
+    relay = await start({"HUNG": "1.5"})
+    await relay.up()
+    _, pid, _ = await relay.greeting()
+    os.kill(pid, signal.SIGSTOP)
     assert (await relay.until("worker.changed", change="died"))["status"] == -signal.SIGKILL
     await relay.until("worker.changed", change="restarted")
     assert (await relay.greeting())[1] != pid
