@@ -231,6 +231,8 @@ def _without(text: str, address: Address) -> str:
             if text[at - 1 : at].isalnum() or text[end : end + 1].isalnum():
                 at = end
                 continue
+            if text[at - 1 : at] == "<" and text[end : end + 1] == ">":
+                at, end = at - 1, end + 1
             text = f"{text[:at]}recipient{text[end:]}"
             at += 9
     return text
