@@ -1,16 +1,19 @@
--- Recipients counted against limits.
+-- Recipients counted against limits (relay/quota.py has the arithmetic).
 
--- key     "tenant:acme", "destination:acme:gmail.com"
--- period  start of the day or month (UTC, seconds since the epoch); 0 for the smooth windows
--- used    recipients; in a smooth window what has not drained yet at `at`
--- low     when a smooth window was last known to hold less than one recipient
+-- key      "tenant:acme", "destination:acme:gmail.com"
+-- period   start of the day or month (UTC, seconds since the epoch); 0 for the smooth windows
+-- allowed  the limit as last used, for showing
+-- used     recipients; in a smooth window what had not drained yet at `at`
+-- least    the smallest `used` since `mark`, smooth windows only
 CREATE TABLE quota (
-    key    TEXT NOT NULL,
-    window TEXT NOT NULL CHECK (window IN ('second', 'hour', 'day', 'month')),
-    period INTEGER NOT NULL,
-    used   REAL NOT NULL,
-    at     REAL NOT NULL,
-    low    REAL NOT NULL,
+    key     TEXT NOT NULL,
+    window  TEXT NOT NULL CHECK (window IN ('second', 'hour', 'day', 'month')),
+    period  INTEGER NOT NULL,
+    allowed INTEGER NOT NULL,
+    used    REAL NOT NULL,
+    at      REAL NOT NULL,
+    mark    REAL NOT NULL,
+    least   REAL NOT NULL,
     PRIMARY KEY (key, window, period)
 ) STRICT, WITHOUT ROWID;
 
