@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import EllipsisType
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -143,10 +144,15 @@ class Policies:
         self.broken: frozenset[str] = frozenset()
         self.reload()
 
-    def reload(self) -> None:
-        """Read the files again.  Raises PolicyError, and then what was read before stays."""
+    def reload(self, folder: Path | EllipsisType | None = ...) -> None:
+        """Read the files again, from another folder if one is given.  Raises PolicyError, and then what
+        was read before stays."""
+        before = self._folder
+        if not isinstance(folder, EllipsisType):
+            self._folder = folder
         policies, no_else, _, lines = self._read()
         if lines:
+            self._folder = before
             raise PolicyError(lines)
         self._policies, self._no_else = policies, no_else
         self._of_tenant = {}

@@ -23,7 +23,7 @@ from pydantic_core import ErrorDetails
 Path_ = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
 
-MOST_VALUES = 500_000
+MOST_VALUES = 200_000
 """Values in one file, aliases counted each time: an alias of an alias of an alias ends here."""
 _SECRET = re.compile(r"password|passwd|secret|token|private|credential\Z", re.I)
 _USERINFO = re.compile(r"//[^/@\s]*@")

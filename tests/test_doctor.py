@@ -178,6 +178,44 @@ async def test_the_world_is_away(file: Path) -> None:
     assert "connect:" in one(lines, "next hop next_hop").says
 
 
+# What a good domain publishes; each case takes one thing away.
+ZONE = {
+    "platform.example": {"MX": ["10 mx.platform.example"]},
+    "acme.example": {"MX": ["10 mx.acme.example"], "TXT": ["v=spf1 ip4:192.0.2.10 -all"]},
+    "_dmarc.acme.example": {"TXT": ["v=DMARC1; p=reject"]},
+    "s1._domainkey.acme.example": {"TXT": ["v=DKIM1; k=ed25519; p=11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo="]},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "records", "says", "mend"),
+    [
+        ("", {}, "SPF, DKIM and DMARC are published", ""),
+        ("acme.example", {"TXT": ["v=spf1 -all"]}, "SPF is fail for 192.0.2.10", "must allow ip4:192.0.2.10"),
+        ("_dmarc.acme.example", {}, "has no DMARC record", 'publish _dmarc.acme.example TXT "v=DMARC1; p=none"'),
+        ("s1._domainkey.acme.example", {}, "no DKIM key is published at s1._domainkey.acme.example", "publish it"),
+        ("s1._domainkey.acme.example", None, "cannot be looked up now", ""),
+    ],
+)
+async def test_what_the_domains_of_tenants_publish(
+    file: Path, monkeypatch: pytest.MonkeyPatch, name: str, records: dict[str, list[str]] | None, says: str, mend: str
+) -> None:
+    from relay.dns import resolver
+
+    class Table(resolver.StaticResolver):
+        def __init__(self, *_: object, **__: object) -> None:
+            super().__init__({**ZONE, **({name: records} if name else {})})
+
+        async def close(self) -> None: ...
+
+    monkeypatch.setattr(resolver, "Resolver", Table)
+    lines = await report(file, offline=False)
+    found = [line for what, several in lines.items() if what.startswith("domain acme.example") for line in several]
+    assert len(found) == 1, "new.example is not verified, so it is not asked for"
+    assert says in found[0].says and mend in found[0].mend
+    assert found[0].level == ("ok" if not name else "warn" if records is None else "fail")
+
+
 @asynccontextmanager
 async def next_hop(greeting: bytes) -> AsyncIterator[int]:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

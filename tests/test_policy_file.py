@@ -197,6 +197,20 @@ def test_a_reload_that_fails_leaves_the_old_policies(policies: Write, tmp_path: 
     assert [clause.id for clause in loaded.get("parent").clauses] == ["B1", "B2", "B3"]
 
 
+def test_a_reload_may_name_another_folder(policies: Write, tmp_path: Path) -> None:
+    loaded = policies(parent=PARENT)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "mine.yaml").write_text("policy: mine\nclauses: 3\n")
+    with pytest.raises(PolicyError):
+        loaded.reload(other)
+    loaded.reload()
+    assert loaded.names() == ["parent"], "a folder that is refused is not kept either"
+    (other / "mine.yaml").write_text("policy: mine\nclauses: []\n")
+    loaded.reload(other)
+    assert loaded.names() == ["mine"]
+
+
 def test_a_settings_problem_of_a_check_has_its_line(policies: Write) -> None:
     text = "clauses:\n  - id: A\n    says: x\n    checks:\n      spf: {mots: 1, words: [1]}\n"
     with pytest.raises(PolicyError) as caught:
