@@ -262,6 +262,8 @@ class Pool:
             refused = Refused(link.step, 0, "given up")
         except Exception as error:  # a host name that cannot be encoded, an unreadable ca_file
             refused = Refused(link.step, 0, type(error).__name__)
+        if refused is not None:
+            link.fail(refused.why)
         task = asyncio.current_task()
         assert task is not None
         del self._opening[task]
