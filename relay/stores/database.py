@@ -82,9 +82,15 @@ class Database:
 
     async def _open_writer(self) -> aiosqlite.Connection:
         # mode=rw: a file that is not there is trouble, and not to be replaced by an empty one.
-        writer = await aiosqlite.connect(
+        writer = aiosqlite.connect(
             f"{self.path.absolute().as_uri()}?mode=rw", uri=True, timeout=BUSY, isolation_level=None
         )
+        try:
+            await writer
+        except sqlite3.Error:
+            # Its thread is told to stop and would answer a loop that may be closed by then.
+            await asyncio.to_thread(writer._thread.join)
+            raise
         try:
             # NORMAL survives a kill; what must survive a power cut says FULL in its own transaction.
             for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "wal_autocheckpoint=4000"):
