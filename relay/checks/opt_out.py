@@ -111,16 +111,8 @@ _ORDERS = (
     "stop", "stopp", "remove", "no", "out", "end", "quit", "cancel", "unsubscribe", "pass", "nein", "abmelden", "non", "baja", "alto",
     "basta", "nee", "nie", "nej",
 )  # fmt: skip
-_VERBS = (
-    "[Rr]eply", "REPLY", "[Rr]eplying", "[Rr]espond", "[Tt]ext", "[Aa]nswer", "[Ss]end", "[Ww]rite", "[Aa]ntwort\\w{0,5}", "[Ss]chreib\\w{0,4}",
-    "[Ss]end\\w{1,3}", "[Rr][eé]pond\\w{0,4}", "[Ee]nv[io]\\w{0,5}", "[Rr]espond\\w{1,4}", "[Rr]ispond\\w{0,4}", "[Ss]criv\\w{0,4}", "[Aa]ntwoord\\w{0,3}",
-    "[Ss]tuur", "[Oo]dpowied\\w{0,4}", "[Oo]dpisz", "[Ss]vara", "[Ss]kicka",
-)  # fmt: skip
-ORDER = re.compile(
-    rf"\b(?:{'|'.join(_VERBS)})\W{{1,5}}(?:\w{{1,30}}\W{{1,5}}){{0,8}}?"
-    rf"(?:[\"'“”‘’„«»*_\[(](?i:{'|'.join(_ORDERS)})\b|(?:{'|'.join(_ORDERS).upper()})\b)"
-)
-"""Reply STOP.  Of a text as it is written: so short a word counts in quotes or in capitals only."""
+ORDER = re.compile(rf"[\"'“”‘’„«»*](?i:{'|'.join(_ORDERS)})\b|\b(?:{'|'.join(_ORDERS).upper()})\b")
+"""STOP, as in `reply STOP`.  Of a text as it is written: so short a word counts in quotes or in capitals only."""
 
 ADDRESS = re.compile(
     r"unsub|opt[-_. +]?out|preferenc|subscription|abmeld|abbestell|austragen|d[eé]sabon|d[eé]s?inscri|darse[-_]?de[-_]?baja"

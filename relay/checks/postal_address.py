@@ -37,7 +37,7 @@ def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
     else:
         wanted = _forms(mail.tenant.profile.postal_address)
         # Without an address in the profile there is nothing to compare with: tenant-profile says so.
-        found = not wanted or any(has(text, form, canonical) for form in wanted)
+        found = not wanted or has(text, wanted, canonical)
     return None if found else Evidence({"mode": settings.mode, "part": main.kind if main is not None else "none"})
 
 
@@ -161,7 +161,8 @@ _BOX = re.compile(
     r"[ .:#]{0,3}\d",
     re.IGNORECASE,
 )
-_READ = 16 * 1024
+_READ = 8 * 1024
+_MOST = 50
 _NEAR = 120
 
 
@@ -172,7 +173,7 @@ def looks_like_one(text: str) -> bool:
     if _BOX.search(text):
         return True
     for tries, code in enumerate(_CODE.finditer(text)):
-        if tries >= 200:
+        if tries >= _MOST:
             break
         near = text[max(0, code.start() - _NEAR) : code.end() + _NEAR // 2]
         if _STREET.search(near) and sum(map(str.isdigit, near)) > sum(map(str.isdigit, code[0])):

@@ -27,10 +27,17 @@ _LEGAL_FORMS = frozenset(_FORMS_OF_BUSINESS.split())
 
 
 def _core(found: list[str]) -> list[str]:
-    """A name's words less the legal form behind it."""
+    """A name's words less the legal form behind it, also where it is spelt `S. p. A.`"""
     end = len(found)
-    while end > 1 and found[end - 1] in _LEGAL_FORMS:
-        end -= 1
+    cut = True
+    while cut:
+        cut = False
+        for size in (1, 2, 3, 4):
+            last = found[end - size : end] if end > size else []
+            if last and (size == 1 or all(len(word) == 1 for word in last)) and "".join(last) in _LEGAL_FORMS:
+                end -= size
+                cut = True
+                break
     # What is left must still be a name: "Co-Op Ltd" stays whole.
     return found[:end] if sum(map(len, found[:end])) > 2 else found
 
@@ -52,11 +59,10 @@ def run(mail: Mail, settings: CheckSettings, tools: Tools) -> Evidence | None:
     names = _names(profile.legal_name, profile.trading_name)
     if not names:
         return None  # tenant-profile says so
-    shown = message.from_names
-    if shown and any(has(text, name, _same) for text in shown for name in names):
+    if any(has(shown, names, _same) for shown in message.from_names[:10]):
         return None
     main = message.visible.main
-    if main is not None and any(has(main.text, name, _same) for name in names):
+    if main is not None and has(main.text, names, _same):
         return None
     return Evidence({"part": main.kind if main is not None else "none"})
 

@@ -46,6 +46,8 @@ def run(mail: Mail, settings: CheckSettings, tools: Tools) -> Evidence | None:
 def has_opt_out(view: View) -> bool:
     """This form of the message has a way out, by link or by reply."""
     links = view.links
+    if len(links) > 2 * _LINKS:
+        links = links[:_LINKS] + links[-_LINKS:]
     # From the end, where it nearly always stands; and the plain word first, which costs least.
     for link in reversed(links):
         if ("unsubscribe" in link.text.lower() or "unsubscribe" in link.href.lower()) and leads_out(link):
@@ -54,6 +56,8 @@ def has_opt_out(view: View) -> bool:
 
 
 # -- links ------------------------------------------------------------------------------
+_LINKS = 300
+"""Links at both ends of a text that are looked at."""
 _LEADS = ("https://", "http://", "mailto:", "www.", "sms:", "tel:")
 _UNRENDERED = re.compile(r"\{\{|\}\}|\{%|\*\||\|\*|\[\[|<%|%%|\$\{")
 
@@ -72,7 +76,7 @@ def leads_out(link: Link) -> bool:
 
 
 # -- words ---------------------------------------------------------------------------------
-_EDGE = 32 * 1024
+_EDGE = 8 * 1024
 """Characters at both ends of a text that are looked at: the way out stands in the first or last lines."""
 _BESIDE = 160
 """Two lines of text."""
@@ -85,7 +89,8 @@ def _in_words(view: View) -> bool:
     text = view.text
     if len(text) > 2 * _EDGE:
         text = text[:_EDGE] + "\n\n" + text[-_EDGE:]
-    if opt_out.ORDER.search(text):
+    # Lengths may change with the case of a few letters, so each search keeps to one form of the text.
+    if any(opt_out.REPLY.search(_sentence(text, *place).lower()) for place in _first(opt_out.ORDER, text)):
         return True
     lower = text.lower()
     here = _here(view) if view.kind == "html" else []
@@ -94,9 +99,8 @@ def _in_words(view: View) -> bool:
         beside = lower[max(0, start - _BESIDE) : end + _BESIDE]
         if _TARGET.search(beside) or any(label in beside for label in here):
             return True
-    return any(
-        opt_out.REPLY.search(_sentence(lower, start, end)) for start, end in said + _first(opt_out.NO_THANKS, lower)
-    )
+    asked = said + _first(opt_out.NO_THANKS, lower)
+    return any(opt_out.REPLY.search(_sentence(lower, *place)) for place in asked)
 
 
 def _first(pattern: re.Pattern[str], text: str) -> list[tuple[int, int]]:
@@ -112,7 +116,7 @@ def _first(pattern: re.Pattern[str], text: str) -> list[tuple[int, int]]:
 def _here(view: View) -> list[str]:
     """Texts of links that say nothing of where they lead, and do lead somewhere."""
     labels = set()
-    for link in view.links:
+    for link in view.links[:_LINKS] + view.links[-_LINKS:]:
         text = link.text.strip().lower()
         if text and len(text) <= 80 and opt_out.HERE.search(text):
             address = link.href[:2000].lower()

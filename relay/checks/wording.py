@@ -56,37 +56,40 @@ def phrase(text: str, canonical: Canonical) -> Phrase | None:
 
 
 _TRIES = 20
-_EDGE = 32 * 1024
+_EDGE = 8 * 1024
 
 
-def has(text: str, wanted: Phrase, canonical: Canonical) -> bool:
-    """Whether the phrase stands in `text`: first around its anchor, beginning with the last, since
-    such lines stand at the end; then in the whole text, or its first and last 32 Ki characters."""
-    if wanted.anchor:
-        lower = text.lower()
-        at = len(lower)
+def has(text: str, wanted: Sequence[Phrase], canonical: Canonical) -> bool:
+    """Whether one of the phrases stands in `text`.
+
+    First around their anchors, beginning with the last, since such lines stand at the end; then in
+    the whole text, or in its first and last 8 Ki characters.
+    """
+    lower = text.lower()
+    for one in wanted:
+        at = len(lower) if one.anchor else -1
         for _ in range(_TRIES):
-            at = lower.rfind(wanted.anchor, 0, at)
+            at = lower.rfind(one.anchor, 0, at) if at > 0 else -1
             if at < 0:
                 break
-            if _in(lower[max(0, at - wanted.reach) : at + wanted.reach], wanted.joined, canonical):
+            if _in(lower[max(0, at - one.reach) : at + one.reach], (one,), canonical):
                 return True
     if len(text) <= 2 * _EDGE:
-        return _in(text, wanted.joined, canonical)
-    return _in(text[-_EDGE:], wanted.joined, canonical) or _in(text[:_EDGE], wanted.joined, canonical)
+        return _in(text, wanted, canonical)
+    return _in(text[-_EDGE:], wanted, canonical) or _in(text[:_EDGE], wanted, canonical)
 
 
-def _in(text: str, joined: str, canonical: Canonical) -> bool:
+def _in(text: str, wanted: Sequence[Phrase], canonical: Canonical) -> bool:
     found = canonical(words(text))
     line = "".join(found)
-    at = line.find(joined)
-    if at < 0:
-        return False
-    edges = _edges(found)
-    while at >= 0:
-        if at in edges and at + len(joined) in edges:
-            return True
-        at = line.find(joined, at + 1)
+    edges: set[int] | None = None
+    for one in wanted:
+        at = line.find(one.joined)
+        while at >= 0:
+            edges = edges or _edges(found)
+            if at in edges and at + len(one.joined) in edges:
+                return True
+            at = line.find(one.joined, at + 1)
     return False
 
 

@@ -1,0 +1,715 @@
+# ruff: noqa: E501 - one case a line
+"""The checks of the message, each shown both ways."""
+
+import asyncio
+import inspect
+from dataclasses import replace
+from pathlib import Path
+from time import process_time
+
+import pytest
+from relay import replies
+from relay.address import parse
+from relay.checks import (
+    CHECKS,
+    from_owned,
+    html_too_complex,
+    loop,
+    null_sender,
+    one_click_unsubscribe,
+    postal_address,
+    sender_identity,
+    unsubscribe_link,
+    well_formed,
+)
+from relay.message import Message
+from relay.message.html import Link, Reader, View, urls
+from relay.model import Domain, Envelope, Evidence, Mail, Profile, Recipient, Session, Tenant
+from relay.ports import Limit, Signature, Tools, Wait
+
+MESSAGES = Path(__file__).parent / "messages"
+ADDRESS = "1 Main Street, Springfield, IL 62701, USA"
+ACME = Tenant(
+    "acme",
+    "prospektr",
+    profile=Profile("Acme Outreach Ltd", "", ADDRESS, "abuse@acme.example", verified=True),
+    domains=(Domain("acme.example", "acme", verified=True, dkim_by="next-hop"), Domain("new.example", "acme")),
+)
+INSTALLATION = "7d1e"
+
+
+class Signed:
+    """Authentication that has seen these signatures."""
+
+    def __init__(self, *signatures: Signature) -> None:
+        self._signatures = signatures
+
+    async def signatures(self, message: Message) -> tuple[Signature, ...]:
+        return self._signatures
+
+
+class Counted:
+    """Quotas that allow so many."""
+
+    def __init__(self, allowed: int = 1000) -> None:
+        self.left = allowed
+        self.asked: list[Limit] = []
+
+    async def reserve(self, limits, now, count=1):
+        self.asked += limits
+        return Wait(37.0, limits[0]) if self.left < count else object()
+
+    def commit(self, reservation, now):
+        self.left -= 1
+
+
+def tools(*signatures: Signature, quotas: Counted | None = None, missing: dict[str, str] | None = None) -> Tools:
+    return Tools(None, Signed(*signatures), quotas or Counted(), INSTALLATION, missing or {})  # type: ignore[arg-type]
+
+
+def mail(text: str | bytes, tenant: Tenant = ACME, sender: str | None = "ann@acme.example") -> Mail:
+    raw = text if isinstance(text, bytes) else text.replace("\n", "\r\n").encode()
+    envelope = Envelope("ref", 0.0, tenant, "marketing", parse(sender) if sender else None)
+    return Mail(0.0, Session("0", "192.0.2.1", "l"), envelope, message=Message.parse(raw))
+
+
+def stored(name: str, tenant: Tenant = ACME, sender: str | None = "ann@acme.example") -> Mail:
+    return mail((MESSAGES / name).read_bytes(), tenant, sender)
+
+
+def run(check, it: Mail, its_tools: Tools | None = None, **settings) -> Evidence | None:
+    found = check.run(it, check.settings(**settings), its_tools or tools())
+    return asyncio.run(found) if inspect.iscoroutine(found) else found
+
+
+MINE = [
+    c.CHECK
+    for c in (
+        well_formed, loop, from_owned, null_sender, one_click_unsubscribe, unsubscribe_link, postal_address, sender_identity,
+        html_too_complex,
+    )
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("check", MINE, ids=lambda check: check.name)
+def test_a_good_campaign_passes(check):
+    assert check in CHECKS
+    assert run(check, stored("campaign.eml")) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "finding"),
+    [
+        ("no-way-out.eml", {"unsubscribe-link"}),
+        ("no-address.eml", {"postal-address"}),
+        ("unterminated.eml", {"well-formed"}),
+        ("cold-reply-stop.eml", {"one-click-unsubscribe"}),
+        ("two-authors.eml", {"from-owned", "one-click-unsubscribe", "unsubscribe-link", "postal-address", "sender-identity"}),
+    ],
+)
+def test_what_is_wrong_is_found_and_nothing_else(name, finding):
+    assert {check.name for check in MINE if run(check, stored(name))} == finding
+
+
+@pytest.mark.parametrize("check", MINE, ids=lambda check: check.name)
+@pytest.mark.parametrize("raw", [b"", b"\r\n", b"\x00", b"From: \r\n\r\n", b"Content-Type: multipart/alternative\r\n\r\n"])
+def test_no_message_is_too_odd_to_be_looked_at(check, raw):
+    found = run(check, mail(raw))
+    assert found is None or isinstance(found, Evidence)
+
+
+# -- well-formed --------------------------------------------------------------------------
+GOOD = "From: a@acme.example\nDate: x\nMessage-ID: <1@acme.example>\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [
+        (GOOD + "\nx", None),
+        (GOOD + "Sender: b@acme.example\n\nx", None),
+        (GOOD + "To: a, b\n\nx", None),
+        (GOOD.replace("From: a@acme.example\n", "") + "\nx", "there is no From"),
+        (GOOD.replace("a@acme.example", "") + "\nx", "From names no address"),
+        (GOOD.replace("a@acme.example", "undisclosed:;") + "\nx", "From names no address"),
+        (GOOD.replace("a@acme.example", "Acme, Inc. <a@acme.example>") + "\nx", "From cannot be read"),
+        (GOOD.replace("a@acme.example", "somebody") + "\nx", "From cannot be read"),
+        (GOOD + "From: b@acme.example\n\nx", "From stands there more than once"),
+        (GOOD + "date: y\n\nx", "Date stands there more than once"),
+        (GOOD + "Message-Id: <2@x>\n\nx", "Message-ID stands there more than once"),
+        (GOOD + "Subject: a\nSubject: b\n\nx", "Subject stands there more than once"),
+        (GOOD + "Sender: a@acme.example\nSender: b@acme.example\n\nx", "Sender stands there more than once"),
+        (GOOD + "Sender: nobody\n\nx", "Sender cannot be read"),
+        (GOOD + "no colon here\n\nx", "no colon"),
+        (GOOD + "Content-Type: multipart/mixed\n\nx", "no boundary"),
+    ],
+)
+def test_what_cannot_be_mended(text, wrong):
+    found = run(well_formed.CHECK, mail(text))
+    if wrong is None:
+        assert found is None
+    else:
+        assert wrong in found.seen["wrong"]
+        assert not found.repairable
+
+
+@pytest.mark.parametrize(
+    ("text", "repair"),
+    [
+        (GOOD.replace("Date: x\n", "") + "\nx", "Date is missing"),
+        (GOOD.replace("Message-ID: <1@acme.example>\n", "") + "\nx", "Message-ID is missing"),
+        (GOOD + "Bcc: b@x.example\n\nx", "Bcc is still there"),
+        ("From: a@acme.example\nResent-Bcc: c@x.example\n\nx", "Date is missing; Message-ID is missing; Resent-Bcc is still there"),
+    ],
+)
+def test_what_can_be_mended(text, repair):
+    found = run(well_formed.CHECK, mail(text))
+    assert (found.seen, found.repairable) == ({"repair": repair}, True)
+
+
+def test_what_cannot_be_mended_wins_over_what_can():
+    found = run(well_formed.CHECK, mail("From: a@acme.example\nno colon\n\nx"))
+    assert not found.repairable
+
+
+def test_long_lines_are_refused_only_where_the_policy_says_so():
+    it = mail(GOOD + "\n" + "x" * 999)
+    assert run(well_formed.CHECK, it) is None
+    assert run(well_formed.CHECK, it, long_lines="refuse") is not None
+    assert run(well_formed.CHECK, mail(GOOD + "\n" + "x" * 998), long_lines="refuse") is None
+
+
+# -- loop ----------------------------------------------------------------------------------
+THEIRS = "Received: from a by b; Sat, 21 Nov 2026 19:30:00 +0000\n"
+OURS = f"Received: from a by relay.example (aup-relay/{INSTALLATION})\n with ESMTP id x; Sat, 21 Nov 2026 19:30:00 +0000\n"
+OTHER = OURS.replace(INSTALLATION, "ffff")
+
+
+@pytest.mark.parametrize(
+    ("received", "settings", "found"),
+    [
+        ("", {}, False),
+        (THEIRS * 50, {}, False),
+        (THEIRS * 51, {}, True),
+        (THEIRS * 6, {"max": 5}, True),
+        (THEIRS, {"max": 1}, False),
+        (THEIRS * 2, {"max": 1}, True),
+        (OURS * 2 + THEIRS * 5, {}, False),
+        (OURS * 3, {}, True),
+        (OTHER * 5 + OURS, {}, False),
+    ],
+)
+def test_loop(received, settings, found):
+    assert bool(run(loop.CHECK, mail(received + GOOD + "\nx"), **settings)) == found
+
+
+# -- from-owned ----------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("header", "seen"),
+    [
+        ("From: a@acme.example", None),
+        ("From: A <a@News.Acme.Example>\nSender: b@acme.example", None),
+        ("From: a@acme.example, b@acme.example\nSender: a@acme.example", None),
+        ("From: a@evilacme.example", ("From", "evilacme.example")),
+        ("From: a@new.example", ("From", "new.example")),  # not verified yet
+        ("From: a@acme.example, b@other.example", ("From", "other.example")),
+        ("From: a@acme.example\nFrom: b@other.example", ("From", "other.example")),
+        ("From: a@acme.example\nSender: b@other.example", ("Sender", "other.example")),
+        ("From: ceo@bank.example <a@acme.example>", ("From", "bank.example")),
+        ("From: a@acme.example (x) <b@other.example>", ("From", "other.example")),
+        ('From: "ceo@bank.example" <a@acme.example>', None),  # a display name; display-name looks at it
+        ("From: Group: a@acme.example, b@other.example;", ("From", "other.example")),
+        ("From: nobody", ("From", "")),
+        ("From: a@[192.0.2.1]", ("From", "")),
+        ("Subject: no author", ("From", "")),
+        ("From: =?utf-8?q?a=40acme=2Eexample?=", ("From", "")),
+    ],
+)
+def test_from_owned(header, seen):
+    found = run(from_owned.CHECK, mail(header + "\n\nx"))
+    assert (found and (found.seen["field"], found.seen["domain"])) == seen
+
+
+# -- null-sender -----------------------------------------------------------------------------
+def recipient_stage(others: int = 0, sender: str | None = None) -> Mail:
+    it = mail(b"", sender=sender)
+    it.message = None
+    it.recipient = Recipient(parse("bob@customer.example"))
+    it.envelope.recipients += [Recipient(parse(f"b{n}@customer.example")) for n in range(others)]
+    return it
+
+
+def test_the_null_sender_has_one_recipient():
+    assert run(null_sender.CHECK, recipient_stage()) is None
+    assert run(null_sender.CHECK, recipient_stage(1)).reply == replies.NULL_SENDER_ALONE
+    assert run(null_sender.CHECK, recipient_stage(1, sender="a@acme.example")) is None
+
+
+def test_the_null_sender_has_a_small_quota_of_its_own():
+    quotas = Counted(2)
+    answers = [run(null_sender.CHECK, recipient_stage(), tools(quotas=quotas), hour=2) for _ in range(3)]
+    assert [a and (a.reply, a.retry_in) for a in answers] == [None, None, (replies.RATE, 37.0)]
+    assert set(quotas.asked) == {Limit("null:acme", "hour", 2)}
+
+
+@pytest.mark.parametrize("need", ["state", "session"])
+def test_without_a_store_or_session_nothing_is_counted(need):
+    quotas = Counted(0)
+    assert run(null_sender.CHECK, recipient_stage(), tools(quotas=quotas, missing={need: "offline"})) is None
+    assert quotas.asked == []
+
+
+@pytest.mark.parametrize(
+    ("header", "found"),
+    [
+        ("Auto-Submitted: auto-replied", False),
+        ("Auto-Submitted: auto-generated; x=y", False),
+        ("Auto-Submitted: no", True),
+        ("Auto-Submitted: No (really)", True),
+        ("Auto-Submitted:", True),
+        ("Content-Type: multipart/report; report-type=disposition-notification; boundary=b", False),
+        ("Content-Type: text/plain", True),
+    ],
+)
+def test_the_null_sender_is_for_reports_and_automatic_replies(header, found):
+    assert bool(run(null_sender.CHECK, mail(header + "\n\nx", sender=None))) == found
+    assert run(null_sender.CHECK, mail(header + "\n\nx")) is None  # an ordinary sender may send anything
+
+
+@pytest.mark.parametrize("name", ["auto-reply.eml", "bounce.eml"])
+def test_reports_pass(name):
+    assert run(null_sender.CHECK, stored(name, sender=None)) is None
+    assert run(well_formed.CHECK, stored(name, sender=None)) is None
+
+
+# -- one-click-unsubscribe ----------------------------------------------------------------------
+LIST, POST = "List-Unsubscribe: <https://x.example/u/1>\n", "List-Unsubscribe-Post: List-Unsubscribe=One-Click\n"
+
+
+@pytest.mark.parametrize(
+    ("header", "reply"),
+    [
+        (LIST + POST, None),
+        ("List-Unsubscribe: <mailto:u@x.example>, <https://x.example/u?a=b%20c#d>\n" + POST, None),
+        ("List-Unsubscribe: <https://x.example/\n u/1>\n" + POST, None),
+        ("List-Unsubscribe: (one click) <HTTPS://x.example:8443/u/1>\n" + POST.lower().replace("list-unsubscribe=one-click", "List-Unsubscribe=One-Click"), None),
+        ("", replies.NO_ONE_CLICK),
+        (POST, replies.NO_ONE_CLICK),
+        (LIST, replies.NO_ONE_CLICK),
+        ("List-Unsubscribe: <mailto:u@x.example>\n" + POST, replies.NO_ONE_CLICK),
+        (LIST + LIST + POST, replies.BAD_ONE_CLICK),
+        (LIST + POST + POST, replies.BAD_ONE_CLICK),
+        (LIST + POST.replace("One-Click", "one-click"), replies.BAD_ONE_CLICK),
+        (LIST + POST.replace("One-Click", "One-Click yes"), replies.BAD_ONE_CLICK),
+        ("List-Unsubscribe: https://x.example/u\n" + POST, replies.BAD_ONE_CLICK),
+        ("List-Unsubscribe: <http://x.example/u>\n" + POST, replies.BAD_ONE_CLICK),
+        ("List-Unsubscribe: <https://x.example/u>, <http://x.example/u>\n" + POST, replies.BAD_ONE_CLICK),
+        ("List-Unsubscribe: <https://x.example/u>, <https://y.example/u>\n" + POST, replies.BAD_ONE_CLICK),
+        ("List-Unsubscribe: <https://x.example/{{id}}>\n" + POST, replies.BAD_ONE_CLICK),
+        ("List-Unsubscribe: <https://%unsubscribe_url%>\n" + POST, replies.BAD_ONE_CLICK),
+        ("List-Unsubscribe: <https://x.example/%zz>\n" + POST, replies.BAD_ONE_CLICK),
+        ("List-Unsubscribe: <https:///u>\n" + POST, replies.BAD_ONE_CLICK),
+        ("List-Unsubscribe: <https://a@x.example/u>\n" + POST, replies.BAD_ONE_CLICK),
+        ("List-Unsubscribe: <>\n" + POST, replies.NO_ONE_CLICK),
+        ("List-Unsubscribe:\n" + POST, replies.BAD_ONE_CLICK),
+    ],
+)
+def test_one_click_fields(header, reply):
+    found = run(one_click_unsubscribe.CHECK, mail("From: a@acme.example\n" + header + "\nx"))
+    assert (found and (found.reply or one_click_unsubscribe.CHECK.reply)) == reply
+
+
+def signature(domain="acme.example", valid=True, headers=("from", "list-unsubscribe", "list-unsubscribe-post")):
+    return Signature(domain, "s", valid, headers=headers)
+
+
+@pytest.mark.parametrize(
+    ("by", "signatures", "passes"),
+    [
+        ("relay", [], True),
+        ("next-hop", [], True),
+        ("client", [], False),
+        (None, [], False),
+        (None, [signature()], True),
+        ("client", [signature()], True),
+        ("client", [signature("mail.acme.example")], True),
+        ("client", [signature(valid=None)], True),  # offline: as it says
+        ("client", [signature(valid=False)], False),
+        ("client", [signature("esp.example")], False),
+        ("client", [signature(headers=("from", "list-unsubscribe"))], False),
+        ("client", [signature(headers=("from", "list-unsubscribe-post"))], False),
+        ("client", [signature("esp.example"), signature(valid=False), signature()], True),
+    ],
+)
+def test_one_click_fields_are_covered_by_a_signature(by, signatures, passes):
+    tenant = replace(ACME, domains=(Domain("acme.example", "acme", verified=True, dkim_by=by),))
+    found = run(one_click_unsubscribe.CHECK, mail("From: a@acme.example\n" + LIST + POST + "\nx", tenant), tools(*signatures))
+    assert (found is None) == passes
+
+
+def test_the_evidence_says_that_signing_by_the_next_hop_is_only_declared():
+    found = run(one_click_unsubscribe.CHECK, mail("From: a@acme.example\n\nx"))
+    assert found.seen["signed_by"] == "next-hop (declared)"
+
+
+# -- unsubscribe-link ---------------------------------------------------------------------------
+def plain(text: str) -> View:
+    return View("plain", text, urls(text))
+
+
+def page(source: str) -> View:
+    reader = Reader()
+    reader.html(source, None)
+    (view,) = reader.visible().views
+    return view
+
+
+WAYS_OUT = [
+    # links in text
+    "Unsubscribe: https://x.example/u/1",
+    "https://x.example/unsubscribe/abc",
+    "Leave: https://x.example/l?optout=1",
+    "Don't want these? https://click.x.example/8a7f\nManage your email preferences: https://x.example/p",
+    "To stop receiving these emails visit www.x.example/s",
+    "You can opt out at any time:\nhttps://x.example/8a7f",
+    "To unsubscribe, write to leave@x.example",
+    "unsubscribe: x.example/u/1",
+    # replies
+    "Reply STOP to opt out.",
+    "Just reply \"stop\" and I'll leave you alone.",
+    "P.S. Not interested? Just reply \"no thanks\" and I won't follow up.",
+    "If you'd rather not hear from me, let me know.",
+    "If you don't want to hear from me again, please let me know and I'll take you off my list.",
+    "Reply with unsubscribe and I will remove you.",
+    "You can unsubscribe by replying to this email.",
+    "If you no longer wish to receive emails from us, reply to this message with REMOVE in the subject.",
+    "Don't want any more emails? Just say so in a reply.",
+    "Not a fit? Tell me and I will close your file.",
+    # German
+    "Abmelden: https://x.example/a",
+    "Sie können sich jederzeit vom Newsletter abmelden: https://x.example/8a7f",
+    "Wenn Sie keine weiteren E-Mails erhalten möchten, antworten Sie mit \"Nein\".",
+    "Falls Sie nicht mehr kontaktiert werden möchten, genügt eine kurze Antwort.",
+    "Kein Interesse? Eine kurze Antwort genügt, und ich melde mich nicht mehr. Oder schreiben Sie mir einfach.",
+    "Der Verwendung Ihrer Daten können Sie widersprechen: datenschutz@x.example",
+    # French
+    "Se désabonner : https://x.example/8a7f",
+    "Pour ne plus recevoir nos messages, répondez à cet e-mail.",
+    "Si vous ne souhaitez plus recevoir ces courriels, cliquez sur https://x.example/8a7f",
+    "Répondez STOP pour vous désinscrire.",
+    # Spanish
+    "Para darse de baja, haga clic: https://x.example/8a7f",
+    "Si no desea recibir más correos, responda con la palabra BAJA.",
+    "Puedes cancelar tu suscripción en https://x.example/8a7f",
+    # Italian
+    "Per disiscriverti: https://x.example/8a7f",
+    "Se non desideri più ricevere queste email, rispondi a questo messaggio.",
+    "Annulla l'iscrizione: https://x.example/8a7f",
+    # Dutch
+    "Afmelden kan hier: https://x.example/8a7f",
+    "Wilt u geen e-mails meer ontvangen? Stuur een antwoord.",
+    "Schrijf je uit via https://x.example/8a7f",
+    # Portuguese
+    "Para cancelar a inscrição: https://x.example/8a7f",
+    "Se não deseja receber mais e-mails, responda a esta mensagem.",
+    "Descadastre-se: https://x.example/8a7f",
+    # Polish
+    "Wypisz się: https://x.example/8a7f",
+    "Jeśli nie chcesz otrzymywać wiadomości, odpowiedz na tego maila.",
+    "Aby zrezygnować z subskrypcji: https://x.example/8a7f",
+    # Swedish
+    "Avregistrera dig: https://x.example/8a7f",
+    "Vill du inte längre få våra mejl? Svara på detta mejl.",
+    "Avsluta prenumerationen: https://x.example/8a7f",
+    # Hindi
+    "सदस्यता समाप्त करें: https://x.example/8a7f",
+    "यदि आप ईमेल प्राप्त नहीं करना चाहते, तो इस ईमेल का जवाब दें",
+    "Agar aap email nahi chahte to reply karein.",
+    "Emails band karne ke liye https://x.example/8a7f",
+]
+
+NO_WAYS_OUT = [
+    "",
+    "Hello Bob, shall we talk on Tuesday?",
+    "Unsubscribe",
+    "Read more: https://x.example/blog/coffee",
+    "Reply to this email and I will send you the price list.",
+    "Let me know if Tuesday works.  https://cal.x.example/ann",
+    "Our service never stops.  Write to sales@x.example!",
+    "Stop paying too much: https://x.example/offer",
+    "To unsubscribe use the link in the HTML version.",
+    "Unsubscribe: {{unsubscribe_url}}",
+    "Unsubscribe: [unsubscribe]",
+    "Unsubscribe: *|UNSUB|*",
+    "There is no answer to this, and we reply on Monday.",
+    "Please respond by Friday, there is no time to lose.",
+    "No more meetings that could have been an email: https://x.example/product",
+    "We are not interested in your data. " + "x " * 200 + "Reply for a demo.",
+    "Antworten Sie mir, wenn ein Termin passt.",
+    "Répondez avant lundi pour profiter de l'offre.",
+]
+
+
+@pytest.mark.parametrize("text", WAYS_OUT)
+def test_a_way_out_in_words(text):
+    assert unsubscribe_link.has_opt_out(plain("Hello,\n\nsome text.\n\n" + text + "\n\nAnn\n"))
+
+
+@pytest.mark.parametrize("text", NO_WAYS_OUT)
+def test_no_way_out_in_words(text):
+    assert not unsubscribe_link.has_opt_out(plain("Hello,\n\nsome text.\n\n" + text + "\n\nAnn\n"))
+
+
+WAYS_OUT_OF_PAGES = [
+    '<a href="https://x.example/8a7f">Unsubscribe</a>',
+    '<a href="https://x.example/unsub?id=1"><img src=x></a>',
+    '<a href="https://x.example/8a7f"><img src=x alt="Unsubscribe"></a>',
+    '<a href="mailto:leave@x.example?subject=unsubscribe">leave</a>',
+    '<a href="https://x.example/8a7f">Opt-out</a>',
+    '<a href="https://x.example/8a7f">Update your email preferences</a>',
+    '<a href="https://x.example/8a7f">Notification settings</a>',
+    'If you no longer wish to receive these emails, <a href="https://x.example/8a7f">click here</a>.',
+    'Not for you? <a href="https://x.example/8a7f">Let us know</a> and we will not email you again: no more emails.',
+    '<p>You get this because you signed up. To be removed from the list <a href="https://x.example/8a7f">follow this\n link</a></p>',
+    '<p>Reply <b>STOP</b> to opt out</p>',
+    '<a href="https://x.example/8a7f">Abmelden</a>',
+    '<a href="https://x.example/8a7f">Newsletter abbestellen</a>',
+    '<a href="https://x.example/8a7f">Se désinscrire</a>',
+    '<a href="https://x.example/8a7f">Darse de baja</a>',
+    '<a href="https://x.example/8a7f">Disiscriviti</a>',
+    '<a href="https://x.example/8a7f">Uitschrijven</a>',
+    '<a href="https://x.example/8a7f">Cancelar inscrição</a>',
+    '<a href="https://x.example/8a7f">Wypisz się</a>',
+    '<a href="https://x.example/8a7f">Avregistrera</a>',
+    '<a href="https://x.example/8a7f">अनसब्सक्राइब करें</a>',
+    "Wenn Sie keine E-Mails mehr erhalten möchten, klicken Sie <a href='https://x.example/8a7f'>hier</a>.",
+]
+NO_WAYS_OUT_OF_PAGES = [
+    "<p>Hello</p>",
+    '<a href="https://x.example/8a7f">Buy now</a>',
+    '<p>Unsubscribe</p><p><a href="https://x.example/8a7f">Buy now</a></p>',
+    '<a href="#">Unsubscribe</a>',
+    '<a href="">Unsubscribe</a>',
+    '<a href="{{unsubscribe_url}}">Unsubscribe</a>',
+    '<a href="https://x.example/*|UNSUB|*">Unsubscribe</a>',
+    '<a href="javascript:unsubscribe()">Unsubscribe</a>',
+    '<div style="display:none"><a href="https://x.example/u">Unsubscribe</a></div>',
+    '<!-- <a href="https://x.example/u">Unsubscribe</a> -->',
+    'If you no longer wish to receive these emails, <a href="#">click here</a>.',
+]
+
+
+@pytest.mark.parametrize("source", WAYS_OUT_OF_PAGES)
+def test_a_way_out_of_a_page(source):
+    assert unsubscribe_link.has_opt_out(page(source))
+
+
+@pytest.mark.parametrize("source", NO_WAYS_OUT_OF_PAGES)
+def test_no_way_out_of_a_page(source):
+    assert not unsubscribe_link.has_opt_out(page(source))
+
+
+ALTERNATIVE = """\
+From: a@acme.example
+Content-Type: multipart/alternative; boundary=b
+
+--b
+Content-Type: text/plain; charset=utf-8
+
+{}
+--b
+Content-Type: text/html; charset=utf-8
+
+{}
+--b--
+"""
+OUT = '<a href="https://x.example/u">Unsubscribe</a>'
+
+
+@pytest.mark.parametrize(
+    ("text", "source", "part"),
+    [
+        ("Reply STOP to opt out", OUT, None),
+        ("Hello", OUT, "plain"),
+        ("Reply STOP to opt out", "Hello", "html"),
+        (" \n ", OUT, None),  # an empty plain form is read by nobody
+        ("Reply STOP to opt out", "", "html"),
+    ],
+)
+def test_each_form_of_the_message_needs_its_own_way_out(text, source, part):
+    found = run(unsubscribe_link.CHECK, mail(ALTERNATIVE.format(text, source)))
+    assert (found and found.seen["part"]) == part
+
+
+# -- postal-address ---------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("address", "text"),
+    [
+        (ADDRESS, "1 Main Street, Springfield, IL 62701, USA"),
+        (ADDRESS, "1 MAIN STREET\nSPRINGFIELD IL 62701"),
+        (ADDRESS, "Acme Ltd | 1 Main St. | Springfield | Illinois 62701-1234 | United States"),
+        (ADDRESS, "1  Main\u00a0Street,Springfield,IL,62701"),
+        ("500 Fifth Avenue, Suite 200, New York, NY 10110", "500 Fifth Ave., Ste 200, New York, New York 10110"),
+        ("500 Fifth Ave, Ste. #200, New York NY 10110, USA", "500 Fifth Avenue Suite 200 - New York - NY 10110"),
+        ("P.O. Box 123, Springfield, IL 62701", "Post Office Box 123, Springfield IL 62701"),
+        ("PO Box 123, Springfield, IL 62701", "p.o.box 123, springfield, il 62701"),
+        ("10 Downing Street, London SW1A 2AA, United Kingdom", "10 Downing St, London, sw1a2aa"),
+        ("10 Downing Street, London SW1A2AA", "10 Downing Street, London SW1A 2AA"),
+        ("Hauptstraße 5, 80331 München, Germany", "Hauptstr. 5 · 80331 Muenchen"),
+        ("Hauptstr. 5, 80331 Muenchen", "HAUPTSTRASSE 5\n80331 MÜNCHEN\nDeutschland"),
+        ("12 rue de l'Église, 75002 Paris, France", "12 Rue de l’Eglise – 75002 PARIS"),
+        ("15 avenue Foch, 75116 Paris", "15, av. Foch, 75116 Paris"),
+        ("Calle Mayor 5, 28013 Madrid, España", "C/ Mayor, 5 - 28013 Madrid"),
+        ("Kerkstraat 12, 1017 GC Amsterdam", "Kerkstr. 12, 1017GC Amsterdam"),
+        ("ul. Długa 5, 00-238 Warszawa", "ulica Dluga 5, 00-238 Warszawa"),
+        ("Storgatan 5, 123 45 Göteborg, Sverige", "Storgatan 5\n12345 Goteborg"),
+        ("42 MG Road, Bengaluru 560001, India", "42, M.G. Road, Bengaluru - 560 001"),
+        ("एमजी रोड 42, बेंगलुरु 560001", "एमजी रोड 42,\nबेंगलुरु 560001"),
+        ("Villa Ampelos, Kos", "villa ampelos, kos"),
+    ],
+)
+def test_the_address_of_the_profile_is_found_however_it_is_written(address, text):
+    tenant = replace(ACME, profile=replace(ACME.profile, postal_address=address))
+    for it in (f"Hello 62701,\n\n{text}\n\nBye 10110", text, "x\n" * 50_000 + text):
+        assert run(postal_address.CHECK, mail("From: a@acme.example\n\n" + it, tenant)) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Springfield",
+        "21 Main Street, Springfield, IL 62701",
+        "1 Main Street, Springfield, IL 627011",
+        "1 Main Street, Shelbyville, IL 62701",
+        "1 Main Street",
+        "IL 62701, 1 Main Street, Springfield",
+        "62701 " * 1000,
+    ],
+)
+def test_another_address_is_not_the_one_of_the_profile(text):
+    found = run(postal_address.CHECK, mail("From: a@acme.example\n\n" + text))
+    assert found.seen == {"mode": "profile", "part": "plain"}
+
+
+def test_the_address_must_stand_in_what_most_readers_see():
+    assert run(postal_address.CHECK, mail(ALTERNATIVE.format("Hello", "<p>1 Main St<br>Springfield, IL 62701</p>"))) is None
+    assert run(postal_address.CHECK, mail(ALTERNATIVE.format(ADDRESS, "<p>Hello</p>"))).seen["part"] == "html"
+    assert run(postal_address.CHECK, mail(ALTERNATIVE.format(ADDRESS, f"<p hidden>{ADDRESS}</p>"))).seen["part"] == "html"
+
+
+def test_without_an_address_in_the_profile_there_is_nothing_to_compare_with():
+    tenant = replace(ACME, profile=Profile())
+    assert run(postal_address.CHECK, mail("From: a@acme.example\n\nx", tenant)) is None
+    assert run(sender_identity.CHECK, mail("From: a@acme.example\n\nx", tenant)) is None
+    assert "profile" in postal_address.CHECK.needs & sender_identity.CHECK.needs
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Acme, 1 Main Street, Springfield, IL 62701", True),
+        ("PO Box 5, Springfield", True),
+        ("P.O. Box #5", True),
+        ("10 Downing Street, London SW1A 2AA", True),
+        ("Hauptstr. 5, 80331 München", True),
+        ("12 rue de Rivoli, 75001 Paris", True),
+        ("Kerkstraat 12, 1017 GC Amsterdam", True),
+        ("Calle Mayor 5, 28013 Madrid", True),
+        ("42 MG Road, Bengaluru 560001", True),
+        ("ul. Długa 5, 00-238 Warszawa", True),
+        ("80 Wellington Street, Ottawa K1A 0A2", True),
+        ("Rua Augusta 10, 01305-000 São Paulo", True),
+        ("Hello Bob, 50% off until 31 December 2026!", False),
+        ("Order 62701 was shipped, see https://x.example/62701", False),
+        ("Call 555 123 456", False),
+        ("We drove 1500 miles on the road.", False),
+        ("", False),
+    ],
+)
+def test_any_postal_address(text, found):
+    evidence = run(postal_address.CHECK, mail("From: a@acme.example\n\n" + text), mode="any")
+    assert (evidence is None) == found
+
+
+# -- sender-identity ---------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("legal", "trading", "name", "text", "passes"),
+    [
+        ("Acme Outreach Ltd", "", "Acme Outreach", "Hello", True),
+        ("Acme Outreach Ltd", "", "Ann Lee", "Ann\nACME  OUTREACH LIMITED", True),
+        ("Acme Outreach Ltd", "", "Ann from AcmeOutreach", "Hello", True),
+        ("Acme Outreach, Inc.", "", "Ann", "(c) Acme-Outreach", True),
+        ("Müller & Söhne GmbH & Co. KG", "", "Ann", "Muller & Sohne", True),
+        ("Société Générale S.A.", "", "Ann", "societe generale", True),
+        ("Holding 17 GmbH", "Bean There", "Bean There", "Hello", True),
+        ("Holding 17 GmbH", "Bean There", "Ann", "Holding 17", True),
+        ("Acme Outreach Ltd", "", "Ann", "Hello", False),
+        ("Acme Outreach Ltd", "", "Ann", "Acme does outreach", False),
+        ("Acme Outreach Ltd", "", "Ann", "Pacme Outreach", False),
+        ("Co-Op Ltd", "", "Ann", "the co-op", True),
+        ("Co-Op Ltd", "", "Ann", "company", False),
+        ("株式会社アクメ", "", "Ann", "株式会社アクメ", True),
+    ],
+)
+def test_sender_identity(legal, trading, name, text, passes):
+    tenant = replace(ACME, profile=Profile(legal, trading, ADDRESS))
+    found = run(sender_identity.CHECK, mail(f"From: {name} <a@acme.example>\n\n{text}", tenant))
+    assert (found is None) == passes
+
+
+# -- html-too-complex ----------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("body", "bound"),
+    [("<p>x</p>", None), ("<p>" * 10_001, "tags"), ("<div>" * 300, "depth"), ("x" * 600_000, "size")],
+)
+def test_html_too_complex(body, bound):
+    found = run(html_too_complex.CHECK, mail("From: a@acme.example\nContent-Type: text/html\n\n" + body))
+    assert (found and found.seen["bound"]) == bound
+
+
+def test_html_that_was_not_read_has_no_way_out_and_no_address():
+    it = mail("From: a@acme.example\nContent-Type: text/html\n\n" + ("<p>" * 10_001) + OUT + ADDRESS)
+    assert run(unsubscribe_link.CHECK, it) is not None
+    assert run(postal_address.CHECK, it) is not None
+
+
+# -- hostile text ------------------------------------------------------------------------------------
+HOSTILE = {
+    "words": "reply " * 80_000,
+    "spaces": "reply" + " " * 400_000,
+    "one word": "reply " + "a" * 400_000,
+    "phrases": "unsubscribe " * 40_000,
+    "no": "don't " * 80_000,
+    "not": "not a b c " * 40_000,
+    "manage": "manage your your your " * 20_000,
+    "digits": "1 " * 200_000,
+    "long digits": "1" * 400_000,
+    "codes": "IL 62701 " * 40_000,
+    "anchors": "1 Main Street Springfield 62701 " * 15_000,
+    "dots": "a.b" * 150_000,
+    "urls": "https://x.example/a " * 20_000,
+    "ats": "a@" * 200_000,
+    "letters": "é" * 400_000,
+    "upper": "İ" * 200_000,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.parametrize("check", [unsubscribe_link.CHECK, postal_address.CHECK, sender_identity.CHECK], ids=lambda c: c.name)
+def test_hostile_text_takes_no_more_time_than_its_size(check, name):
+    it = mail("From: a@acme.example\n\n" + HOSTILE[name])
+    assert it.message is not None
+    _ = it.message.visible.views
+    settings = {"mode": "any"} if check is postal_address.CHECK else {}
+    start = process_time()
+    run(check, it, **settings)
+    run(check, it)
+    # What is quadratic here takes minutes; all of these are some milliseconds.
+    assert process_time() - start < 1
+
+
+def test_a_page_of_many_links_is_read_in_time():
+    links = tuple(Link(f"https://x.example/{n}", "click here") for n in range(5_000))
+    start = process_time()
+    unsubscribe_link.has_opt_out(View("html", "don't want to receive " * 3_000, links))
+    assert process_time() - start < 1
