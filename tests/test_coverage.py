@@ -140,6 +140,13 @@ def test_none_judges_no_more_than_it_says() -> None:
     assert set(suppressed.settings.reasons) == {"opt-out", "complaint", "legal"}
 
 
+def test_a_part_that_is_no_check_and_not_built_is_missed_too(tmp_path: Path) -> None:
+    clause = "{id: A, says: x, checks: [recipient-suppressed], acts: [suppression-report]}"
+    (tmp_path / "mine.yaml").write_text(f"policy: mine\nclauses:\n  - {clause}\n")
+    [found] = coverage(Policies(tmp_path).get("mine"))
+    assert (found["enforced"], found["why"]) == ("partly", "not in this version: suppression-report")
+
+
 # -- with a configuration -----------------------------------------------------------------------
 def configured(**changes: Any) -> Config:
     data: dict[str, Any] = {

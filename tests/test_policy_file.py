@@ -38,6 +38,7 @@ def check(name: str, *stages: Stage, settings: type[CheckSettings] = Caps, **mor
 
 CHECKS = (
     check("tenant-standing", Stage.SENDER, shadowed=False),
+    check("from-owned"),
     check("spf", Stage.SENDER),
     check("null-sender", Stage.RECIPIENT, Stage.MESSAGE),
     check("rate", Stage.RECIPIENT, then=Then.DEFER),
@@ -153,10 +154,11 @@ def test_a_check_of_a_later_version_loads_and_does_nothing(policies: Write) -> N
 
 
 def test_shadow_of_a_rule_and_of_a_policy_never_covers_what_protects_others(policies: Write) -> None:
-    text = "{}clauses:\n  - {{id: A, says: x, checks: {{tenant-standing: {{}}, spf: {{shadow: {}}}, rate: {{}}}}}}\n"
+    text = "{}clauses:\n  - {{id: A, says: x, checks: {{tenant-standing: {{}}, from-owned: {{}}, spf: {{shadow: {}}}, rate: {{}}}}}}\n"
     loaded = policies(one=text.format("", "true"), all=text.format("shadow: true\n", "false"))
-    assert [only(loaded.get("one"), n).shadow for n in ("tenant-standing", "spf", "rate")] == [False, True, False]
-    assert [only(loaded.get("all"), n).shadow for n in ("tenant-standing", "spf", "rate")] == [False, False, True]
+    names = ("tenant-standing", "from-owned", "spf", "rate")
+    assert [only(loaded.get("one"), name).shadow for name in names] == [False, False, True, False]
+    assert [only(loaded.get("all"), name).shadow for name in names] == [False, False, False, True]
 
 
 def test_the_version_changes_with_any_file_it_was_made_of(policies: Write) -> None:
