@@ -132,7 +132,7 @@ class Reader:
                 continue
             try:
                 if "\ufffd" in line:
-                    raise BadEntry("octets that are no text")
+                    raise BadEntry(f"octets that are no text, or a line of more than {LONGEST:,} characters")
                 if first:
                     first = False
                     if self._is_header(line):
@@ -360,6 +360,7 @@ class _Lines:
         if len(line) == LONGEST and line[-1] != "\n":
             while (rest := self._file.readline(LONGEST)) and rest[-1] != "\n":
                 pass
+            line = line[:200] + "\ufffd"  # half a line could be another address
         line = line.rstrip("\r\n")
         if not line.isascii():
             try:
