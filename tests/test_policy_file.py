@@ -154,7 +154,8 @@ def test_a_check_of_a_later_version_loads_and_does_nothing(policies: Write) -> N
 
 
 def test_shadow_of_a_rule_and_of_a_policy_never_covers_what_protects_others(policies: Write) -> None:
-    text = "{}clauses:\n  - {{id: A, says: x, checks: {{tenant-standing: {{}}, from-owned: {{}}, spf: {{shadow: {}}}, rate: {{}}}}}}\n"
+    checks = "{{tenant-standing: {{}}, from-owned: {{}}, spf: {{shadow: {}}}, rate: {{}}}}"
+    text = "{}clauses:\n  - {{id: A, says: x, checks: " + checks + "}}\n"
     loaded = policies(one=text.format("", "true"), all=text.format("shadow: true\n", "false"))
     names = ("tenant-standing", "from-owned", "spf", "rate")
     assert [only(loaded.get("one"), name).shadow for name in names] == [False, False, True, False]
