@@ -219,6 +219,10 @@ class TestTrouble:
         told: list[float] = []
         database.on_slow = told.append
         monkeypatch.setattr(module, "SLOW", -1.0)
+        asked = iter([False, True])
+        monkeypatch.setattr(database, "_asked_the_disk", lambda: next(asked))
+        await database.read("SELECT 1")
+        assert told == []  # it was slow because the machine is busy
         await database.read("SELECT 1")
         assert len(told) == 1
         used: list[str] = []
