@@ -116,7 +116,7 @@ class App:
         try:
             keys = await open_keys(database, config.keys)
             policies = config.load_policies()
-            process.reload = lambda new: policies.reload()
+            process.reload = lambda new: policies.reload(new.policies)
             jobs = [
                 Checkpoints(database, keys, process.emit, every=config.ledger.checkpoint),
                 Retention(
@@ -287,7 +287,7 @@ class Worker:
     async def reload(self, config: Config) -> None:
         """SIGHUP: policies, tenants of the file, certificates, log level.  Raises if it cannot be used."""
         tenants, credentials = config.file_tenants(), config.file_credentials()
-        self.policies.reload()
+        self.policies.reload(config.policies)
         if self.certificate is not None:
             await asyncio.to_thread(self.certificate.reload)
         self.directory.declare(tenants, credentials)
@@ -346,13 +346,16 @@ async def _hops(config: Config, database: Database, emit: Emit) -> Hops:
                 tls=hop.tls,
                 verify=hop.verify,
                 ca_file=str(hop.ca_file) if hop.ca_file else "",
+                server_name=hop.server_name or "",
                 user=hop.user,
                 password=hop.password(),
                 profile=hop.profile,
                 pool=hop.pool,
-                idle=hop.idle if "idle" in hop.model_fields_set else None,
-                max_messages=hop.max_messages if "max_messages" in hop.model_fields_set else None,
+                idle=hop.idle,
+                max_messages=hop.max_messages,
                 max_age=hop.max_age,
+                wait=hop.wait,
+                waiting=hop.waiting,
             ),
             hostname=config.hostname,
             emit=emit,

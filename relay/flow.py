@@ -223,11 +223,11 @@ class Flow:
             self._give_back(envelope.recipients, now)
             if delivery.refused:
                 await self._remember(envelope, delivery, now)
-        decision = self._decision("message", mail, verdict, answer, delivery.detail)
         if kept:
-            self._ledger.outcome(decision)
+            self._ledger.outcome(self._decision("message", mail, verdict, answer, delivery.detail))
         elif not delivery.reply.positive:
-            await self._ledger.record(decision)
+            await self._ledger.record(self._decision("message", mail, verdict, answer, delivery.detail))
+        self._tell("message", mail, verdict, answer)
         return answer
 
     async def _remember(self, envelope: Envelope, delivery: Delivery, now: float) -> None:
@@ -264,6 +264,7 @@ class Flow:
         if kind == "message":
             self._give_back(mail.envelope.recipients, mail.now)
         await self._ledger.record(self._decision(kind, mail, verdict, answer))
+        self._tell(kind, mail, verdict, answer)
         return answer
 
     def _answer(self, because: Finding, ref: str) -> Answer:
@@ -277,25 +278,16 @@ class Flow:
                 recipient.reservation = None
 
     def _decision(self, kind: str, mail: Mail, verdict: Verdict, answer: Answer, note: str = "") -> Decision:
-        """The verdict as the ledger keeps it, and the one line in the log."""
+        """The verdict as the ledger keeps it."""
         session, envelope, message = mail.session, mail.envelope, mail.message
-        now = self._clock()
-        reply = answer.reply
-        if answer is _ABORTED:
-            action = "aborted"
-        elif reply.positive:
-            action = Action.FORWARD.value
-        elif verdict.action is Action.FORWARD:
-            action = (Action.DEFER if reply.temporary else Action.REFUSE).value
-        else:
-            action = verdict.action.value
         because = verdict.because
         recipients = (mail.recipient,) if mail.recipient else tuple(envelope.recipients)
-        decision = Decision(
-            ref=answer.ref or envelope.ref,
+        now = self._clock()
+        return Decision(
+            ref=answer.ref if answer.ref and answer.check != "duplicate" else envelope.ref,
             at=now,
             kind=kind,
-            action=action,
+            action=_action(verdict, answer),
             tenant=envelope.tenant.id,
             stream=envelope.stream,
             credential=session.credential,
@@ -303,8 +295,8 @@ class Flow:
             check=answer.check,
             clauses=because.clauses if because else (),
             shadow=any(f.shadow for f in verdict.findings),
-            code=reply.code,
-            reply=str(reply),
+            code=answer.reply.code,
+            reply=str(answer.reply),
             size=message.size if message else 0,
             count=len(recipients),
             sender_domain=envelope.sender.domain if envelope.sender else "",
@@ -319,24 +311,35 @@ class Flow:
             skipped=verdict.skipped,
             note=note,
         )
-        if answer.check == "duplicate":
-            decision = replace(decision, ref=envelope.ref)
+
+    def _tell(self, kind: str, mail: Mail, verdict: Verdict, answer: Answer) -> None:
+        """The one line in the log, and the counters."""
+        envelope, message = mail.envelope, mail.message
         self._emit(
             MailDecided(
-                ref=decision.ref,
+                ref=answer.ref if answer.ref and answer.check != "duplicate" else envelope.ref,
                 kind=kind,
-                tenant=decision.tenant,
-                stream=decision.stream,
-                policy=decision.policy,
-                action=action,
-                check=decision.check or "none",
-                code=decision.code,
-                size=decision.size,
-                count=decision.count,
-                ms=round(decision.took * 1000, 2),
+                tenant=envelope.tenant.id,
+                stream=envelope.stream,
+                policy=envelope.tenant.policy,
+                action=_action(verdict, answer),
+                check=answer.check or "none",
+                code=answer.reply.code,
+                size=message.size if message else 0,
+                count=1 if mail.recipient else len(envelope.recipients),
+                ms=round((self._clock() - mail.now) * 1000, 2),
             )
         )
-        return decision
+
+
+def _action(verdict: Verdict, answer: Answer) -> str:
+    if answer is _ABORTED:
+        return "aborted"
+    if answer.reply.positive:
+        return Action.FORWARD.value
+    if verdict.action is Action.FORWARD:
+        return (Action.DEFER if answer.reply.temporary else Action.REFUSE).value
+    return verdict.action.value
 
 
 _ABORTED = Answer(replies.INTERNAL, "aborted")

@@ -123,7 +123,7 @@ async def judge(rules: Sequence[Rule], mail: Mail, tools: Tools, emit: Emit) -> 
                 emit(CheckSkipped(check=check.name, why=outage.why, tenant=mail.tenant.id))
                 skipped = [*(skipped or ()), Skipped(check.name, outage.why)]
                 continue
-            evidence = Evidence({"unavailable": outage.why}, reply=outage.reply or replies.OUTAGE, binding=True)
+            evidence = Evidence({"unavailable": outage.why}, reply=outage.reply or replies.OUTAGE)
         if evidence is not None:
             findings = [*(findings or ()), _finding(rule, evidence, mail)]
     if findings is None and skipped is None:
