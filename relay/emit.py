@@ -136,6 +136,7 @@ class Emitter:
         self._lost = 0
         self._gauges: dict[str, tuple[str, Merge, Callable[[], float]]] = {}
         self._conditions: dict[str, Callable[[], str]] = {}
+        self.watching = True  # False while a process starts: nobody waits for its loop yet
         self._lag = 0.0
         self._lags: deque[float] = deque(maxlen=60)
         self.gauge("loop_lag_max_seconds", "Longest stand-still of a loop in the last minute.", self._lag_max, "max")
@@ -199,6 +200,8 @@ class Emitter:
 
     def beat(self, late: float) -> None:
         """The loop came back `late` seconds after it was due."""
+        if not self.watching:
+            return
         if late > self._lag:
             self._lag = late
         if late > PROMISE:
