@@ -16,33 +16,39 @@ CREATE TABLE writer (
     base_head BLOB NOT NULL CHECK (length(base_head) = 32)
 ) STRICT;
 
--- What went upstream, for the duplicate guard and for what a crash left open.
--- id     63 bits of BLAKE2b of the reference: reached without a second index, spread evenly, so that a
---        purge can take one slice of the table after the other
--- key    of the duplicate guard, NULL for none
--- state  0 open, 1 settled, 2 the client of a 2yz left without having been seen to read it
+-- What is upstream now, and what a crash left in doubt; the outcome deletes the row, so the
+-- table stays at a page or two.
+-- key  of the duplicate guard, NULL for none
 CREATE TABLE intent (
-    id           INTEGER PRIMARY KEY,
+    number       INTEGER PRIMARY KEY,
     ref          TEXT NOT NULL,
     at           REAL NOT NULL,
     tenant       TEXT NOT NULL,
     key          BLOB,
     writer       INTEGER NOT NULL,
     epoch        INTEGER NOT NULL,
-    state        INTEGER NOT NULL DEFAULT 0,
-    settled      REAL NOT NULL DEFAULT 0,
-    reply        TEXT NOT NULL DEFAULT '',
     sender       TEXT NOT NULL,
     recipients   TEXT NOT NULL,                    -- JSON
     reservations TEXT NOT NULL                     -- JSON
 ) STRICT;
 
-CREATE INDEX intent_key ON intent (key, at) WHERE key IS NOT NULL;
-CREATE INDEX intent_open ON intent (at) WHERE state = 0;
+CREATE UNIQUE INDEX intent_ref ON intent (ref);
+CREATE INDEX intent_key ON intent (key) WHERE key IS NOT NULL;
+
+-- Messages that went out while their client left without reading our 250: a retry gets that reply.
+CREATE TABLE guard (
+    key   BLOB PRIMARY KEY,
+    ref   TEXT NOT NULL,
+    at    REAL NOT NULL,
+    reply TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX guard_at ON guard (at);
 
 -- id          microseconds since the epoch of the decision, shifted by 10 bits for uniqueness: newest first
 --             is the order of the table itself
 -- seq         position in the writer's chain
+-- guard       key of the duplicate guard, where the reply was a 2yz
 -- body        JSON array of the fields that name no person (relay/stores/chain.py has their order)
 -- commitment  to the personal fields; stays when they are erased
 -- hash        HMAC-SHA256(ledger.key, hash of the row before, seq, commitment, body)
@@ -50,6 +56,7 @@ CREATE TABLE decision (
     id         INTEGER PRIMARY KEY,
     writer     INTEGER NOT NULL,
     seq        INTEGER NOT NULL,
+    guard      BLOB,
     commitment BLOB NOT NULL,
     hash       BLOB NOT NULL,
     body       BLOB NOT NULL
@@ -65,12 +72,21 @@ CREATE TABLE decision_personal (
     evidence BLOB
 ) STRICT;
 
--- Every filter of a listing: 64 bits of a keyed hash of kind and value -> decisions.
+-- Every filter of a listing: 64 bits of a hash of kind and value -> decisions.
 CREATE TABLE decision_term (
     term INTEGER NOT NULL,
     id   INTEGER NOT NULL,
     PRIMARY KEY (term, id)
 ) STRICT, WITHOUT ROWID;
+
+-- Decisions whose terms are not there yet.  Terms lie all over their table, so they are written
+-- together once a second instead of with each commit; this says what a crash left out.
+-- ids  8 octets each, big-endian
+CREATE TABLE decision_pending (
+    number INTEGER PRIMARY KEY,
+    writer INTEGER NOT NULL,
+    ids    BLOB NOT NULL
+) STRICT;
 
 -- All chain heads at one time, signed; the same goes to the event log.
 -- heads      JSON: [[writer name, seq, hash in hex], ...]
