@@ -540,6 +540,11 @@ def test_each_form_of_the_message_needs_its_own_way_out(text, source, part):
     assert (found and found.seen["part"]) == part
 
 
+@pytest.mark.parametrize("text", ["Subject: x\n\n", "Subject: x\n\n \n", "Content-Type: application/pdf\n\nx"])
+def test_a_message_without_text_has_no_way_out(text):
+    assert run(unsubscribe_link.CHECK, mail(text)).seen["part"] == "none"
+
+
 # -- postal-address ---------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("address", "text"),
@@ -648,6 +653,8 @@ def test_any_postal_address(text, found):
         ("Acme Outreach Ltd", "", "Ann", "Pacme Outreach", False),
         ("Co-Op Ltd", "", "Ann", "the co-op", True),
         ("Co-Op Ltd", "", "Ann", "company", False),
+        ("X Ltd", "", "Ann", "X Ltd.", True),
+        ("X Ltd", "", "Ann", "x marks the spot", False),
         ("株式会社アクメ", "", "Ann", "株式会社アクメ", True),
     ],
 )

@@ -34,12 +34,13 @@ class Phrase(NamedTuple):
 
     joined  its words without spaces
     anchor  one of them as it stands in any text in lower case, "" where none will do
-    reach   how far from the anchor the phrase may begin or end
+    before, after  how far from the anchor's beginning the phrase may begin and end
     """
 
     joined: str
     anchor: str
-    reach: int
+    before: int
+    after: int
 
 
 def phrase(text: str, canonical: Canonical) -> Phrase | None:
@@ -52,7 +53,9 @@ def phrase(text: str, canonical: Canonical) -> Phrase | None:
     # is abbreviated or accented may stand there in another form.
     kept = [word for word in set(given) & set(meant) if len(word) >= 3 and word.isascii()]
     anchor = max(kept, key=lambda word: (any(map(str.isdigit, word)), len(word), word), default="")
-    return Phrase("".join(meant), anchor, len(text) + len(text) // 2 + 40)
+    at = text.casefold().find(anchor)
+    # Half as long again, and two words: spaces, line breaks, and words that are written out.
+    return Phrase("".join(meant), anchor, at + at // 2 + 20, (len(text) - at) * 3 // 2 + 20)
 
 
 _TRIES = 20
@@ -72,7 +75,7 @@ def has(text: str, wanted: Sequence[Phrase], canonical: Canonical) -> bool:
             at = lower.rfind(one.anchor, 0, at) if at > 0 else -1
             if at < 0:
                 break
-            if _in(lower[max(0, at - one.reach) : at + one.reach], (one,), canonical):
+            if _in(lower[max(0, at - one.before) : at + one.after], (one,), canonical):
                 return True
     if len(text) <= 2 * _EDGE:
         return _in(text, wanted, canonical)
