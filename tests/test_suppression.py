@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from relay import replies
-from relay.address import parse
+from relay.address import foreign_hashes, parse
 from relay.checks import (
     recipient_suppressed,
     recipient_syntax,
@@ -33,7 +33,7 @@ from relay.model import (
     Suppression,
     Tenant,
 )
-from relay.stores.forms import FOR_EVER, REASONS, BadEntry, Entry, entry
+from relay.stores.forms import FOR_EVER, REASONS, BadEntry, Entry, entry, hash_keys
 from relay.stores.suppression_csv import BadLine, Defaults, NotAList, Reader, header, rows
 
 NOW = 1_770_000_000.0
@@ -437,3 +437,9 @@ def test_only_a_recipient_to_be_dropped_for_good_gets_550() -> None:
 )
 def test_kinds_of_addresses(to: str, set: dict[str, Any], refused: bool) -> None:
     assert (judged(recipient_syntax, mail(None, None, to), **set) is not None) == refused
+
+
+def test_the_look_up_asks_the_hashes_that_others_make() -> None:
+    for text in ("Jo@Example.com", "jo@example.com", "J.Ö@bücher.example"):
+        address = parse(text)
+        assert set(hash_keys(address)) == {digest[:16] for _, digest in foreign_hashes(address)}

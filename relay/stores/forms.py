@@ -1,19 +1,20 @@
 """The forms of an address as look-up keys of 16 octets, and what a suppression entry may say.
 
 A key is BLAKE2b-128 of one line: `a@b.example` for a mailbox (exact or folded: both share the
-space, so that most addresses need one row), `@b.example` for a domain, `md5:` and the digest for
-a foreign hash.  Under `address.key` the same line makes the key of somebody who was erased.
+space, so that most addresses need one row), `@b.example` for a domain; of a foreign hash the first
+16 octets are the key.  Under `address.key` the same line makes the key of somebody who was erased.
 No I/O.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 
-from relay.address import Address, BadAddress, domain_name, folded, foreign_hashes, parents, parse
+from relay.address import Address, BadAddress, domain_name, folded, parents, parse
 from relay.model import MARKETING, TRANSACTIONAL
 
 REASONS = ("opt-out", "complaint", "bounce", "dnd", "manual", "legal")
@@ -147,8 +148,8 @@ def domain_key(domain: str) -> bytes:
     return blake2b(b"@" + domain.encode(), digest_size=16).digest()
 
 
-def digest_key(form: str, digest: bytes) -> bytes:
-    return blake2b(form.encode() + b":" + digest, digest_size=16).digest()
+def digest_key(digest: bytes) -> bytes:
+    return digest[:16]
 
 
 def entry_key(entry: Entry) -> bytes:
@@ -160,7 +161,7 @@ def entry_key(entry: Entry) -> bytes:
         case "keyed":
             return bytes.fromhex(entry.value)
         case _:
-            return digest_key(entry.form, bytes.fromhex(entry.value))
+            return digest_key(bytes.fromhex(entry.value))
 
 
 @lru_cache(maxsize=20_000)
@@ -170,7 +171,17 @@ def domain_keys(domain: str) -> tuple[bytes, ...]:
 
 
 def hash_keys(address: Address) -> tuple[bytes, ...]:
-    return tuple(dict.fromkeys(digest_key(form, digest) for form, digest in foreign_hashes(address)))
+    """As `relay.address.foreign_hashes` has them; here without a name look-up for each, for every recipient."""
+    text, exact = address.text, address.exact
+    keys: list[bytes] = []
+    for form in {text, exact, text.lower()}:
+        octets = form.encode("utf-8", "surrogatepass")
+        keys += (
+            hashlib.md5(octets, usedforsecurity=False).digest(),
+            hashlib.sha1(octets, usedforsecurity=False).digest()[:16],
+            hashlib.sha256(octets, usedforsecurity=False).digest()[:16],
+        )
+    return tuple(keys)
 
 
 def keyed_keys(address: Address, secret: bytes) -> tuple[bytes, ...]:

@@ -97,7 +97,8 @@ class Recipients:
             keys += hash_keys(address)
         if self._keyed:
             keys += keyed_keys(address, self._address_key)
-        rows = await self._db.read(_facts_sql(len(keys)), (tenant, stream, *keys))
+        sql = _facts_sql(len(keys), self._hashes, self._keyed)
+        rows = await self._db.read(sql, (tenant, stream, *keys))
         if not rows:
             return NOTHING_KNOWN
         return await self._known(rows, tenant, stream, sender, address, now)
@@ -114,18 +115,19 @@ class Recipients:
             if isinstance(kind, bytes):
                 found.append(row)
             elif kind == "hashes":
-                if not self._hashes:
-                    self._hashes = True
-                    more += hash_keys(address)
+                self._hashes = True
+                more += hash_keys(address)
             elif kind == "keyed":
-                if not self._keyed and self._address_key:
+                if self._address_key:
                     self._keyed = True
                     more += keyed_keys(address, self._address_key)
             elif row[7] > now:
                 remembered = await self._said(tenant, sender, address.text, now)
         if more:
-            again = await self._db.read(_facts_sql(len(more)), (tenant, stream, *more))
+            again = await self._db.read(_facts_sql(len(more), True, True), (tenant, stream, *more))
             found += [row for row in again if isinstance(row[0], bytes)]
+        if not found:
+            return RecipientFacts((), remembered) if remembered else NOTHING_KNOWN
         suppressions = tuple(s for s in matching(found, address) if s.until is None or s.until > now)
         return RecipientFacts(suppressions, remembered)
 
@@ -436,20 +438,26 @@ WHERE excluded.added < added
 """
 
 
-@lru_cache(maxsize=64)
-def _facts_sql(keys: int) -> str:
-    """Rows that bind tenant ?1 and stream ?2 under one of the keys ?3 ...; then the kinds there are to ask.
+@lru_cache(maxsize=256)
+def _facts_sql(keys: int, hashes: bool, keyed: bool) -> str:
+    """Rows that bind tenant ?1 and stream ?2 under one of the keys ?3 ...; then the kinds there are to ask,
+    less those that are asked already.
 
-    One arm per key is quicker than IN for the usual two or three.  The plus signs keep SQLite
-    from looking once for '' and once for the tenant: a key has few rows or none.
+    One arm for each key is quicker than IN for the usual two or three, and OR than IN for two
+    values.  The plus signs keep SQLite from looking once for '' and once for the tenant: a key has
+    few rows or none.
     """
-    binds = "+tenant IN ('', ?1) AND +stream IN ('', ?2)"
-    if keys <= 5:
+    binds = "(+tenant = ?1 OR +tenant = '') AND (+stream = ?2 OR +stream = '')"
+    if keys <= 8:
         arms = [f"SELECT {_COLUMNS} FROM suppression WHERE key = ?{n + 3} AND {binds}" for n in range(keys)]
     else:
         marks = ", ".join(f"?{n + 3}" for n in range(keys))
         arms = [f"SELECT {_COLUMNS} FROM suppression WHERE key IN ({marks}) AND {binds}"]
-    arms.append("SELECT kind, '', '', '', '', '', 0.0, until, 0 FROM asked WHERE tenant IN ('', ?1)")
+    kinds = "SELECT kind, '', '', '', '', '', 0.0, until, 0 FROM asked WHERE tenant = "
+    arms.append(f"{kinds} ?1")
+    if not (hashes and keyed):
+        known = "hashes" if hashes else "keyed" if keyed else ""
+        arms.append(f"{kinds} '' AND kind <> '{known}'")
     return " UNION ALL ".join(arms)
 
 

@@ -1,6 +1,6 @@
 -- Who must not be mailed, and what the next hop said of a recipient lately.
 
--- key        16 octets: BLAKE2b-128 of the form's kind and value (relay/stores/forms.py); keyed with address.key
+-- key        16 octets made of one form of an address (relay/stores/forms.py says how); keyed with address.key
 --            for people who were erased, and for everybody where plain text is not kept
 -- tenant     '' for all tenants
 -- stream     '' for all streams
