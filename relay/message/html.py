@@ -19,8 +19,10 @@ MOST_HTML = 512 * 1024
 MOST_TAGS = 10_000
 DEEPEST = 256
 """Browsers stop at 512 levels, some readers earlier."""
-MOST_ATTRIBUTES = 50_000
-"""Spaces, slashes and quotes between two `>`: each attribute needs one, and half a microsecond."""
+MOST_ATTRIBUTES = 20_000
+"""Spaces, slashes and quotes between two `>`: each attribute needs one, and a microsecond."""
+FEW_ATTRIBUTES = 64 * 1024
+"""Characters of HTML in which there cannot be too many."""
 MOST_PLAIN = 512 * 1024
 """Octets of plain text in a message that are read."""
 LONGEST_LINK_TEXT = 1000
@@ -155,7 +157,7 @@ class Reader:
         self._tags -= tags
         if self._tags < 0:
             return self.too_big(alternative, "tags")
-        if len(html) > MOST_ATTRIBUTES and _crowded(html):
+        if len(html) > FEW_ATTRIBUTES and _crowded(html):
             return self.too_big(alternative, "attributes")
         document = turbohtml.parse(html, positions=False)
         if tags > DEEPEST and _deep(document, tags):
