@@ -11,6 +11,7 @@ import asyncio
 import json
 import re
 import secrets
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,7 +22,7 @@ LARGEST = 64 * 1024 * 1024
 LONGEST_COMMAND = 4096
 MOST_RECIPIENTS = 10_000
 _END = b"\r\n.\r\n"
-_PATH = re.compile(rb"\s*<([^<>\r\n]*)>(?:\s+(.*))?\Z|\s*<(\"[^\r\n]*\"@[^<>\s]*)>(?:\s+(.*))?\Z")
+_PATH = re.compile(rb'\s*<("(?:[^"\\]|\\.)*"@[^<>\s]*|[^<>\s]*)>(?:\s+(.*))?\Z')
 _NUMBER = re.compile(r"(\d{6,})-[0-9a-f]+\.(?:eml|json)\Z")
 
 
@@ -50,13 +51,18 @@ class Sink:
         self._server: asyncio.Server | None = None
         self._clients: set[_Client] = set()
 
-    async def start(self, host: str = "127.0.0.1", port: int = 0) -> int:
-        """Listen; returns the port.  Raises OSError for a port in use or a folder that cannot be made."""
+    async def start(self, host: str = "127.0.0.1", port: int = 0, *, sock: socket.socket | None = None) -> int:
+        """Listen (on `sock`, where it is bound already); returns the port.
+
+        Raises OSError for a port in use or a folder that cannot be made."""
         self.folder.mkdir(parents=True, exist_ok=True)
         numbers = [int(found[1]) for path in self.folder.iterdir() if (found := _NUMBER.match(path.name))]
         self._number = max(numbers, default=0)
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(lambda: _Client(self), host, port, backlog=256)
+        if sock is not None:
+            self._server = await loop.create_server(lambda: _Client(self), sock=sock, backlog=256)
+        else:
+            self._server = await loop.create_server(lambda: _Client(self), host, port, backlog=256)
         return int(self._server.sockets[0].getsockname()[1])
 
     async def close(self) -> None:
@@ -220,7 +226,7 @@ class _Client(asyncio.Protocol):
             self._sender, self._sender_parameters, self._recipients, self._too_big,
         )  # fmt: skip
         self._reset()
-        if too_big:
+        if too_big or len(message) > LARGEST:
             return b"552 5.3.4 Message too big\r\n"
         if message[:1] == b".":
             message = message[1:]
@@ -255,5 +261,4 @@ def _path(rest: bytes, keyword: bytes) -> tuple[str, list[str]] | None:
     found = _PATH.match(rest[len(keyword) :])
     if found is None:
         return None
-    address, parameters = (found[1], found[2]) if found[1] is not None else (found[3], found[4])
-    return _text(address), _text(parameters or b"").split()
+    return _text(found[1]), _text(found[2] or b"").split()

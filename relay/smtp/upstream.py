@@ -64,6 +64,7 @@ RED_SECONDS = 60.0
 
 _STEPS = ("connect", "banner", "ehlo", "starttls", "tls", "auth", "mail", "rcpt", "data", "body", "reply")
 _DOWN = Delivery(replies.NEXT_HOP_DOWN, "next-hop")
+_SENT = Delivery(replies.SENT)
 
 
 class Hop:
@@ -510,7 +511,8 @@ class _Transaction:
         answer = said[0]
         kind = answer.code // 100
         if kind == 2:
-            # First of all the value that nobody may lose; then the housekeeping.
+            # First of all what nobody may lose; then the words, then the housekeeping.
+            self._delivered = _SENT
             self._delivered = delivery = Delivery(understand.accepted(answer), detail=answer.raw)
             self._give_back(hop._pool.release)
             if hop._failed_at:

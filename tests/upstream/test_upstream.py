@@ -527,6 +527,14 @@ async def test_a_bug_after_the_250_leaves_the_250(relay, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(hop._pool, "_rested", lambda link: 1 / 0)
         assert (await send(hop)).reply.code == 250
+        patch.setattr("relay.smtp.nexthop_replies.accepted", lambda said: 1 / 0)
+        assert (await send(hop)).reply == replies.SENT
+
+
+async def test_a_bug_after_the_message_does_not_say_that_nothing_was_sent(relay, monkeypatch):
+    _, hop = await relay({".": b"554 5.6.0 no\r\n"})
+    monkeypatch.setattr("relay.smtp.nexthop_replies.after_data", lambda said: 1 / 0)
+    assert (await send(hop)).reply == replies.NEXT_HOP_LOST
 
 
 async def test_a_line_end_in_a_command_never_leaves(relay):

@@ -144,7 +144,7 @@ async def test_after_so_many_messages_a_connection_says_goodbye(relay):
 
 
 async def test_an_old_connection_is_not_kept(relay):
-    server, hop = await relay(max_age=0.0)
+    server, hop = await relay(max_age=-1.0)
     await send(hop)
     await until(lambda: "QUIT" in server.verbs() and not server.open)
     assert (await send(hop)).reply.code == 250 and server.opened == 2

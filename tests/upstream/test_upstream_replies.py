@@ -53,6 +53,7 @@ def test_replies_are_read(octets, said):
     assert read(octets) == (said, "", False)
     assert read(octets) == (said, "", False), "read before, read the same again"
     assert read(*(octets[i : i + 1] for i in range(len(octets)))) == (said, "", False)
+    assert read(*octets.splitlines(keepends=True)) == (said, "", False), "line by line"
 
 
 @pytest.mark.parametrize(("octets", "fault"), BAD)
