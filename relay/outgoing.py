@@ -85,6 +85,8 @@ class Outgoing:
 
     def signing_domain(self, mail: Mail) -> Domain | None:
         """The tenant's domain of the first From address, if we sign for it."""
+        if not any(domain.dkim_by == "relay" for domain in mail.tenant.domains):
+            return None  # nothing to look up
         assert mail.message is not None
         for name in mail.message.from_domains:
             domain = mail.tenant.domain_for(name)
@@ -130,6 +132,7 @@ def _date(now: int) -> str:
     return formatdate(now).replace("-0000", "+0000")
 
 
+@lru_cache(maxsize=1000)
 def _atom(helo: str) -> str:
     """A client's EHLO name, made harmless for a header field."""
     kept = "".join(c for c in helo[:100] if c.isascii() and (c.isalnum() or c in ".-_[]:"))

@@ -121,9 +121,20 @@ class Message:
         self.fields: list[Field] = []
         self._named: dict[bytes, list[Field]] = {}
         self.head_end = self._read_header()
-        self.parts: list[Part] = []
-        self._read_parts()
-        self.defects = tuple(self._defects)
+        self._leaves: list[Part] | None = None
+
+    @property
+    def parts(self) -> list[Part]:
+        """Read when asked for: a plain relay never does."""
+        if self._leaves is None:
+            self._leaves = []
+            self._read_parts(self._leaves)
+        return self._leaves
+
+    @property
+    def defects(self) -> tuple[str, ...]:
+        _ = self.parts
+        return tuple(self._defects)
 
     @classmethod
     def parse(cls, raw: Buffer) -> Message:
@@ -141,7 +152,7 @@ class Message:
     def _read_whole(cls, raw: Buffer) -> Message:
         self = cls(raw)
         self.body_digest()
-        _ = self.visible, self.has_long_line
+        _ = self.parts, self.visible, self.has_long_line
         return self
 
     # -- header -------------------------------------------------------------------------
@@ -381,16 +392,16 @@ class Message:
             return None
         return boundary
 
-    def _read_parts(self) -> None:
+    def _read_parts(self, leaves: list[Part]) -> None:
         top, of_type = self._described(self._named, "text/plain")
         boundary = self._boundary(top, of_type, 0)
         if boundary is None:
             self._leaf(top, self.head_end, self.size, None)
             return
         _Structure(self).walk(boundary, top.content_type)
-        if not self.parts:
+        if not leaves:
             # Readers show something all the same, so it is looked at as text.
-            self.parts.append(Part(self.head_end, self.size))
+            leaves.append(Part(self.head_end, self.size))
 
     def _leaf(self, part: Part, start: int, end: int, alternative: tuple[int, int] | None) -> Part:
         part.start, part.end = start, end
