@@ -292,15 +292,10 @@ def accepted(said: Said) -> Reply:
     if len(said.lines) == 1:
         # The common case without a regular expression: "2.0.0 Ok: queued as 4bX1Yz".
         line = said.lines[0]
-        if line.isascii() and b"@" not in line and len(line) < 200:
-            text = line.decode()
-            if text.isprintable():
-                if text[:2] == "2.":
-                    number, _, rest = text.partition(" ")
-                    if number.count(".") == 2:
-                        return Reply(250, 0, 0, rest.strip() or replies.SENT.text)
-                elif text.strip():
-                    return Reply(250, 0, 0, text.strip())
+        if b"@" not in line and len(line) < 200:
+            text = line.decode("ascii", "replace")
+            if text[:6] == "2.0.0 " and len(text) > 6 and text.isprintable() and text.isascii():
+                return Reply(250, 0, 0, text[6:])
     return Reply(250, 0, 0, words(said)[1] or replies.SENT.text)
 
 

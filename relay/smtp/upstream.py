@@ -17,6 +17,7 @@ parameters are dropped, with an event.
 from __future__ import annotations
 
 import asyncio
+import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -64,6 +65,7 @@ RED_SECONDS = 60.0
 
 _STEPS = ("connect", "banner", "ehlo", "starttls", "tls", "auth", "mail", "rcpt", "data", "body", "reply")
 _DOWN = Delivery(replies.NEXT_HOP_DOWN, "next-hop")
+_NOBODY: Mapping[str, Reply] = {}
 _SENT = Delivery(replies.SENT)
 
 
@@ -115,7 +117,7 @@ class Hop:
         # What failed with a message is only seen to work again with a message, and where red means
         # that none comes any more, it would be red for ever.
         in_mail = _STEPS.index(self._failed_at) > _STEPS.index("auth")
-        return in_mail and asyncio.get_running_loop().time() - self._failed_last > RED_SECONDS
+        return in_mail and time.monotonic() - self._failed_last > RED_SECONDS
 
     @property
     def last_error(self) -> str:
@@ -168,7 +170,7 @@ class Hop:
     # -- how it is -----------------------------------------------------------------------------------
     def failed(self, step: str, code: int, why: str) -> None:
         """Something that concerns us and not the message."""
-        self._failed_last = asyncio.get_running_loop().time()
+        self._failed_last = time.monotonic()
         if not self._failed_at:
             self._failed_since = self._failed_last
         self._failed_at = step
@@ -182,7 +184,7 @@ class Hop:
 
     def _recovered(self) -> None:
         self._failed_at = ""
-        seconds = asyncio.get_running_loop().time() - self._failed_since
+        seconds = time.monotonic() - self._failed_since
         self._emit(NextHopRecovered(next_hop=self.settings.name, seconds=round(seconds, 1)))
 
     def _not_ready(self, refused: Refused) -> None:
@@ -411,6 +413,10 @@ class _Transaction:
             self._give_back(hop._pool.retire)
             raise _Again
 
+        if single and len(said) == 3 and not link.lost and said[0].code == said[1].code == 250 and said[2].code == 354:
+            hop.took_recipient()  # the common case, told apart from all others at once
+            return await self._message()
+
         # MAIL
         if not said:
             return self._broken("mail")
@@ -513,7 +519,7 @@ class _Transaction:
         if kind == 2:
             # First of all what nobody may lose; then the words, then the housekeeping.
             self._delivered = _SENT
-            self._delivered = delivery = Delivery(understand.accepted(answer), detail=answer.raw)
+            self._delivered = delivery = Delivery(understand.accepted(answer), "", _NOBODY, answer.raw)
             self._give_back(hop._pool.release)
             if hop._failed_at:
                 hop.worked("reply")
