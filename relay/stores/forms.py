@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
+from typing import NamedTuple
 
 from relay.address import Address, BadAddress, domain_name, folded, parents, parse
 from relay.model import MARKETING, TRANSACTIONAL
@@ -33,8 +33,7 @@ class BadEntry(ValueError):
     """Not a suppression; the text says why, in words for the person who wrote it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One suppression as it is added, listed and exported.
 
     form    address, folded, domain, md5, sha1, sha256, keyed
@@ -120,11 +119,10 @@ def entry(
 
 def _value(form: str, value: str) -> str:
     try:
-        match form:
-            case "address":
-                return parse(value).exact
-            case "domain":
-                return domain_name(value.removeprefix("@"))
+        if form == "address":
+            return parse(value).exact
+        if form == "domain":
+            return domain_name(value.removeprefix("@"))
     except BadAddress as error:
         raise BadEntry(str(error)) from None
     size = 16 if form == "keyed" else DIGESTS.get(form)

@@ -215,8 +215,11 @@ class Reader:
         for column, at in self._columns.items():
             if at < len(cells) and (cell := cells[at].strip()):
                 said[column] = cell[1:] if len(cell) > 1 and cell[0] == "'" and cell[1] in _FORMULA else cell
-        form = next((column for column in _VALUES if column in said), "")
-        value = _value(said[form]) if form else ""
+        form = value = ""
+        for form in _VALUES:
+            if form in said:
+                value = _value(said[form])
+                break
         if not value:
             raise BadEntry("nothing says who is meant")
         if form == "address" and value[0] == "@":
