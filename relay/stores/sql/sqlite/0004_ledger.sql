@@ -18,7 +18,8 @@ CREATE TABLE writer (
 
 -- What is upstream now, and what a crash left in doubt; the outcome deletes the row, so the
 -- table stays at a page or two.
--- key  of the duplicate guard, NULL for none
+-- number  as decision.id
+-- key     of the duplicate guard, NULL for none
 CREATE TABLE intent (
     number       INTEGER PRIMARY KEY,
     ref          TEXT NOT NULL,
@@ -32,7 +33,6 @@ CREATE TABLE intent (
     reservations TEXT NOT NULL                     -- JSON
 ) STRICT;
 
-CREATE UNIQUE INDEX intent_ref ON intent (ref);
 CREATE INDEX intent_key ON intent (key) WHERE key IS NOT NULL;
 
 -- Messages that went out while their client left without reading our 250: a retry gets that reply.
@@ -80,7 +80,7 @@ CREATE TABLE decision_term (
 ) STRICT, WITHOUT ROWID;
 
 -- Decisions whose terms are not there yet.  Terms lie all over their table, so they are written
--- together once a second instead of with each commit; this says what a crash left out.
+-- together every few seconds instead of with each commit; this says what a crash left out.
 -- ids  8 octets each, big-endian
 CREATE TABLE decision_pending (
     number INTEGER PRIMARY KEY,
