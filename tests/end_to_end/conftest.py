@@ -6,6 +6,7 @@ Readiness comes over the notify socket (sd_notify), so nothing here waits by the
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import os
@@ -20,6 +21,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from email import policy
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -27,11 +29,13 @@ from typing import Any
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 from dnslib import QTYPE, RCODE, RR, DNSRecord
 from dnslib.server import BaseResolver, DNSLogger, DNSServer
 
+PUBLISHED = base64.b64encode(ed25519.Ed25519PrivateKey.generate().public_key().public_bytes_raw()).decode()
+"""What the next hop would sign with."""
 ADDRESS = "1 Main Street, Springfield, IL 62701, USA"
 
 
@@ -54,7 +58,7 @@ class Zone(BaseResolver):  # type: ignore[misc]
         self.txt: dict[str, list[str]] = {
             "acme.example": ["v=spf1 ip4:192.0.2.10 -all"],
             "_dmarc.acme.example": ["v=DMARC1; p=none"],
-            "s1._domainkey.acme.example": ["v=DKIM1; k=rsa; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCB"],
+            "s1._domainkey.acme.example": [f"v=DKIM1; k=ed25519; p={PUBLISHED}"],
         }
         self.servfail: set[str] = set()
 
@@ -279,7 +283,7 @@ class Relay:
 
     def send(self, message: EmailMessage | bytes, to: str | list[str] = "bob@customer.example", index: int = 0) -> Any:
         with self.smtp(index) as client:
-            raw = message if isinstance(message, bytes) else message.as_bytes()
+            raw = message if isinstance(message, bytes) else message.as_bytes(policy=policy.SMTP)
             return client.sendmail("news@acme.example", to, raw)
 
 
