@@ -5,6 +5,7 @@ import json
 import re
 import signal
 import smtplib
+import socket
 import subprocess
 import sys
 
@@ -133,6 +134,16 @@ async def test_a_full_disk_is_451_and_leaves_no_half_file(sink, client, monkeypa
     await client.say(b"MAIL FROM:<>\r\nRCPT TO:<u@one.example>\r\nDATA\r\n", 3)
     assert (await client.say(b"x\r\n.\r\n"))[0] == "451 4.3.0 Cannot keep it: No space left on device"
     assert list(sink.folder.iterdir()) == []
+
+
+async def test_a_socket_that_was_bound_before(tmp_path):
+    bound = socket.create_server(("127.0.0.1", 0))
+    sink = Sink(tmp_path)
+    port = await sink.start(sock=bound)
+    assert port == bound.getsockname()[1]
+    await asyncio.to_thread(_with_smtplib, port)
+    await sink.close()
+    assert sink.count == 1
 
 
 async def test_numbers_go_on_after_a_restart(tmp_path):
