@@ -433,9 +433,13 @@ class LedgerConfig(Settings):
 class SuppressionConfig(Settings):
     """
     plaintext  keep addresses readable; without it listings, exports and folding of stored rows stop working
+    folding    an entry binds every spelling of its mailbox (tags, dots); what was stored with it keeps it
+    bounce     seconds for which a hard bounce is believed
     """
 
     plaintext: bool = True
+    folding: bool = True
+    bounce: Seconds = 90 * 86400.0
 
 
 def _keys_beside_the_store(data: dict[str, Any]) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -136,7 +137,7 @@ def test_wrong_use_is_said_with_exit_2(run: Run, words: tuple[str, ...], says: s
     assert "Traceback" not in result.output
 
 
-def test_standing_is_changed_with_a_reason_and_written_down(run: Run) -> None:
+def test_standing_is_changed_with_a_reason_and_written_down(run: Run, folder: Path) -> None:
     run("tenant", "suspend", "acme", "--reason", "bought list", "--for", "3d")
     [acme] = rows(run("tenant", "show", "acme", "--json"))
     assert acme["standing"] == "suspended" and acme["standing_until"]
@@ -152,6 +153,8 @@ def test_standing_is_changed_with_a_reason_and_written_down(run: Run) -> None:
     ]
     assert all(s["by"] and s["at"] for s in acme["history"])
     assert "list dropped" in run("tenant", "show", "acme").output
+    with contextlib.closing(sqlite3.connect(folder / "relay.db")) as db:
+        assert db.execute("SELECT count(*) FROM decision").fetchone() == (3,)
 
 
 def test_terminating_asks_first(run: Run) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 import click
@@ -19,8 +18,9 @@ from relay.cli.suppression import open_recipients
 def command(shell: Shell, address: str, yes: bool, as_json: bool) -> None:
     """Forget a person everywhere: the suppression lists and the ledger of decisions.
 
-    Their address and its foreign hashes are deleted, in every spelling of the mailbox.  A keyed hash
-    stays, which tells nobody who they are and keeps them opted out.  It cannot be undone.
+    On the suppression lists every spelling of the mailbox goes, and its foreign hashes; a keyed hash
+    stays, which tells nobody who they are and keeps them opted out.  In the ledger the personal
+    fields of the decisions that name this address go, and the chain still verifies.  It cannot be undone.
     """
     from relay.address import BadAddress, parse
 
@@ -32,24 +32,21 @@ def command(shell: Shell, address: str, yes: bool, as_json: bool) -> None:
     if not yes:
         click.confirm(f"Erase {address} everywhere, for good?", abort=True, err=True)
 
-    async def main() -> tuple[int, int | None]:
-        async with open_store(config) as database:
-            kept = await (await open_recipients(config, database)).erase(person, time.time())
-            decisions = None
-            try:
-                from relay.stores.ledger import erase
-            except ImportError:
-                pass
-            else:
-                decisions = await erase(database, person)
-            await shell.record(config, database, "erased")
-            return kept, decisions
+    async def main() -> tuple[int, dict[str, int]]:
+        from relay.stores.canary import open_keys
+        from relay.stores.decisions import erase
 
-    kept, decisions = shell.run(main)
+        async with open_store(config) as database:
+            keys = await open_keys(database, config.keys)
+            kept = await (await open_recipients(config, database)).erase(person, time.time())
+            dropped = await erase(database, keys.ledger, person.exact)
+            await shell.record(config, database, "erased")
+            return kept, dropped
+
+    kept, dropped = shell.run(main)
     if as_json:
-        show([{"suppressions": kept, "decisions": decisions}], True)
+        show([{"suppressions": kept, **dropped}], True)
     else:
         click.echo(f"erased; {kept} suppressions stand on behind a keyed hash")
-        if decisions is not None:
-            click.echo(f"personal fields of {decisions} decisions were deleted")
-    sys.exit(0)
+        for what, count in dropped.items():
+            click.echo(f"  personal fields dropped: {count} {what}")

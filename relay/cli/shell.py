@@ -10,6 +10,7 @@ import contextlib
 import difflib
 import getpass
 import json
+import os
 import re
 import sys
 import time
@@ -56,13 +57,20 @@ class Shell:
 
     async def record(self, config: Any, database: Database, act: str, *, tenant: str = "", note: str = "") -> None:
         """What an operator did, in the ledger of decisions beside what the relay did."""
-        try:
-            from relay.stores.ledger import record_act
-        except ImportError:
-            return
+        from relay.model import Decision
         from relay.stores.canary import open_keys
+        from relay.stores.ledger import SqliteLedger
+        from relay.tokens import reference
 
-        await record_act(database, await open_keys(database, config.keys), act, tenant=tenant, by=who(), note=note)
+        keys = await open_keys(database, config.keys)
+        spill = config.store.with_name(f"{config.store.name}.spill")
+        ledger = await SqliteLedger.open(database, "cli", keys.ledger, spill)
+        try:
+            by = f"{who()}: {note}" if note else who()
+            ref = reference(os.urandom(16))
+            await ledger.record(Decision(ref, time.time(), "admin", act, tenant, note=by))
+        finally:
+            await ledger.close()
 
     def run(self, main: Callable[[], Awaitable[T]]) -> T:
         """Run a coroutine function; trouble of the store is a sentence, not a traceback."""
@@ -112,8 +120,6 @@ async def open_store(config: Any) -> AsyncIterator[Database]:
 
 def who() -> str:
     """Who is at the keyboard, for the record: behind sudo it is the person, not root."""
-    import os
-
     try:
         return os.environ.get("SUDO_USER") or getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name

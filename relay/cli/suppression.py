@@ -100,7 +100,7 @@ def add(
                 await known_tenant(config, database, tenant)
             item = entry(
                 form, value, reason, now=now, tenant=tenant or "", scope=scope or "", stream=stream or "",
-                source=source or f"cli:{who()}", until=until, bounce_days=_bounce_days(config),
+                source=source or f"cli:{who()}", until=until, bounce=config.suppression.bounce,
             )  # fmt: skip
             await (await open_recipients(config, database)).add([item])
             return item
@@ -235,7 +235,7 @@ def import_(
     defaults = Defaults(
         reason=reason or "", tenant=tenant or "", scope=scope or "", stream=stream or "",
         source=source if source is not None else f"import:{Path(file).name}" if file != "-" else "import",
-        until=now + lasts if lasts else None, bounce_days=_bounce_days(config),
+        until=now + lasts if lasts else None, bounce=config.suppression.bounce,
     )  # fmt: skip
     bad = 0
     out: TextIO | None = None
@@ -351,13 +351,9 @@ async def open_recipients(config: Any, database: Database) -> Recipients:
     from relay.stores.recipients import Recipients
 
     keys = await open_keys(database, config.keys)
-    return Recipients(database, keys.address, plaintext=config.suppression.plaintext)
-
-
-def _bounce_days(config: Any) -> int:
-    from relay.stores.forms import BOUNCE_DAYS
-
-    return getattr(config.suppression, "bounce_days", BOUNCE_DAYS)
+    return Recipients(
+        database, keys.address, plaintext=config.suppression.plaintext, folding=config.suppression.folding
+    )
 
 
 def _target(text: str) -> tuple[str, str]:

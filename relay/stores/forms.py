@@ -23,8 +23,8 @@ FOR_EVER = frozenset({"opt-out", "complaint", "legal"})
 SCOPES = ("global", "tenant", "stream")
 STREAMS = (MARKETING, TRANSACTIONAL)
 DIGESTS = {"md5": 16, "sha1": 20, "sha256": 32}
-BOUNCE_DAYS = 90
-"""A hard bounce is believed for so long: mailboxes come back, and domains change hands."""
+BOUNCE = 90 * 86400.0
+"""Seconds.  A hard bounce is believed for so long: mailboxes come back, and domains change hands."""
 
 _DEFAULT_SCOPE = {"opt-out": "stream", "legal": "global"}
 
@@ -73,14 +73,14 @@ def entry(
     source: str = "",
     added: float | None = None,
     until: float | None = None,
-    bounce_days: int = BOUNCE_DAYS,
+    bounce: float = BOUNCE,
 ) -> Entry:
     """An entry with what its reason says of scope and end, or BadEntry.
 
     opt-out    this tenant's marketing stream, for ever; of a domain: all tenants
     complaint  this tenant, every stream, for ever
     legal      all tenants, every stream, for ever
-    bounce     this tenant, until `bounce_days` after `added`
+    bounce     this tenant, until `bounce` seconds after `added`
     dnd, manual  this tenant, as long as `until` says
     """
     if reason not in REASONS:
@@ -113,7 +113,7 @@ def entry(
         if until is not None:
             raise BadEntry(f"{reason} never ends by itself; leave the end out")
     elif until is None and reason == "bounce":
-        until = added + bounce_days * 86400.0
+        until = added + bounce
     return Entry(form, value, reason, tenant, stream, source, added, until)
 
 

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import BinaryIO, cast
 
-from relay.stores.forms import BOUNCE_DAYS, DIGESTS, FOR_EVER, REASONS, BadEntry, Entry, entry
+from relay.stores.forms import BOUNCE, DIGESTS, FOR_EVER, REASONS, BadEntry, Entry, entry
 
 COLUMNS = (
     "address", "domain", "md5", "sha1", "sha256", "keyed",
@@ -99,7 +99,7 @@ class Defaults:
     stream: str = ""
     source: str = ""
     until: float | None = None
-    bounce_days: int = BOUNCE_DAYS
+    bounce: float = BOUNCE
 
 
 class Reader:
@@ -209,7 +209,7 @@ class Reader:
             form, value = guess(_value(cells[0]))
             return entry(
                 form, value, _need_reason(d.reason), now=self._now, tenant=d.tenant, scope=d.scope, stream=d.stream,
-                source=d.source, until=d.until, bounce_days=d.bounce_days,
+                source=d.source, until=d.until, bounce=d.bounce,
             )  # fmt: skip
         said = {}
         for column, at in self._columns.items():
@@ -244,7 +244,7 @@ class Reader:
             until = d.until
         return entry(
             form, value, reason, now=self._now, tenant=tenant or d.tenant, scope=scope or d.scope, stream=stream,
-            source=get("source", "")[:500] or d.source, added=added, until=until, bounce_days=d.bounce_days,
+            source=get("source", "")[:500] or d.source, added=added, until=until, bounce=d.bounce,
         )  # fmt: skip
 
 
