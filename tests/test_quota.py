@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-
 from relay.events import Event, StoreFailed
 from relay.ports import Limit, Quotas, Unavailable, Wait
 from relay.quota import UNLIMITED, Count, block, period_end, rate, warm_up

@@ -15,6 +15,7 @@ from relay.checks import (
     null_sender,
     one_click_unsubscribe,
     postal_address,
+    rate,
     recipient_domain,
     recipient_suppressed,
     recipient_syntax,
@@ -41,6 +42,7 @@ CHECKS: tuple[Check, ...] = (
     recipient_syntax.CHECK,
     recipient_domain.CHECK,
     recipient_suppressed.CHECK,
+    rate.CHECK,  # last: what is refused above must not use up the quota
     # message
     well_formed.CHECK,
     loop.CHECK,
