@@ -197,6 +197,7 @@ class SqliteLedger:
         self._away_until = 0.0
         self._index_at = 0.0
         self._failing = False
+        self._why = ""
         self._closing = False
         self._task: asyncio.Task[None] | None = None
 
@@ -245,6 +246,11 @@ class SqliteLedger:
             await self._task
             self._task = None
         await asyncio.to_thread(self._spill.close)
+
+    @property
+    def trouble(self) -> str:
+        """Why the store does not take decisions now; "" while it does."""
+        return self._why if self._failing else ""
 
     # -- the port ------------------------------------------------------------------------
     async def record(self, decision: Decision) -> None:
@@ -423,6 +429,7 @@ class SqliteLedger:
 
     def _away(self, error: Unavailable) -> None:
         self._away_until = time.monotonic() + AGAIN
+        self._why = error.why
         if not self._failing:
             self._failing = True
             self._emit(StoreFailed(what="ledger", error=error.why))
