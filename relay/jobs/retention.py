@@ -16,7 +16,7 @@ from relay.events import Emit, StoreFailed
 from relay.ports import Unavailable
 from relay.stores.chain import Terms, moment_id
 from relay.stores.database import Database
-from relay.stores.decisions import SLICE, forget, index_pending
+from relay.stores.decisions import CLOCK, SLICE, forget, index_pending
 from relay.stores.quotas import purge
 
 EVERY = 60.0
@@ -112,7 +112,7 @@ class Retention:
             return bool(moved)
 
         await self._database.run(cut, full=True)
-        limit, last = moment_id(at), -1
+        limit, last = moment_id(at + CLOCK), -1
         if not await self._database.read("SELECT 1 FROM decision WHERE id < ? LIMIT 1", (limit,)):
             return 0
         await index_pending(self._database, terms)

@@ -350,6 +350,8 @@ class _Chain:
         self.waiting: dict[int, tuple[Any, ...]] = {}
 
 
+CLOCK = 60.0
+"""Seconds by which a clock may have been set back between a decision and its checkpoint."""
 WAITING = 100_000
 """Rows of one chain that may wait; beyond that the one before them is missing, not late."""
 
@@ -437,7 +439,7 @@ class _Walk:
         if chain is None:
             self._changed(f"writer {writer}:{seq}", id)
             return
-        if seq <= chain.base and id < moment_id(chain.cut_at):
+        if seq <= chain.base and id < moment_id(chain.cut_at + CLOCK):
             return  # retention is removing it
         if seq <= chain.seq or seq in chain.waiting:
             self._changed(f"{chain.name}:{seq}", id)

@@ -143,10 +143,13 @@ class _Row:
 
 
 class _Unseen:
-    __slots__ = ("ref",)
+    """found  the decision was there to be marked"""
+
+    __slots__ = ("found", "ref")
 
     def __init__(self, ref: str) -> None:
         self.ref = ref
+        self.found = False
 
 
 _Item = _Open | _Row | _Unseen
@@ -451,6 +454,8 @@ class SqliteLedger:
                     )
                 else:
                     item.future.set_result(None)
+            elif type(item) is _Unseen and not item.found and item.ref in self._by_ref:
+                self._keep(item)  # its outcome is in the spill file still
 
     async def _failed(self, batch: Sequence[_Item], error: Unavailable) -> None:
         rows: list[_Row] = []
@@ -522,8 +527,8 @@ class SqliteLedger:
             while self._kept:
                 some = self._kept[:BATCH]
                 await self._write(some, again=True)
-                self._done(some)
                 del self._kept[: len(some)]
+                self._done(some)
         except Unavailable as error:
             self._away(error)
         except OSError as error:
@@ -609,7 +614,7 @@ class SqliteLedger:
                     )
                 )  # fmt: skip
             elif type(item) is _Unseen:
-                unseen.append(item.ref)
+                unseen.append(item)
         self._serial = serial  # also if this fails: a second try then takes other ids
         if intents:
             db.executemany(
@@ -634,11 +639,11 @@ class SqliteLedger:
             ).rowcount
             if changed != 1:
                 raise sqlite3.OperationalError("another process writes this chain")
-        for ref in unseen:
-            self._guard_it(db, ref, indexed)
+        for gone in unseen:
+            gone.found = self._guard_it(db, gone.ref, indexed)
         return seq, head, pending, indexed
 
-    def _guard_it(self, db: sqlite3.Connection, ref: str, indexed: dict[str, tuple[int, set[int]]]) -> None:
+    def _guard_it(self, db: sqlite3.Connection, ref: str, indexed: dict[str, tuple[int, set[int]]]) -> bool:
         recent = indexed.get(ref) or self._unindexed.get(ref) or self._indexing.get(ref)
         if recent is not None:
             ids = [(recent[0],)]
@@ -652,6 +657,7 @@ class SqliteLedger:
                     "INSERT OR REPLACE INTO guard (key, ref, at, reply) VALUES (?, ?, ?, ?)",
                     (row[0], ref, fields["at"], fields["reply"]),
                 )
+        return bool(ids)
 
     def _upstream_elsewhere(self, db: sqlite3.Connection) -> set[bytes]:
         """Guard keys that other processes, alive, have upstream now."""
