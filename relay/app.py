@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
@@ -28,6 +28,7 @@ from relay.examine import Examined, examine
 from relay.flow import Flow
 from relay.flow import Limits as FlowLimits
 from relay.jobs.checkpoints import Checkpoints
+from relay.jobs.purge import Purge
 from relay.jobs.retention import Retention
 from relay.keys import KeysError
 from relay.message.content import Content
@@ -49,14 +50,22 @@ from relay.stores import recipients as stored
 from relay.stores import throttle as throttles
 from relay.stores.canary import open_keys
 from relay.stores.database import Database
+from relay.stores.decisions import newest, public
 from relay.stores.directory import Directory
-from relay.stores.ledger import SqliteLedger, public
+from relay.stores.ledger import SqliteLedger
 from relay.stores.memory import MemoryDirectory, MemoryRecipients
 from relay.stores.memory_quotas import MemoryQuotas
 from relay.stores.migrate import MigrationError, migrate
 from relay.stores.quotas import SqliteQuotas
 from relay.web.app import admin, serve_http
 from relay.web.app import public as public_pages
+
+
+class Job(Protocol):
+    """What runs in the background, once per installation, until it is cancelled."""
+
+    async def run(self) -> None: ...
+
 
 DnsOf = Callable[[Config], Dns]
 
@@ -117,11 +126,17 @@ class App:
             keys = await open_keys(database, config.keys)
             policies = config.load_policies()
             process.reload = lambda new: policies.reload(new.policies)
-            jobs = [
+            jobs: list[Job] = [
                 Checkpoints(database, keys, process.emit, every=config.ledger.checkpoint),
                 Retention(
-                    database, process.emit, keep=config.ledger.retention, personal=config.ledger.personal
+                    database,
+                    keys.ledger,
+                    process.emit,
+                    keep=config.ledger.retention,
+                    personal=config.ledger.personal,
+                    guard=config.limits.guard,
                 ),
+                Purge(stored.Recipients(database, keys.address), process.emit),
             ]
             tasks = [asyncio.create_task(job.run(), name=type(job).__name__) for job in jobs]
             if self._beside is not None:
@@ -152,9 +167,9 @@ async def _prepare(config: Config) -> None:
     database = await Database.open(config.store, warm=False)
     try:
         await open_keys(database, config.keys)
-        [[newest]] = await database.read("SELECT max(id) / 1024.0 / 1e6 FROM decision")
-        if newest is not None and newest > time.time() + 60:
-            when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(newest))
+        last = await newest(database)
+        if last is not None and last > time.time() + 60:
+            when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(last))
             raise Refused(f"the clock is before the last decision in {config.store} ({when}); set the clock first")
     finally:
         await database.close()
@@ -197,7 +212,7 @@ class Worker:
             quotas = await SqliteQuotas.open(database, process.name, workers=config.workers, emit=emit)
             stack.push_async_callback(quotas.close)
             ledger = await SqliteLedger.open(
-                database, process.name, keys, _spill(config, process.name), emit, guard=config.limits.guard
+                database, process.name, keys.ledger, spill_folder(config), emit=emit, guard=config.limits.guard
             )
             stack.push_async_callback(ledger.close)
             dns = dns_of(config)
@@ -383,8 +398,9 @@ def _smtp_limits(config: Config) -> SmtpLimits:
     return SmtpLimits(**{name: getattr(config.limits, name) for name in names})
 
 
-def _spill(config: Config, worker: str) -> Path:
-    return config.store.with_name(f"{config.store.name}.spill-{worker}")
+def spill_folder(config: Config) -> Path:
+    """Where outcomes wait while the store is away; on the store's disk, as the keys are."""
+    return config.store.with_name(f"{config.store.name}.spill")
 
 
 def _key(path: Path) -> Any:
