@@ -192,8 +192,18 @@ class Flow:
                 if kept:
                     await self._ledger.intend(_intent(mail, key))
         except TimeoutError:
-            return await self._refuse("message", mail, Verdict(Action.DEFER), Answer(replies.TOO_LATE, "late", envelope.ref))
+            return await self._put_off(mail, replies.TOO_LATE, "late")
+        except Unavailable as outage:
+            return await self._put_off(mail, outage.reply or replies.STORE_DOWN, "store", outage.why)
         return await self._send(mail, verdict, body, kept)
+
+    async def _put_off(self, mail: Mail, reply: Reply, check: str, why: str = "") -> Answer:
+        """Trouble of ours before anything was sent: 451, and written down if that is still possible."""
+        answer = Answer(reply, check, mail.envelope.ref)
+        try:
+            return await self._refuse("message", mail, Verdict(Action.DEFER), answer, why)
+        except Unavailable:
+            return answer
 
     async def _sent_before(self, mail: Mail, key: bytes) -> Answer | None:
         """The duplicate guard: the stored 250, if the same message went out and its client could
@@ -255,7 +265,9 @@ class Flow:
     async def _judge(self, stage: Stage, mail: Mail) -> Verdict:
         return await self._policies(mail.tenant).judge(stage, mail, self._tools, self._emit)
 
-    async def _refuse(self, kind: str, mail: Mail, verdict: Verdict, answer: Answer | None = None) -> Answer:
+    async def _refuse(
+        self, kind: str, mail: Mail, verdict: Verdict, answer: Answer | None = None, note: str = ""
+    ) -> Answer:
         """Whatever is not forwarded ends here: quota given back, the decision durable, then the reply."""
         if answer is None:
             assert verdict.because is not None
@@ -263,7 +275,7 @@ class Flow:
             answer = self._answer(verdict.because, ref)
         if kind == "message":
             self._give_back(mail.envelope.recipients, mail.now)
-        await self._ledger.record(self._decision(kind, mail, verdict, answer))
+        await self._ledger.record(self._decision(kind, mail, verdict, answer, note))
         self._tell(kind, mail, verdict, answer)
         return answer
 

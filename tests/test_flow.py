@@ -201,9 +201,20 @@ async def test_several_recipients_are_not_named_in_received() -> None:
 async def test_without_an_intent_nothing_is_sent() -> None:
     world = World()
     world.fails["intend"] = Unavailable("disk full", replies.STORE_DOWN)
-    with pytest.raises(Unavailable):
-        await world.mail()
-    assert "send" not in world.steps()
+    answer = await world.mail()
+    assert (answer.reply, answer.check) == (replies.STORE_DOWN, "store")
+    assert world.steps() == ["intend", "release", "record"]
+    assert (world.decisions[0].action, world.decisions[0].note) == ("defer", "disk full")
+
+
+async def test_a_refusal_that_cannot_be_written_down_is_put_off() -> None:
+    """Without a record nobody could look it up, nor set it right."""
+    world = World()
+    world.found[Stage.MESSAGE] = lambda mail: Evidence({})
+    world.fails["record"] = Unavailable("disk full", replies.STORE_DOWN)
+    answer = await world.mail()
+    assert answer.reply is replies.STORE_DOWN
+    assert "release" in world.steps()
 
 
 async def test_a_refused_message_gives_its_quota_back_and_is_written_down_first() -> None:

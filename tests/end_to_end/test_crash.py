@@ -10,7 +10,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from email.message import EmailMessage
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,17 +67,13 @@ def test_a_worker_that_dies_is_started_again(
     start: Callable[..., Any], hop: Any, good: Callable[..., EmailMessage], wait: Callable[..., Any]
 ) -> None:
     relay = start(hop.port, workers=1)
-    died = [event for event in relay.events("worker.changed") if event["worker"] == "smtp-0"]
-    assert died
-    before = set(relay.children())
-    for pid in before:
-        command = Path(f"/proc/{pid}/cmdline").read_bytes() + Path(f"/proc/{pid}/comm").read_bytes()
-        assert command
-    for pid in before:
+    assert _sends(relay, good)
+    for pid in relay.children():
         os.kill(pid, signal.SIGKILL)
-    wait(lambda: [e for e in relay.events("worker.changed") if e["change"] in ("restarted", "ready")][2:], 30)
-    wait(lambda: relay.get("/readyz")[0] == 200, 30) if False else None
     wait(lambda: _sends(relay, good), 30)
+    changes = [(event["worker"], event["change"]) for event in relay.events("worker.changed")]
+    assert ("smtp-0", "died") in changes
+    assert ("smtp-0", "restarted") in changes
 
 
 def _sends(relay: Any, good: Callable[..., EmailMessage]) -> bool:
@@ -111,9 +106,9 @@ def test_next_hop_down_is_451_and_it_works_again_by_itself(
 
 
 def test_a_full_disk_sends_nothing_it_cannot_write_down(
-    start: Callable[..., Any], hop: Any, good: Callable[..., EmailMessage]
+    start: Callable[..., Any], hop: Any, good: Callable[..., EmailMessage], wait: Callable[..., Any]
 ) -> None:
-    """The store cannot grow: 451 before the next hop is asked; after there is room it works again."""
+    """The store cannot grow: 451 before the next hop is asked; after there is room it works again by itself."""
     import sqlite3
 
     relay = start(hop.port)
@@ -128,7 +123,7 @@ def test_a_full_disk_sends_nothing_it_cannot_write_down(
         blocker.execute("ROLLBACK")
         blocker.close()
     assert len(hop.messages()) == 1
-    relay.send(good(3))
+    wait(lambda: _sends(relay, good), 30)
     assert len(hop.messages()) == 2
     relay.cli("decision", "verify")
 
