@@ -79,11 +79,11 @@ class _Claim:
 class _Open:
     """An intent on its way to the store."""
 
-    __slots__ = ("claim", "future", "intent", "refused")
+    __slots__ = ("future", "intent", "number", "refused")
 
-    def __init__(self, intent: Intent, claim: _Claim, future: asyncio.Future[None]) -> None:
+    def __init__(self, intent: Intent, number: int, future: asyncio.Future[None]) -> None:
         self.intent = intent
-        self.claim = claim
+        self.number = number
         self.future = future
         self.refused = False  # the same message is upstream in another process
 
@@ -188,7 +188,9 @@ class SqliteLedger:
         self._seq = 0
         self._head = b""
         self._pending = 0
+        # Random starts: another process may write in the same microsecond.
         self._serial = int.from_bytes(os.urandom(2), "big")
+        self._numbers = self._serial
         self._queue: list[_Item] = []
         self._wake = asyncio.Event()
         self._claims: dict[bytes, _Claim] = {}
@@ -275,7 +277,10 @@ class SqliteLedger:
                 raise Unavailable("the same message is upstream", replies.STILL_SENDING)
             claim = self._claim(intent.ref, intent.at, intent.key)
         claim.intended = True
-        item = _Open(intent, claim, asyncio.get_running_loop().create_future())
+        # Here and not when it is written: its outcome may be asked for before.
+        self._numbers = (self._numbers + 1) & ((1 << SHIFT) - 1)
+        claim.number = max(0, int(intent.at * 1e6)) << SHIFT | self._numbers
+        item = _Open(intent, claim.number, asyncio.get_running_loop().create_future())
         self._put(item)
         try:
             await item.future
@@ -604,11 +609,9 @@ class SqliteLedger:
                 if intent.key in elsewhere:
                     item.refused = True
                     continue
-                serial = (serial + 1) & ((1 << SHIFT) - 1)
-                item.claim.number = max(0, int(intent.at * 1e6)) << SHIFT | serial
                 intents.append(
                     (
-                        item.claim.number, intent.ref, intent.at, intent.tenant, intent.key or None, number,
+                        item.number, intent.ref, intent.at, intent.tenant, intent.key or None, number,
                         self._epoch, intent.sender, orjson.dumps(intent.recipients).decode(),
                         orjson.dumps(intent.reservations).decode() if intent.reservations else "[]",
                     )
