@@ -1,7 +1,7 @@
 """Who the client really is: the PROXY protocol (versions 1 and 2), and XCLIENT.
 
-Pure parsers, and the few lines that read a PROXY header off a connection without an octet more
-than it has: what follows may be a TLS handshake that belongs to somebody else.
+Pure parsers, and the few lines that read a PROXY header off a socket without an octet more than it
+has: what follows may be a TLS handshake, which is for somebody else to read.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import re
-from collections.abc import Callable
+import socket
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network
-from typing import cast
 
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 LONGEST_V1 = 107
@@ -143,81 +142,18 @@ def version_2(data: bytes) -> str | None:
     return plain(str(ipaddress.ip_address(rest[:size])))
 
 
-class Proxied(asyncio.BufferedProtocol):
-    """Reads the header if the peer is a listed proxy, then hands the transport to `serve(client)`.
+async def read_header(loop: asyncio.AbstractEventLoop, sock: socket.socket) -> str | None:
+    """The client that a proxy names on a connection just accepted; None where it names nobody.
 
-    waiting  where it is listed until then; `deadline` is when it is cut off
-
-    A BufferedProtocol, because it says how much may be read: nothing of what follows the header
-    is touched.
+    Raises BadHeader, OSError.
     """
-
-    def __init__(
-        self,
-        listed: tuple[str, ...],
-        serve: Callable[[str | None], asyncio.Protocol],
-        deadline: float,
-        waiting: set[Proxied],
-    ) -> None:
-        self._listed = listed
-        self._serve = serve
-        self._deadline = deadline
-        self._waiting = waiting
-        self._header = Header()
-        self._buffer = bytearray(LONGEST_V2)
-        self._transport: asyncio.Transport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's are none by inheritance
-        self._waiting.add(self)
-        peer = transport.get_extra_info("peername")
-        if not peer or not inside(_host(peer), self._listed):
-            self._hand_over(None)
-
-    def _hand_over(self, client: str | None) -> None:
-        self._waiting.discard(self)
-        transport, self._transport = self._transport, None
-        assert transport is not None
-        protocol = self._serve(client)
-        transport.set_protocol(protocol)
-        protocol.connection_made(transport)
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return memoryview(self._buffer)[: max(1, self._header.want)]
-
-    def buffer_updated(self, nbytes: int) -> None:
-        if self._transport is None:
-            return
-        try:
-            self._header.feed(bytes(self._buffer[:nbytes]))
-        except BadHeader:
-            self.abort()
-            return
-        if self._header.want == 0:
-            self._hand_over(self._header.client)
-
-    def eof_received(self) -> None:
-        return None
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._waiting.discard(self)
-        self._transport = None
-
-    def tick(self, now: float) -> None:
-        if now >= self._deadline:
-            self.abort()
-
-    def abort(self) -> None:
-        if self._transport is not None:
-            self._transport.abort()
-
-
-def _host(peer: object) -> str:
-    host = peer[0] if isinstance(peer, tuple) and peer else ""
-    try:
-        return plain(str(host))
-    except ValueError:
-        return ""
+    header = Header()
+    while header.want:
+        data = await loop.sock_recv(sock, header.want)
+        if not data:
+            raise BadHeader("no header")
+        header.feed(data)
+    return header.client
 
 
 # -- XCLIENT ---------------------------------------------------------------------------

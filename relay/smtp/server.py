@@ -19,6 +19,7 @@ import binascii
 import logging
 import os
 import re
+import socket
 import ssl
 import tempfile
 import time
@@ -48,7 +49,7 @@ from relay.smtp.commands import (
     rcpt_parameters,
 )
 from relay.smtp.limits import Limits, Load
-from relay.smtp.proxy import BadHeader, Proxied, inside, plain, xclient
+from relay.smtp.proxy import BadHeader, inside, plain, read_header, xclient
 from relay.smtp.tls import Certificate
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ class Server(SMTP):
         self._began = listener.now
         listener.live.add(self)
         if listener.settings.tls == "implicit":
-            wire.pause_reading()  # the handshake is not for us to read
+            self._secured(wire)
         self._work = self._loop.create_task(self._handle_client())
 
     def data_received(self, data: bytes) -> None:
@@ -248,14 +249,13 @@ class Server(SMTP):
             self._wire.write(out[0] if len(out) == 1 else b"".join(out))
         out.clear()
 
-    def end(self, reply: Reply | None, reason: str) -> None:
+    def end(self, reply: Reply, reason: str) -> None:
         """Say `reply` and be done."""
         if self._over:
             return
         self._over = True
         self._reason = reason
-        if reply is not None:
-            self._out.append(_LINES[id(reply)])
+        self._out.append(_LINES[id(reply)])
         self._flush()
         self._wake()
 
@@ -285,13 +285,10 @@ class Server(SMTP):
 
     async def _talk(self) -> None:
         listener, session = self._listener, self._session
-        implicit = listener.settings.tls == "implicit"
         if not listener.load.enter(session.client):
-            self.end(None if implicit else replies.TOO_MANY_CONNECTIONS, "throttled")
+            self.end(replies.TOO_MANY_CONNECTIONS, "throttled")
             return
         self._entered = session.client
-        if implicit:
-            await self._handshake()
         if not self._identify():
             return
         self._out.append(listener.banner)
@@ -422,7 +419,9 @@ class Server(SMTP):
             return method(self, line)
         except Refused as refused:
             self._refuse(refused.reply)
-            return None
+        except Exception as error:
+            self._refuse_ours(self._failed(verb.decode("ascii", "replace").lower(), error))
+        return None
 
     # -- replies ------------------------------------------------------------------------
     def _say(self, reply: Reply) -> None:
@@ -715,7 +714,7 @@ class Server(SMTP):
         await self._read(reception)
         if last:
             body.finish()
-            await self._keep(reception)
+            await self._kept(reception)
         if last or body.fault or reception.no_room:
             # After a refused chunk no other can mend the message (RFC 3030 section 2): answered here.
             await self._end_of_data(envelope, reception)
@@ -744,32 +743,49 @@ class Server(SMTP):
         most = self._most()
         self._body_since = self._listener.now
         while not body.feed(self._in):
-            if body.kept or reception.taken < body.size:
-                await self._keep(reception)
+            if body.size > reception.taken:
+                self._set_aside(reception)
             if body.read > most:
                 self.end(replies.MESSAGE_TOO_BIG, "errors")
                 raise Gone
-            await self._more(True)
-        await self._keep(reception)
-
-    async def _keep(self, reception: Reception) -> None:
-        """Set room aside for what came, and write it to a file once it is much."""
-        body, listener = reception.body, self._listener
-        if body.size > reception.taken and not reception.no_room and not body.fault:
-            if listener.load.take(reception.tenant, body.size - reception.taken):
-                reception.taken = body.size
+            if self._is_much(reception):
+                await self._spool(reception)  # the end may have come meanwhile: look before waiting
             else:
-                reception.no_room = True
-        if reception.no_room:
+                await self._more(True)
+        await self._kept(reception)
+
+    async def _kept(self, reception: Reception) -> None:
+        """What has come is where it belongs."""
+        if reception.body.size > reception.taken:
+            self._set_aside(reception)
+        if self._is_much(reception):
+            await self._spool(reception)
+
+    def _set_aside(self, reception: Reception) -> None:
+        """Room for what has come; none left means that the message is not kept."""
+        body = reception.body
+        if reception.no_room or body.fault:
             body.take()
-        elif body.kept and (reception.file is not None or body.kept > listener.limits.spool):
-            try:
-                if reception.file is None:
-                    reception.file = await asyncio.to_thread(_spool_file, listener.spool)
-                await asyncio.to_thread(reception.file.write, body.take())
-            except OSError as error:
-                self._failed("spool", error)
-                reception.no_room = True
+        elif self._listener.load.take(reception.tenant, body.size - reception.taken):
+            reception.taken = body.size
+        else:
+            reception.no_room = True
+            body.take()
+
+    def _is_much(self, reception: Reception) -> bool:
+        kept = reception.body.kept
+        return kept > self._listener.limits.spool or (kept > 0 and reception.file is not None)
+
+    async def _spool(self, reception: Reception) -> None:
+        """Move what is kept to the file."""
+        try:
+            if reception.file is None:
+                reception.file = await asyncio.to_thread(_spool_file, self._listener.spool)
+            await asyncio.to_thread(reception.file.write, reception.body.take())
+        except OSError as error:
+            self._failed("spool", error)
+            reception.no_room = True
+            reception.body.take()
 
     async def _end_of_data(self, envelope: Envelope, reception: Reception) -> None:
         """From here on nobody interferes: the flow runs to its end, whatever the client does."""
@@ -893,7 +909,7 @@ class Server(SMTP):
 
     async def _handshake(self) -> None:
         """Raises Gone."""
-        listener, session = self._listener, self._session
+        listener = self._listener
         assert listener.certificate is not None
         self._secure = True
         try:
@@ -912,9 +928,13 @@ class Server(SMTP):
             self._reason = "reset"
             raise Gone
         self._wire = wire
-        wire_tls = wire.get_extra_info("ssl_object")
-        session.tls = wire_tls.version() or ""
-        cipher = wire_tls.cipher()
+        self._secured(wire)
+
+    def _secured(self, wire: asyncio.Transport) -> None:
+        self._secure = True
+        tls, session = wire.get_extra_info("ssl_object"), self._session
+        session.tls = tls.version() or ""
+        cipher = tls.cipher()
         session.tls_cipher = cipher[0] if cipher else ""
 
     # -- AUTH ----------------------------------------------------------------------------------------
@@ -979,6 +999,8 @@ class Server(SMTP):
             return None
         line = bytes(buffer[:end])
         del buffer[: end + 1]
+        if end > self._listener.limits.auth_line:
+            raise Refused(replies.LINE_TOO_LONG)
         return line.strip()
 
     async def _log_in(self, said: Coroutine[Any, Any, tuple[bytes, bytes]]) -> None:
@@ -1131,38 +1153,79 @@ class Listener:
         self.banner = f"220 {hostname} ESMTP aup-relay\r\n".encode()
         self.helo = f"250 {hostname}\r\n".encode()
         self.clear_text_login = settings.tls == "none" and inside(settings.host, LOOPBACK)
-        self._proxied: set[Proxied] = set()
+        self.port = settings.port  # the bound one, once started
+        self._proxied: set[asyncio.Task[None]] = set()
+        self._accepting: asyncio.Task[None] | None = None
         self._server: asyncio.Server | None = None
         self._ticker: asyncio.TimerHandle | None = None
         self._empty: asyncio.Future[None] | None = None
         self._loop: asyncio.AbstractEventLoop
         self._template: dict[str, Any]
 
-    @property
-    def port(self) -> int:
-        """The bound port."""
-        assert self._server is not None
-        return int(self._server.sockets[0].getsockname()[1])
-
-    async def start(self, sock: Any = None, backlog: int = 1024) -> None:
+    async def start(self, sock: socket.socket | None = None, backlog: int = 1024) -> None:
         """Serve on `sock` (bound already, by whoever started us), or on host and port.  Raises OSError."""
-        self._loop = asyncio.get_running_loop()
-        self._template = template(self._loop, self.hostname)
+        loop = self._loop = asyncio.get_running_loop()
+        self._template = template(loop, self.hostname)
         self._template["_listener"] = self
-        if sock is not None:
-            self._server = await self._loop.create_server(self._protocol, sock=sock, backlog=backlog)
-        else:
-            self._server = await self._loop.create_server(
-                self._protocol, self.settings.host, self.settings.port, backlog=backlog
-            )
+        if sock is None:
+            family = socket.AF_INET6 if ":" in self.settings.host else socket.AF_INET
+            sock = socket.create_server((self.settings.host, self.settings.port), family=family, backlog=backlog)
+        self.port = int(sock.getsockname()[1])
         if not self.settings.name:
             self.name = f"{self.settings.host}:{self.port}"
+        if self.settings.proxy:
+            sock.setblocking(False)
+            sock.listen(backlog)
+            self._accepting = loop.create_task(self._accept(sock))
+        else:
+            self._server = await loop.create_server(
+                lambda: self.serve(None),
+                sock=sock,
+                backlog=backlog,
+                ssl=self._implicit(),
+                ssl_handshake_timeout=self.limits.handshake if self._implicit() else None,
+            )
         self._tick()
 
-    def _protocol(self) -> asyncio.BaseProtocol:
-        if not self.settings.proxy:
-            return self.serve(None)
-        return Proxied(self.settings.proxy, self.serve, self.now + self.limits.handshake, self._proxied)
+    def _implicit(self) -> ssl.SSLContext | None:
+        return self.certificate.context if self.certificate and self.settings.tls == "implicit" else None
+
+    async def _accept(self, sock: socket.socket) -> None:
+        """Connections behind a proxy: the header comes first, before a TLS handshake too."""
+        with sock:
+            while True:
+                try:
+                    connection, peer = await self._loop.sock_accept(sock)
+                except OSError:  # out of file descriptors, or the client has left again
+                    await asyncio.sleep(0.05)
+                    continue
+                connection.setblocking(False)
+                task = self._loop.create_task(self._accepted(connection, peer))
+                self._proxied.add(task)
+                task.add_done_callback(self._proxied.discard)
+
+    async def _accepted(self, connection: socket.socket, peer: Any) -> None:
+        client = None
+        try:
+            if inside(plain(peer[0]), self.settings.proxy):
+                async with asyncio.timeout(self.limits.handshake):
+                    client = await read_header(self._loop, connection)
+            await self._loop.connect_accepted_socket(
+                lambda: self.serve(client),
+                connection,
+                ssl=self._implicit(),
+                ssl_handshake_timeout=self.limits.handshake if self._implicit() else None,
+            )
+        except (BadHeader, OSError, TimeoutError):
+            connection.close()
+
+    def _stop_listening(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        if self._accepting is not None:
+            self._accepting.cancel()
+        for task in self._proxied:
+            task.cancel()  # nothing has been said yet
 
     def serve(self, client: str | None) -> Server:
         """The protocol of a new connection; `client` is the address that a proxy gave."""
@@ -1190,8 +1253,6 @@ class Listener:
         self.now = now = self.clock()
         for server in list(self.live):
             server.tick(now)
-        for proxied in list(self._proxied):
-            proxied.tick(now)
 
     def reload_tls(self) -> None:
         """New sessions get the certificate that is in the files now.  Raises OSError, ssl.SSLError."""
@@ -1202,10 +1263,7 @@ class Listener:
         """Stop.  Idle sessions are told at once, others at their next command; what is upstream
         finishes.  Returns how many sessions were still there after `seconds`."""
         self.draining = True
-        if self._server is not None:
-            self._server.close()
-        for proxied in list(self._proxied):
-            proxied.abort()
+        self._stop_listening()
         for server in list(self.live):
             if server._idle:
                 server.end(replies.SHUTTING_DOWN, "shutdown")
@@ -1218,8 +1276,7 @@ class Listener:
 
     def close(self) -> None:
         """Let go of the socket and of every connection, without a word."""
-        if self._server is not None:
-            self._server.close()
+        self._stop_listening()
         if self._ticker is not None:
             self._ticker.cancel()
         for server in list(self.live):
@@ -1233,8 +1290,9 @@ def template(loop: asyncio.AbstractEventLoop, hostname: str) -> dict[str, Any]:
     mutable and meant for one connection; two hold methods bound to the model, and are replaced.
     """
     model = SMTP(None, hostname=hostname, loop=loop)
-    plain_protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader(loop=loop), loop=loop)
-    attributes = {name: value for name, value in vars(model).items() if name not in vars(plain_protocol)}
+    reader = asyncio.StreamReader(loop=loop)
+    base = vars(asyncio.StreamReaderProtocol(reader, lambda reader, writer: None, loop=loop))
+    attributes = {name: value for name, value in vars(model).items() if name not in base}
     nothing: MappingProxyType[str, Any] = MappingProxyType({})
     attributes.update(_smtp_methods=nothing, _auth_methods=nothing, _handle_hooks=nothing)
     return attributes

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import socket
 import ssl
+import struct
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from relay import replies
 from relay.model import Answer, Credential, Envelope, Offers, Recipient, Session, Tenant
 from relay.ports import Unavailable
@@ -192,6 +199,10 @@ class Client:
         self.writer.close()
 
     def reset(self) -> None:
+        """Not an orderly end (FIN) but RST."""
+        sock = self.writer.get_extra_info("socket")
+        if sock is not None and sock.fileno() >= 0:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
 
@@ -243,7 +254,7 @@ class World:
     async def raw(self, listener: Listener, tls: ssl.SSLContext | None = None) -> Client:
         name = "relay.test" if tls else None
         client = Client(
-            *await asyncio.open_connection(listener.settings.host, listener.port, ssl=tls, server_hostname=name)
+            *await asyncio.open_connection("127.0.0.1", listener.port, ssl=tls, server_hostname=name)
         )
         self.clients.append(client)
         return client
@@ -273,9 +284,48 @@ class World:
         for listener in self.listeners:
             listener.close()
             await self.until(lambda listener=listener: not listener.live)  # type: ignore[misc]
-            assert listener.load.octets == 0
-            assert listener.load.connections == 0
         self.login.close()
+        for listener in self.listeners:
+            assert (listener.load.octets, listener.load.connections) == (0, 0)
+
+
+def make_certificate(folder: Path, name: str = "relay.test") -> tuple[Path, Path]:
+    """A self-signed certificate and its key, as files."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    start = datetime(2020, 1, 1, tzinfo=UTC)
+    cert = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(start)
+        .not_valid_after(start + timedelta(days=36500))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), False)
+        .sign(key, hashes.SHA256())
+    )
+    files = folder / "cert.pem", folder / "key.pem"
+    files[0].write_bytes(cert.public_bytes(serialization.Encoding.PEM))
+    files[1].write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    return files
+
+
+@pytest.fixture
+def certificates() -> Callable[..., tuple[Path, Path]]:
+    return make_certificate
+
+
+@pytest.fixture
+def tls(world: World, tmp_path: Path) -> ssl.SSLContext:
+    """The world gets a certificate; what a client needs that trusts it."""
+    cert, key = make_certificate(tmp_path)
+    world.certificate = Certificate(cert, key)
+    return ssl.create_default_context(cafile=cert)
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, Callable[[], Any]]:

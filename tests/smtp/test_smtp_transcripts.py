@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from relay import replies
 from relay.model import Answer, Offers
 from relay.ports import Unavailable
