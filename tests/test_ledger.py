@@ -93,11 +93,11 @@ class Store:
         self.databases.append(await Database.open(self.path, warm=False))
         return self.databases[-1]
 
-    async def ledger(self, writer: str = "smtp-0", database: Database | None = None) -> SqliteLedger:
-        database = database or await self.database()
+    async def ledger(self, writer: str = "smtp-0", *, shared: bool = True) -> SqliteLedger:
         ledger = await SqliteLedger.open(
-            database, writer, KEY, self.spill, emit=self.events.append, clock=lambda: NOON, patience=0.0
-        )
+            await self.database(), writer, KEY, self.spill,
+            emit=self.events.append, clock=lambda: NOON, shared=shared, patience=0.0,
+        )  # fmt: skip
         self.ledgers.append(ledger)
         return ledger
 
@@ -132,13 +132,13 @@ async def store(tmp_path: Path) -> AsyncIterator[Store]:
     await store.close()
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "sqlite, alone"])
 async def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Ledger]:
     if request.param == "memory":
         yield MemoryLedger()
         return
     store = Store(tmp_path)
-    yield await store.ledger()
+    yield await store.ledger(shared=request.param == "sqlite")
     await store.close()
 
 
@@ -276,6 +276,19 @@ class TestTheStore:
     async def test_a_writer_has_a_plain_name(self, store: Store, name: str) -> None:
         with pytest.raises(ValueError, match="name"):
             await store.ledger(name)
+
+    async def test_a_restart_knows_who_left_unseen_and_what_is_in_doubt(self, store: Store) -> None:
+        ledger = await store.ledger(shared=False)
+        await send(ledger, 1, GUARD)
+        await ledger.record(refused(8))
+        ledger.unseen(ref(1))
+        await ledger.intend(intent(2, b"h" * 32))
+        await store.die(ledger)
+        ledger = await store.ledger(shared=False)
+        assert await ledger.earlier(GUARD, ref(3), NOON + 9) == Earlier(
+            ref(1), NOON + 1, "unseen", "250 2.0.0 Ok: queued as 1"
+        )
+        assert await ledger.earlier(b"h" * 32, ref(4), NOON + 9) == Earlier(ref(2), NOON + 2, "in-doubt")
 
 
 class TestTwoWorkers:

@@ -41,6 +41,8 @@ CLAIM = 60.0
 KEPT = 100_000
 """Outcomes kept in memory while neither store nor spill file takes them."""
 
+GUARDED = 100_000
+"""Messages in memory whose clients left unseen."""
 INDEX = 3.0
 """Seconds between two writings of terms ..."""
 INDEX_ROWS = 5000
@@ -52,6 +54,10 @@ INDEX_SLICE = 1000
 _EARLIER = (
     "SELECT ref, at, reply, 0, 0 FROM guard WHERE key = ?1 AND at >= ?2 AND ref <> ?3"
     " UNION ALL SELECT ref, at, '', writer, epoch FROM intent WHERE key = ?1 AND at >= ?2 AND ref <> ?3"
+)
+_LEFT = (
+    "SELECT key, ref, at, reply, 0, 0 FROM guard WHERE at >= ?1"
+    " UNION ALL SELECT key, ref, at, '', writer, epoch FROM intent WHERE key IS NOT NULL AND at >= ?1 ORDER BY at"
 )
 _at = itemgetter(1)
 _TERM = "INSERT OR IGNORE INTO decision_term (term, id) VALUES (?, ?)"
@@ -162,6 +168,8 @@ class SqliteLedger:
     key     ledger.key
     spill   folder for spill files and locks, the same for all processes of the installation
     guard   seconds for which the duplicate guard looks back
+    shared  other processes send too, so the guard asks the store; without it what was there at the start, and
+            this process's own, are kept in memory
     """
 
     def __init__(
@@ -173,6 +181,7 @@ class SqliteLedger:
         emit: Emit,
         clock: Callable[[], float],
         guard: float,
+        shared: bool,
     ) -> None:
         self._database = database
         self._name = writer
@@ -183,6 +192,7 @@ class SqliteLedger:
         self._emit = emit
         self._clock = clock
         self._guard = guard
+        self._known: dict[bytes, Earlier] | None = None if shared else {}
         self._number = 0
         self._epoch = 0
         self._seq = 0
@@ -217,13 +227,14 @@ class SqliteLedger:
         emit: Emit = lambda event: None,
         clock: Callable[[], float] = time.time,
         guard: float = 3600.0,
+        shared: bool = True,
         patience: float = 10.0,
     ) -> SqliteLedger:
         """Register the writer, replay what it (or a dead one) spilled, start the committing task.
 
         Raises Unavailable: the store is away, or another process has this name for `patience` seconds.
         """
-        self = cls(database, writer, key, spill, emit, clock, guard)
+        self = cls(database, writer, key, spill, emit, clock, guard, shared)
         until = time.monotonic() + patience
         while not await asyncio.to_thread(self._spill.hold):
             if time.monotonic() >= until:
@@ -233,6 +244,9 @@ class SqliteLedger:
             self._number, self._epoch, self._seq, self._head = await database.run(self._register)
             await index_pending(database, self._terms)
             await self._replay_orphans()
+            if self._known is not None:
+                for key, *row in await database.read(_LEFT, (clock() - guard,)):
+                    self._known[key] = await self._earlier(*row)
             await asyncio.to_thread(self._spill.ready)
         except OSError as error:
             self._spill.close()
@@ -306,6 +320,9 @@ class SqliteLedger:
         if ref not in self._by_ref:
             # Before the store is asked: a copy that comes in meanwhile must find this one.
             self._claim(ref, now, key)
+        if self._known is not None:
+            known = self._known.get(key)
+            return known if known is not None and known.at >= now - self._guard and known.ref != ref else None
         rows = await self._database.read(_EARLIER, (key, now - self._guard, ref))
         return await self._earlier(*max(rows, key=_at)) if rows else None
 
@@ -660,6 +677,10 @@ class SqliteLedger:
                     "INSERT OR REPLACE INTO guard (key, ref, at, reply) VALUES (?, ?, ?, ?)",
                     (row[0], ref, fields["at"], fields["reply"]),
                 )
+                if self._known is not None:
+                    if len(self._known) >= GUARDED:
+                        self._known.clear()
+                    self._known[row[0]] = Earlier(ref, fields["at"], "unseen", fields["reply"])
         return bool(ids)
 
     def _upstream_elsewhere(self, db: sqlite3.Connection) -> set[bytes]:
