@@ -332,7 +332,8 @@ async def test_judging_too_long_is_451_and_nothing_is_sent() -> None:
     async def never(mail: Mail, settings: Any, tools: Tools) -> None:
         await asyncio.Event().wait()
 
-    rules = {**world.policy.rules, Stage.MESSAGE: (Rule(Check("slow", (Stage.MESSAGE,), replies.LOOP, never, ""), None, (), Then.REFUSE),)}
+    slow = Rule(Check("slow", (Stage.MESSAGE,), replies.LOOP, never, ""), None, (), Then.REFUSE)
+    rules = {**world.policy.rules, Stage.MESSAGE: (slow,)}
     world.policy = Policy("test", "Test", "1", (), rules)
     answer = await world.mail()
     assert answer.reply is replies.TOO_LATE
@@ -404,7 +405,8 @@ async def test_simulator_recipients_reach_nobody(name: str, rcpt: int, data: int
     assert answer.reply.code == rcpt
     if data is not None:
         assert (await world.flow.message(world.session, envelope, Content(RAW))).reply.code == data
-        assert (await world.flow.recipient(world.session, envelope, Recipient(parse("bob@example.net")))).reply.code == 452
+        beside = await world.flow.recipient(world.session, envelope, Recipient(parse("bob@example.net")))
+        assert beside.reply.code == 452
     assert "send" not in world.steps()
 
 
