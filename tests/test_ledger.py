@@ -551,6 +551,25 @@ class TestTheChain:
         result = await verify(store.databases[0], KEY, PUBLIC)
         assert result.changed == [ref(13)]
 
+    async def test_a_row_of_another_past_does_not_fit(self, store: Store) -> None:
+        """Genuine by itself, and at its own place: but what follows it was written after something else."""
+        ledger = await store.ledger()
+        for n in range(3):
+            await ledger.record(refused(n))
+        await store.die(ledger)
+        kept = store.sql("SELECT id, writer, seq, guard, commitment, hash, body FROM decision WHERE seq = 3")[0]
+        people = store.sql("SELECT id, salt, body, evidence FROM decision_personal WHERE id = ?", kept[0])[0]
+        store.sql("DELETE FROM decision WHERE seq = 3")
+        store.sql("UPDATE writer SET seq = 2, head = (SELECT hash FROM decision WHERE seq = 2)")
+        ledger = await store.ledger()
+        for n in range(10, 12):
+            await ledger.record(refused(n))
+        assert (await verify(store.databases[0], KEY, PUBLIC)).intact
+        store.sql("DELETE FROM decision WHERE seq = 3")
+        store.sql("INSERT INTO decision VALUES (?, ?, ?, ?, ?, ?, ?)", *kept)
+        store.sql("INSERT OR REPLACE INTO decision_personal VALUES (?, ?, ?, ?)", *people)
+        assert (await verify(store.databases[0], KEY, PUBLIC)).changed == [ref(11)]
+
     @pytest.mark.parametrize(
         "tamper",
         [

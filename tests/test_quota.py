@@ -145,6 +145,16 @@ class TestContract:
             (got,) = await take(quotas, limits, NOON + minute * 60, 1)
             quotas.release(got, NOON + minute * 60 + 20)
 
+    async def test_refused_mail_costs_a_full_bucket_nothing(self, quotas: Quotas) -> None:
+        """What comes back a while later is there beside what drained meanwhile."""
+        limits = (Limit("tenant:acme", "hour", 360),)  # one in ten seconds
+        await take(quotas, limits, NOON, 360)
+        got = await take(quotas, limits, NOON + 50, 360)
+        assert len(got) == 5
+        for reservation in got:
+            quotas.release(reservation, NOON + 70)
+        assert len(await take(quotas, limits, NOON + 70, 360)) == 7
+
     async def test_given_back_after_midnight_belongs_to_yesterday(self, quotas: Quotas) -> None:
         limits = day(2)
         got = await take(quotas, limits, MIDNIGHT - 1, 2)
