@@ -212,7 +212,13 @@ class Worker:
             quotas = await SqliteQuotas.open(database, process.name, workers=config.workers, emit=emit)
             stack.push_async_callback(quotas.close)
             ledger = await SqliteLedger.open(
-                database, process.name, keys.ledger, spill_folder(config), emit=emit, guard=config.limits.guard
+                database,
+                process.name,
+                keys.ledger,
+                spill_folder(config),
+                emit=emit,
+                guard=config.limits.guard,
+                shared=config.workers > 1,
             )
             stack.push_async_callback(ledger.close)
             dns = dns_of(config)
