@@ -21,6 +21,7 @@ DATA = {
     "a dot that was not stuffed": (b".a\r\n.\r\n", b"a\r\n", b""),
     "three dots": (b"...\r\n.\r\n", b"..\r\n", b""),
     "stuffed lines in a row": (b"..\r\n..\r\n..\r\n.\r\n", b".\r\n.\r\n.\r\n", b""),
+    "many stuffed lines": (b"..a\r\n" * 100 + b"b\r\n.\r\n", b".a\r\n" * 100 + b"b\r\n", b""),
     "a dot inside a line": (b"a.b\r\n.\r\n", b"a.b\r\n", b""),
     "a lone LF": (b"a\nb\r\n.\r\n", b"a\r\nb\r\n", b""),
     "a lone CR": (b"a\rb\r\n.\r\n", b"a\r\nb\r\n", b""),

@@ -35,6 +35,27 @@ def normalised(data: bytes) -> bytes:
     return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
 
 
+def _unstuffed(data: bytes, dot: int) -> bytes:
+    """Less one leading dot of each line but the first; `dot` is where the last of them stands.
+
+    Backwards, because CPython finds this needle several times as fast that way; many dots are
+    left to split, which costs the same for any number.
+    """
+    parts: list[bytes] = []
+    stop = len(data)
+    while dot >= 0:
+        if len(parts) == 16:
+            parts.append(b"\r\n".join(data[:stop].split(b"\r\n.")))
+            break
+        parts.append(data[dot + 3 : stop])
+        stop = dot + 2
+        dot = data.rfind(b"\r\n.", 0, stop)
+    else:
+        parts.append(data[:stop])
+    parts.reverse()
+    return b"".join(parts)
+
+
 class Body:
     """What DATA and BDAT have in common.
 
@@ -133,9 +154,9 @@ class Body:
         if self._dots:
             if start and data[0] == 46:
                 data = data[1:]
-            # rfind, because CPython searches backwards several times as fast for this needle.
-            if data.rfind(b"\r\n.") >= 0:
-                data = b"\r\n".join(data.split(b"\r\n."))
+            dot = data.rfind(b"\r\n.")
+            if dot >= 0:
+                data = _unstuffed(data, dot)
         self.size += len(data)
         if self.size > self._limit:
             self._grow_too_big()

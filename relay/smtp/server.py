@@ -151,6 +151,7 @@ class Server(SMTP):
     _skipped = 0
     _offered: Offers = NO_OFFERS
     _unseen_at = 0.0
+    _last_sender: tuple[bytes, Address | None] = (b"", None)  # a campaign has one
     _commands = 0
     _recent = 0
     _errors = 0
@@ -544,10 +545,13 @@ class Server(SMTP):
         raw, rest = path(line[10:])
         sender: Address | None = None
         if raw:
-            try:
-                sender = parse(raw.decode())
-            except (BadAddress, UnicodeDecodeError):
-                raise Refused(replies.BAD_SENDER) from None
+            known, sender = self._last_sender
+            if raw != known:
+                try:
+                    sender = parse(raw.decode())
+                except (BadAddress, UnicodeDecodeError):
+                    raise Refused(replies.BAD_SENDER) from None
+                self._last_sender = raw, sender
         parameters = mail_parameters(rest) if rest else None
         if not raw.isascii() and not (parameters and parameters.smtputf8):
             raise Refused(replies.SMTPUTF8_NEEDED)
@@ -752,7 +756,10 @@ class Server(SMTP):
                 await self._spool(reception)  # the end may have come meanwhile: look before waiting
             else:
                 await self._more(True)
-        await self._kept(reception)
+        if body.size > reception.taken:
+            self._set_aside(reception)
+        if self._is_much(reception):
+            await self._spool(reception)
 
     async def _kept(self, reception: Reception) -> None:
         """What has come is where it belongs."""
