@@ -28,6 +28,9 @@ LARGEST_BLOCK = 10_000
 SHARE = 50
 """A worker's block is at most one part in so many of its share of the limit: what a crash costs."""
 
+TURN = 30.0
+"""Seconds between two marks of a Count."""
+
 _DAY = 86400
 
 
@@ -74,21 +77,32 @@ def warm_up(start: int, factor: float, days: int, age: float) -> int | None:
 class Count:
     """What was used of one key in one window.
 
-    used         recipients; in a smooth window what has not drained yet at `at`
-    mark, least  the smallest `used` since `mark` (smooth windows): what giving back may take away
+    used          recipients; in a smooth window what has not drained yet at `at`
+    mark, least   the smallest `used` since `mark` (smooth windows); before_mark, before_least: since the
+                  mark before that one
 
     Giving back late must not give more than the bucket would hold had the recipient never been
-    counted: what drained meanwhile is free already.  That is `used` less its smallest value since;
-    remembering one mark gives a bound from below, which is exact where it matters, in a full bucket.
+    counted: what drained meanwhile is free already.  That is bounded by the smallest `used` since it
+    was counted.  Two marks, half a minute apart, give a bound from below without a history: exact in
+    a bucket that is rather full, where it matters, and at most a minute's refusals too little in one
+    that was empty just now.
     """
 
-    __slots__ = ("at", "least", "mark", "used")
+    __slots__ = ("at", "before_least", "before_mark", "least", "mark", "used")
 
-    def __init__(self, used: float, at: float, mark: float, least: float) -> None:
+    def __init__(
+        self, used: float, at: float, mark: float, least: float, before_mark: float, before_least: float
+    ) -> None:
         self.used = used
         self.at = at
         self.mark = mark
         self.least = least
+        self.before_mark = before_mark
+        self.before_least = before_least
+
+    @classmethod
+    def new(cls, now: float) -> Count:
+        return cls(0.0, now, now, 0.0, now, 0.0)
 
     def drain(self, now: float, rate: float) -> None:
         """rate  recipients a second; 0 for a calendar window.  A clock that goes back drains nothing."""
@@ -96,8 +110,11 @@ class Count:
         if passed > 0:
             self.at = now
             if rate:
-                self.used = max(0.0, self.used - passed * rate)
-                self.least = min(self.least, self.used)
+                self.used = used = max(0.0, self.used - passed * rate)
+                if used < self.least:
+                    self.least = used
+                if used < self.before_least:
+                    self.before_least = used
 
     def charge(self, count: int, at: float, now: float, rate: float) -> None:
         """`count` recipients at the time `at`, told at `now`.
@@ -106,7 +123,8 @@ class Count:
         """
         self.drain(at, rate)
         self.used += count
-        if self.least < 1:
+        if self.least < 1 or self.at - self.mark >= TURN:
+            self.before_mark, self.before_least = self.mark, self.least
             self.mark, self.least = self.at, self.used
         self.drain(now, rate)
 
@@ -115,9 +133,10 @@ class Count:
         self.drain(now, rate)
         given = float(count)
         if rate:
-            known = min(given, self.least) if since >= self.mark else 0.0
-            given = max(known, count - rate * max(0.0, now - since), 0.0)
+            bound = self.least if since >= self.mark else self.before_least if since >= self.before_mark else 0.0
+            given = max(min(given, bound), count - rate * max(0.0, now - since), 0.0)
             self.least = max(0.0, self.least - given)
+            self.before_least = max(0.0, self.before_least - given)
         self.used = max(0.0, self.used - given)
 
     def wait(self, need: int, held: int, limit: Limit, now: float) -> float:

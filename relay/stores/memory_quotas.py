@@ -49,7 +49,7 @@ class MemoryQuotas:
     def _count(self, limit: Limit, now: float) -> Count:
         begins = period(limit.window, now)
         entry = self._counts.get((limit.key, limit.window))
-        found = Count(0.0, now, now, 0.0) if entry is None or entry[0] != begins else entry[1]
+        found = Count.new(now) if entry is None or entry[0] != begins else entry[1]
         self._counts[limit.key, limit.window] = (begins, found, limit)
         return found
 

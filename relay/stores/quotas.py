@@ -481,9 +481,11 @@ def _load(db: sqlite3.Connection, limit: Limit, begins: int, now: float) -> tupl
     """The count, and what all workers hold of it."""
     key, window = limit.key, limit.window
     row = db.execute(
-        "SELECT used, at, mark, least FROM quota WHERE key = ? AND window = ? AND period = ?", (key, window, begins)
+        "SELECT used, at, mark, least, before_mark, before_least FROM quota"
+        " WHERE key = ? AND window = ? AND period = ?",
+        (key, window, begins),
     ).fetchone()
-    count = Count(*row) if row else Count(0.0, now, now, 0.0)
+    count = Count(*row) if row else Count.new(now)
     if limit.allowed >= UNLIMITED:
         return count, 0
     held = 0
@@ -504,10 +506,21 @@ def _load(db: sqlite3.Connection, limit: Limit, begins: int, now: float) -> tupl
 
 def _save(db: sqlite3.Connection, limit: Limit, begins: int, count: Count) -> None:
     db.execute(
-        "INSERT INTO quota (key, window, period, allowed, used, at, mark, least)"
-        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)"
-        " ON CONFLICT (key, window, period) DO UPDATE SET allowed = ?4, used = ?5, at = ?6, mark = ?7, least = ?8",
-        (limit.key, limit.window, begins, limit.allowed, count.used, count.at, count.mark, count.least),
+        "INSERT INTO quota (key, window, period, allowed, used, at, mark, least, before_mark, before_least)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) ON CONFLICT (key, window, period) DO UPDATE SET"
+        " allowed = ?4, used = ?5, at = ?6, mark = ?7, least = ?8, before_mark = ?9, before_least = ?10",
+        (
+            limit.key,
+            limit.window,
+            begins,
+            limit.allowed,
+            count.used,
+            count.at,
+            count.mark,
+            count.least,
+            count.before_mark,
+            count.before_least,
+        ),
     )
 
 
@@ -529,7 +542,8 @@ def _count_as_used(db: sqlite3.Connection, *, now: float, worker: str = "", dead
     """Leases of `worker`, or those not renewed since `dead_since`: whoever held them may have spent them."""
     rows = db.execute(
         "SELECT l.key, l.window, l.period, l.worker, l.held, coalesce(q.allowed, 0),"
-        " coalesce(q.used, 0), coalesce(q.at, ?1), coalesce(q.mark, ?1), coalesce(q.least, 0) FROM quota_lease l"
+        " coalesce(q.used, 0), coalesce(q.at, ?1), coalesce(q.mark, ?1), coalesce(q.least, 0),"
+        " coalesce(q.before_mark, ?1), coalesce(q.before_least, 0) FROM quota_lease l"
         " LEFT JOIN quota q ON q.key = l.key AND q.window = l.window AND q.period = l.period"
         " WHERE l.worker = ?2 OR l.at < ?3",
         (now, worker, -math.inf if dead_since is None else dead_since),
@@ -563,7 +577,9 @@ async def usages(database: Database, key: str, now: float, *, prefix: bool = Fal
     where, values = ("key >= ? AND key < ?", (key, key + "\U0010ffff")) if prefix else ("key = ?", (key,))
     found = []
     for name, window, begins, allowed, *state in await database.read(
-        f"SELECT key, window, period, allowed, used, at, mark, least FROM quota WHERE {where} ORDER BY key", values
+        "SELECT key, window, period, allowed, used, at, mark, least, before_mark, before_least FROM quota"
+        f" WHERE {where} ORDER BY key",
+        values,
     ):
         if begins != period(window, now):
             continue
