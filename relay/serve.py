@@ -595,5 +595,20 @@ def _runtime_folder() -> Path:
     """Where snapshots go: a fresh folder, in memory where there is such a place."""
     shared = Path("/dev/shm")
     runtime = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
-    within = runtime or (str(shared) if os.access(shared, os.W_OK) else None)
-    return Path(tempfile.mkdtemp(prefix="aup-relay-", dir=within))
+    within = Path(runtime) if runtime else shared if os.access(shared, os.W_OK) else Path(tempfile.gettempdir())
+    for left in within.glob("aup-relay-*-*"):  # by a parent that was killed
+        pid = left.name.split("-")[2]
+        with contextlib.suppress(OSError):
+            if pid.isdigit() and left.stat().st_uid == os.getuid() and not _lives(int(pid)):
+                shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"aup-relay-{os.getpid()}-", dir=within))
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True

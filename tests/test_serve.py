@@ -340,6 +340,22 @@ async def test_nobody_is_left_when_the_parent_is_killed(start: Any) -> None:
         await relay.greeting()
 
 
+async def test_what_a_killed_parent_left_behind_is_cleared(start: Any, tmp_path: Path) -> None:
+    process = await asyncio.create_subprocess_exec("true")
+    await process.wait()
+    left = tmp_path / f"aup-relay-{process.pid}-x"
+    mine = tmp_path / f"aup-relay-{os.getpid()}-x"
+    left.mkdir()
+    mine.mkdir()
+    relay = await start({"RUNTIME_DIRECTORY": str(tmp_path)})
+    await relay.up()
+    assert not left.exists()
+    assert mine.exists(), "its owner lives"
+    relay.signal(signal.SIGTERM)
+    assert (await relay.ended())[0] == 0
+    assert [path.name for path in tmp_path.glob("aup-relay-*")] == [mine.name]
+
+
 async def test_systemd_is_told(start: Any, tmp_path: Path) -> None:
     path = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
