@@ -162,7 +162,11 @@ class Ledger(Protocol):
         ...
 
     async def earlier(self, key: bytes, ref: str, now: float) -> Earlier | None:
-        """The latest transaction other than `ref` with this guard key within the guard's window, of any worker."""
+        """The latest transaction other than `ref` with this guard key within the guard's window, of any worker.
+
+        One that is settled and changes nothing (a refusal, or a 2yz that its client saw) may be forgotten.
+        Asking claims the key for `ref` until its intent, or its decision, is written.
+        """
         ...
 
     async def settled(self, ref: str) -> Earlier:
