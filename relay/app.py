@@ -421,22 +421,13 @@ async def _explain(database: Database, policies: Policies, ref: str) -> dict[str
     found = await public(database, ref)
     if found is None:
         return None
-    shown = dict(found)
+    code, _, text = found["reply"].split(" ", 2) if found["reply"].count(" ") >= 2 else (found["reply"][:3], "", "")
     clauses: list[dict[str, str]] = []
-    remedy = ""
     if found["policy"] in policies.names():
         policy = policies.get(found["policy"])
         known = {clause.id: clause for clause in policy.clauses}
-        clauses = [
-            {"id": id, "says": known[id].says, "policy": policy.title} for id in found["clauses"] if id in known
-        ]
-        for rules in policy.rules.values():
-            for rule in rules:
-                if rule.check.name == found["check"]:
-                    remedy = rule.remedy or rule.check.remedy
-    shown["clauses"] = clauses
-    shown["remedy"] = remedy
-    return shown
+        clauses = [{"id": id, "says": known[id].says, "policy": policy.title} for id in found["clauses"] if id in known]
+    return {**found, "code": int(code or 0), "text": text, "clauses": clauses}
 
 
 def _ready(folder: Path) -> tuple[bool, dict[str, Any]]:

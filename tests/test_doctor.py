@@ -149,7 +149,7 @@ async def test_a_clock_before_the_last_decision(file: Path) -> None:
     database = await Database.open(store, warm=False)
     row = int((NOW + DAY) * 1e6) << 10
     await database.run(
-        lambda db: db.execute("INSERT INTO decision VALUES (?, 1, 1, x'00', x'00', x'00')", (row,)) and None
+        lambda db: db.execute("INSERT INTO decision VALUES (?, 1, 1, NULL, x'00', x'00', x'00')", (row,)) and None
     )
     await database.close()
     found = one(await report(file), "clock")

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -155,6 +156,8 @@ class Postfix:
     def start(self) -> None:
         done = self.run("start")
         assert done.returncode == 0, done.stderr + self.log()
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as banner:
+            assert banner.recv(3) == b"220", self.log()
 
     def stop(self) -> None:
         self.run("abort")
