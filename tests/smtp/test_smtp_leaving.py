@@ -241,6 +241,11 @@ async def test_a_body_must_keep_coming(world):
     listener = await world.listener(Limits(idle=300, min_rate=100, grace=30))
     client = await to_data(world, listener)
     session = next(iter(listener.live))
+    await world.until(lambda: session._waiter)
+    world.now += 1
+    listener.tick()
+    assert not session._over  # nothing yet, and there is time
+    world.now -= 1
     client.send(b"x" * 4000)
     await world.until(lambda: len(session._in) == 4000 and session._waiter)
     world.now += 39
@@ -282,6 +287,33 @@ async def test_a_client_that_does_not_read_is_not_read_from_for_ever(world):
     assert world.event(SessionEnded)[0].reason == "timeout"
 
 
+async def test_what_came_while_a_client_did_not_read_is_answered_when_it_does(world):
+    listener = await world.listener(Limits(commands=10**9))
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.setblocking(False)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(sock, ("127.0.0.1", listener.port))
+    await world.until(lambda: listener.live)
+    [session] = listener.live
+    sent = 0
+    while not session._paused:
+        try:
+            sent += sock.send(b"HELP\r\n" * 1000)
+        except BlockingIOError:
+            pass
+        await asyncio.sleep(0)
+    # Complete the line that may have been cut, then one command more, while nobody writes to us.
+    rest = -sent % 6
+    await loop.sock_sendall(sock, (b"HELP\r\n"[6 - rest :] if rest else b"") + b"NOOP\r\n")
+    await world.until(lambda: session._in.endswith(b"NOOP\r\n"))
+    got = b""
+    async with asyncio.timeout(5):
+        while not got.endswith(b"250 2.0.0 OK\r\n"):
+            got = got[-100:] + await loop.sock_recv(sock, 1 << 20)
+    sock.close()
+
+
 # -- stopping -----------------------------------------------------------------------------------------
 async def test_draining_tells_the_idle_at_once_and_others_at_their_next_command(world):
     listener = await world.listener()
@@ -292,6 +324,9 @@ async def test_draining_tells_the_idle_at_once_and_others_at_their_next_command(
     drained = asyncio.create_task(listener.drain(30))
     assert await idle.reply() == ["421 4.3.2 Shutting down, try again"]
     assert await idle.closed()
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert sum(not session._over for session in listener.live) == 2
     assert await busy.say("DATA") == "421 4.3.2 Shutting down, try again"
     body.send(b"one\r\n.\r\n")
     assert (await body.reply())[0].startswith("250 2.0.0")

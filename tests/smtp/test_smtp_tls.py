@@ -133,8 +133,8 @@ async def test_a_bad_certificate_is_refused_and_the_old_one_stays(world, tls, tm
     listener = await world.listener(tls="implicit")
     other = tmp_path / "other"
     other.mkdir()
-    _, key = certificates(other)
-    (tmp_path / "key.pem").write_bytes(key.read_bytes())
+    cert, _ = certificates(other)
+    (tmp_path / "cert.pem").write_bytes(cert.read_bytes())  # and the key not yet
     with pytest.raises(ssl.SSLError):
         listener.reload_tls()
     (tmp_path / "key.pem").unlink()
