@@ -59,7 +59,7 @@ class Database:
         self._reader: sqlite3.Connection | None = None
         self._opening: asyncio.Lock | None = None
         self._slow_until = 0.0
-        self._blocks = 0
+        self._blocks = resource.getrusage(resource.RUSAGE_THREAD).ru_inblock
         self._not_before = 0.0
         self._closed = True
 
@@ -206,8 +206,7 @@ class Database:
 
     def _asked_the_disk(self) -> bool:
         """Whether this thread has read from a disk since the last time this was asked."""
-        used = resource.getrusage(resource.RUSAGE_THREAD)
-        before, self._blocks = self._blocks, used.ru_inblock + used.ru_majflt
+        before, self._blocks = self._blocks, resource.getrusage(resource.RUSAGE_THREAD).ru_inblock
         return self._blocks != before
 
     async def view(self, fn: Callable[[sqlite3.Connection], T]) -> T:
