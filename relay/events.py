@@ -4,6 +4,8 @@ The same emit writes the line and moves the counter, so a metric cannot say anyt
 else than the log.  `labels` are fields with few values.  No address, no subject and no
 secret is ever a field; where a person is meant, the decision's reference stands for them.
 docs/events.md is printed from this file and compared in a test.
+
+Not frozen, for the time that takes: one is made for every message.  Nobody changes one all the same.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Event:
     name: ClassVar[str] = ""
     labels: ClassVar[tuple[str, ...]] = ()
@@ -23,7 +25,7 @@ class Event:
 Emit = Callable[[Event], None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class MailDecided(Event):
     """A mail, a sender or a recipient got its verdict; one line for each decision.
 
@@ -56,7 +58,7 @@ class MailDecided(Event):
     ms: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CheckSkipped(Event):
     """A check could not look (an outage, a missing fact) and the policy says to go on without it.
 
@@ -74,7 +76,7 @@ class CheckSkipped(Event):
     tenant: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class FlowFailed(Event):
     """A fault of ours; the client got 451.  Any rise is a bug or a broken store: read the traceback.
 
@@ -96,7 +98,7 @@ class FlowFailed(Event):
     where: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class SessionEnded(Event):
     """A client's connection is over.
 
@@ -126,7 +128,7 @@ class SessionEnded(Event):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LoginDone(Event):
     """Somebody tried to log in.  A rise of `refused` is somebody guessing.
 
@@ -145,7 +147,7 @@ class LoginDone(Event):
     result: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NextHopFailed(Event):
     """The next hop could not be used, for a reason that concerns us and not the message.  /readyz turns red.
 
@@ -165,7 +167,7 @@ class NextHopFailed(Event):
     why: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class NextHopRecovered(Event):
     """The next hop works again.
 
@@ -180,7 +182,7 @@ class NextHopRecovered(Event):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OfferCorrected(Event):
     """The next hop no longer has an extension that we offered; the offer was withdrawn.
 
@@ -196,7 +198,7 @@ class OfferCorrected(Event):
     extension: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ParameterDropped(Event):
     """A DSN parameter was not passed on, because this tenant's next hop does not know it.
 
@@ -211,7 +213,7 @@ class ParameterDropped(Event):
     parameter: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class StoreFailed(Event):
     """The store did not answer.  Mail is answered 451 until it does; outcomes go to the spill file.
 
@@ -227,7 +229,7 @@ class StoreFailed(Event):
     error: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LedgerSpilled(Event):
     """Outcomes were written to the spill file because the store is away; they are replayed later.
 
@@ -241,7 +243,7 @@ class LedgerSpilled(Event):
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LedgerReplayed(Event):
     """Outcomes of the spill file are in the ledger now.
 
@@ -254,7 +256,7 @@ class LedgerReplayed(Event):
     count: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LedgerCheckpoint(Event):
     """All chain heads, signed; once a minute while decisions are made.  Keep this log elsewhere: it proves the ledger.
 
@@ -271,7 +273,7 @@ class LedgerCheckpoint(Event):
     signature: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class WorkerChanged(Event):
     """A process of the relay started, stopped or died.
 
@@ -288,7 +290,7 @@ class WorkerChanged(Event):
     status: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ListenerOpened(Event):
     """The relay takes connections here; one line for each socket, once every process is ready.
 
@@ -303,7 +305,7 @@ class ListenerOpened(Event):
     what: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class ConfigLoaded(Event):
     """The configuration was read, at start or on SIGHUP.  A refused one leaves the old one in force.
 
@@ -320,7 +322,7 @@ class ConfigLoaded(Event):
     message: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LoopBlocked(Event):
     """The event loop did not run for longer than the promise (50 ms).  Any rise wants a look.
 
@@ -334,7 +336,7 @@ class LoopBlocked(Event):
     ms: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class LookupSlow(Event):
     """Look-ups in the store take long (a cold disk); they are made off the loop until they are fast again.
 

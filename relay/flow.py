@@ -20,6 +20,7 @@ from typing import Any
 
 from relay import replies
 from relay.address import Address
+from relay.deadline import Deadline
 from relay.events import Emit, MailDecided
 from relay.message import Message
 from relay.message.content import Content
@@ -95,6 +96,7 @@ class Flow:
         self._clock = clock
         self._limits = limits or Limits()
         self._pacing = 0
+        self._deadline = Deadline(self._limits.verdict_time)
 
     # -- MAIL -----------------------------------------------------------------------
     def begin(self, session: Session) -> Envelope:
@@ -171,30 +173,34 @@ class Flow:
         mail = Mail(self._clock(), session, envelope)
         kept = self._policies(envelope.tenant).ledger == "all"
         verdict = PASSED
+        task = self._deadline.begin()
         try:
-            async with asyncio.timeout(self._limits.verdict_time):
-                if content.fault:
-                    return await self._refuse("message", mail, Verdict(Action.REFUSE), _fault(content, envelope))
-                mail.message = await Message.read(content)
-                if storm := await self._storm.wait(mail):
-                    return await self._refuse("message", mail, Verdict(Action.DEFER), storm)
-                verdict = await self._judge(Stage.MESSAGE, mail)
-                if verdict.because is not None:
-                    if verdict.action is Action.REFUSE:
-                        await self._storm.refused(mail)
-                    return await self._refuse("message", mail, verdict)
-                key = guard_key(mail) if kept else b""
-                if key and (repeated := await self._sent_before(mail, key)):
-                    return await self._refuse("message", mail, verdict, repeated)
-                body = await self._outgoing.make(mail, verdict)
-                if session.gone():  # asked once; from the intent on the work runs to its end
-                    return await self._refuse("message", mail, verdict, _ABORTED)
-                if kept:
-                    await self._ledger.intend(_intent(mail, key))
-        except TimeoutError:
+            if content.fault:
+                return await self._refuse("message", mail, Verdict(Action.REFUSE), _fault(content, envelope))
+            mail.message = await Message.read(content)
+            if storm := await self._storm.wait(mail):
+                return await self._refuse("message", mail, Verdict(Action.DEFER), storm)
+            verdict = await self._judge(Stage.MESSAGE, mail)
+            if verdict.because is not None:
+                if verdict.action is Action.REFUSE:
+                    await self._storm.refused(mail)
+                return await self._refuse("message", mail, verdict)
+            key = guard_key(mail) if kept else b""
+            if key and (repeated := await self._sent_before(mail, key)):
+                return await self._refuse("message", mail, verdict, repeated)
+            body = await self._outgoing.make(mail, verdict)
+            if session.gone():  # asked once; from the intent on the work runs to its end
+                return await self._refuse("message", mail, verdict, _ABORTED)
+            if kept:
+                await self._ledger.intend(_intent(mail, key))
+        except asyncio.CancelledError:
+            if not self._deadline.passed(task):
+                raise
             return await self._put_off(mail, replies.TOO_LATE, "late")
         except Unavailable as outage:
             return await self._put_off(mail, outage.reply or replies.STORE_DOWN, "store", outage.why)
+        finally:
+            self._deadline.end(task)
         return await self._send(mail, verdict, body, kept)
 
     async def _put_off(self, mail: Mail, reply: Reply, check: str, why: str = "") -> Answer:

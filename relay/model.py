@@ -336,7 +336,7 @@ class Answer:
 
 
 # -- what is kept -------------------------------------------------------------------
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, for the time that takes with so many fields
 class Decision:
     """A verdict as stored in the ledger.
 
