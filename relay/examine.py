@@ -89,7 +89,9 @@ async def examine(
 ) -> Examined:
     message = await Message.read(content)
     sender_text, to_texts, source = envelope_of(message, sender, to)
-    session = Session("check", "127.0.0.1", "check", helo="check", esmtp=True, tls="TLSv1.3", tenant=tenant.id, stream=stream)
+    session = Session(
+        "check", "127.0.0.1", "check", helo="check", esmtp=True, tls="TLSv1.3", tenant=tenant.id, stream=stream
+    )
     envelope = Envelope("", now, tenant, stream, _address(sender_text))
     skipped = [
         Skipped(name, "no-session") for name in SESSION if any(name in clause.checks for clause in policy.clauses)

@@ -101,9 +101,12 @@ class Tenant:
         """The tenant's verified domain that is `name` or its closest parent."""
         best: Domain | None = None
         for domain in self.domains:
-            if domain.verified and (name == domain.name or name.endswith("." + domain.name)):
-                if best is None or len(domain.name) > len(best.name):
-                    best = domain
+            if (
+                domain.verified
+                and (name == domain.name or name.endswith("." + domain.name))
+                and (best is None or len(domain.name) > len(best.name))
+            ):
+                best = domain
         return best
 
 

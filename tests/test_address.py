@@ -3,7 +3,6 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from relay.address import Address, BadAddress, domain_name, folded, foreign_hashes, parents, parse, unquoted
 
 GOOD = [

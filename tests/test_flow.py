@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
-
 from relay import replies
 from relay.address import parse
 from relay.checks.check import Check

@@ -20,7 +20,7 @@ class CheckSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
-Run = Callable[[Mail, Any, Tools], "Evidence | None | Awaitable[Evidence | None]"]
+Run = Callable[[Mail, Any, Tools], "Evidence | Awaitable[Evidence | None] | None"]
 # Any: each check has its own settings model, and the tuple in __init__ holds them all.
 
 
