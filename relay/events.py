@@ -109,7 +109,7 @@ class SessionEnded(Event):
     mails     transactions that reached a verdict at the end of data
     commands  commands received
     errors    commands refused
-    reason    quit, eof, reset, timeout, slow, errors, throttled, shutdown
+    reason    quit, eof, reset, timeout, slow, errors, throttled, maintenance, shutdown
     seconds   how long it lasted
     """
 

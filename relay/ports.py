@@ -48,6 +48,11 @@ class Directory(Protocol):
     renews it in the background (a change by the CLI in another process shows within a second).
     """
 
+    @property
+    def maintenance(self) -> str:
+        """Why every client is answered 421 for now, "" for not at all."""
+        ...
+
     def tenant(self, id: str) -> Tenant | None: ...
 
     def credential(self, name: str) -> Credential | None: ...

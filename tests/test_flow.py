@@ -105,6 +105,7 @@ class World:
 
     offers = Offers()
     profile = "mta"
+    maintenance = ""
 
     async def facts(self, *args: Any) -> RecipientFacts:
         self._did("facts")

@@ -290,6 +290,9 @@ class Server(SMTP):
             self.end(replies.TOO_MANY_CONNECTIONS, "throttled")
             return
         self._entered = session.client
+        if listener.directory.maintenance:
+            self.end(replies.MAINTENANCE, "maintenance")
+            return
         if not self._identify():
             return
         self._out.append(listener.banner)
@@ -536,6 +539,9 @@ class Server(SMTP):
         if envelope is not None and (envelope.recipients or not (envelope.refused or envelope.deferred)):
             # Only where all recipients were refused: some tools go on to the next message without RSET.
             raise Refused(replies.BAD_SEQUENCE)
+        if self._listener.directory.maintenance:
+            self.end(replies.MAINTENANCE, "maintenance")
+            return None
         if not self._secure and self._listener.settings.tls == "starttls":
             raise Refused(replies.TLS_REQUIRED)
         if not session.tenant:

@@ -107,6 +107,8 @@ class FakeFlow:
 
 
 class FakeDirectory:
+    maintenance = ""
+
     def __init__(self) -> None:
         self.tenants = {"acme": Tenant("acme", "none"), "beta": Tenant("beta", "none")}
         self.credentials = {

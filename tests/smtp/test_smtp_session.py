@@ -18,3 +18,17 @@ async def test_a_message_goes_through(world):
     assert world.flow.received == [b"Subject: x\r\n\r\nhello\r\n"]
     envelope = world.flow.envelopes[0]
     assert (envelope.sender.text, [r.address.text for r in envelope.recipients]) == ("a@acme.test", ["b@there.test"])
+
+
+async def test_maintenance_puts_off_new_and_open_sessions(world):
+    """An operator's `maintenance on`: nobody begins anything new, and nothing is refused for good."""
+    listener = await world.listener()
+    open_one = await world.connect(listener)
+    world.directory.maintenance = "moving house"
+    newcomer = await world.raw(listener)
+    assert await newcomer.reply() == ["421 4.3.2 Maintenance, try again later"]
+    assert await newcomer.closed()
+    assert await open_one.say(MAIL) == "421 4.3.2 Maintenance, try again later"
+    assert await open_one.closed()
+    world.directory.maintenance = ""
+    assert await (await world.connect(listener)).says(MAIL) == ["250 2.1.0"]
