@@ -27,9 +27,9 @@ class Settings(CheckSettings):
 def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
     message = mail.message
     assert message is not None
-    received = message.count("received")
-    if received <= OURS and received <= settings.max:
+    if message.lines_with(b"received") <= min(OURS, settings.max):
         return None
+    received = message.count("received")
     mark = f"(aup-relay/{tools.installation})"
     ours = sum(mark in value for value in message.all("received")) if tools.installation else 0
     if received <= settings.max and ours <= OURS:

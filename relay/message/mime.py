@@ -15,7 +15,7 @@ import binascii
 import hashlib
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from relay.message import html
 from relay.message.content import SLICE, Buffer, Content
@@ -114,14 +114,23 @@ class Message:
     defects   what is wrong with header and structure, each once
     """
 
+    fields: list[Field]
+    head_end: int
+    _named: dict[bytes, list[Field]]
+
     def __init__(self, raw: Buffer) -> None:
         self.raw = raw
         self.size = len(raw)
         self._defects: dict[str, None] = {}
-        self.fields: list[Field] = []
-        self._named: dict[bytes, list[Field]] = {}
-        self.head_end = self._read_header()
         self._leaves: list[Part] | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        """The header is read when somebody first asks for it; a plain relay need not."""
+        if name not in ("fields", "head_end", "_named"):
+            raise AttributeError(name)
+        self.fields, self._named = [], {}
+        self.head_end = self._read_header()
+        return self.__dict__[name]
 
     @property
     def parts(self) -> list[Part]:
@@ -152,7 +161,7 @@ class Message:
     def _read_whole(cls, raw: Buffer) -> Message:
         self = cls(raw)
         self.body_digest()
-        _ = self.parts, self.visible, self.has_long_line
+        _ = self.fields, self.parts, self.visible, self.has_long_line
         return self
 
     # -- header -------------------------------------------------------------------------
@@ -269,6 +278,13 @@ class Message:
                 octets, true = text_of(self.octets(part, reader.plain_room), part.charset)
                 reader.plain(octets, part.alternative, true, whole=size <= reader.plain_room)
         return reader.visible()
+
+    def lines_with(self, beginning: bytes) -> int:
+        """How many lines of the header begin with this (lower case): no fewer than there are fields of
+        that name, and found without reading the header."""
+        blank = _find(self.raw, b"\r\n\r\n", 0, min(self.size, LONGEST_HEADER))
+        head = self.raw[: blank if blank >= 0 else min(self.size, LONGEST_HEADER)].lower()
+        return head.count(b"\n" + beginning) + head.startswith(beginning)
 
     # -- reading ------------------------------------------------------------------------
     def _read_header(self) -> int:
