@@ -291,6 +291,19 @@ class TestTheStore:
         assert await ledger.earlier(b"h" * 32, ref(4), NOON + 9) == Earlier(ref(2), NOON + 2, "in-doubt")
 
 
+    async def test_a_retry_that_is_faster_than_the_next_commit(self, store: Store) -> None:
+        """A client may be back within a millisecond of hanging up."""
+        ledger = await store.ledger(shared=False)
+        await send(ledger, 1, GUARD)
+        await ledger.record(refused(8))  # committed by now
+        ledger.unseen(ref(1))
+        found = await ledger.earlier(GUARD, ref(2), NOON + 1)  # nothing was awaited in between
+        assert found == Earlier(ref(1), NOON + 1, "unseen", "250 2.0.0 Ok: queued as 1")
+        await ledger.record(refused(9))
+        assert await ledger.earlier(GUARD, ref(2), NOON + 1) == found
+        assert await ledger.earlier(GUARD, ref(2), NOON + 100_000) is None
+
+
 class TestTwoWorkers:
     async def test_a_copy_at_another_worker_waits_for_the_outcome(self, store: Store) -> None:
         one, two = await store.ledger("smtp-0"), await store.ledger("smtp-1")

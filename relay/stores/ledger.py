@@ -43,6 +43,8 @@ KEPT = 100_000
 
 GUARDED = 100_000
 """Messages in memory whose clients left unseen."""
+LATELY = 20_000
+"""Messages that went out, remembered for when their client leaves unseen: some minutes' worth."""
 INDEX = 3.0
 """Seconds between two writings of terms ..."""
 INDEX_ROWS = 5000
@@ -193,6 +195,7 @@ class SqliteLedger:
         self._clock = clock
         self._guard = guard
         self._known: dict[bytes, Earlier] | None = None if shared else {}
+        self._lately: dict[str, _Claim] = {}  # settled and committed; the client may still leave unseen
         self._number = 0
         self._epoch = 0
         self._seq = 0
@@ -345,9 +348,13 @@ class SqliteLedger:
             await asyncio.sleep(POLL)
 
     def unseen(self, ref: str) -> None:
-        claim = self._by_ref.get(ref)
+        claim = self._by_ref.get(ref) or self._lately.pop(ref, None)
         if claim is not None and claim.state == "settled":
             claim.state = "unseen"
+            # Answers for itself until the store does: the retry can be here before the next commit.
+            self._by_ref[ref] = claim
+            if claim.key:
+                self._claims.setdefault(claim.key, claim)
         self._put(_Unseen(ref))
 
     # -- claims ----------------------------------------------------------------------------
@@ -465,8 +472,11 @@ class SqliteLedger:
             if type(item) is _Row:
                 if item.settles:
                     claim = self._by_ref.get(item.ref)
-                    if claim is not None:
+                    if claim is not None and claim.state != "unseen":
                         self._drop(claim)
+                        self._lately[item.ref] = claim
+                        if len(self._lately) > LATELY:
+                            del self._lately[next(iter(self._lately))]
                 if item.future is not None and not item.future.done():
                     item.future.set_result(None)
             elif type(item) is _Open and not item.future.done():
@@ -476,8 +486,11 @@ class SqliteLedger:
                     )
                 else:
                     item.future.set_result(None)
-            elif type(item) is _Unseen and not item.found and item.ref in self._by_ref:
-                self._keep(item)  # its outcome is in the spill file still
+            elif type(item) is _Unseen and item.ref in self._by_ref:
+                if item.found:
+                    self._drop(self._by_ref[item.ref])
+                else:
+                    self._keep(item)  # its outcome is in the spill file still
 
     async def _failed(self, batch: Sequence[_Item], error: Unavailable) -> None:
         rows: list[_Row] = []
