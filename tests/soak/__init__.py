@@ -1,0 +1,1 @@
+"""`make soak`: what takes longer than a test suite may."""
