@@ -230,9 +230,7 @@ class Worker:
             stack.push_async_callback(database.close)
             database.on_slow = lambda seconds: emit(LookupSlow(ms=round(seconds * 1000, 1)))
             keys = await open_keys(database, config.keys)
-            directory = Directory(
-                database, config.file_tenants(), config.file_credentials(), load_key=_key, emit=emit
-            )
+            directory = Directory(database, config.file_tenants(), config.file_credentials(), load_key=_key, emit=emit)
             await directory.start()
             stack.push_async_callback(directory.close)
             policies = config.load_policies()
@@ -538,5 +536,3 @@ async def examiner(config: Config | None, *, offline: bool, tenant: bool) -> Asy
         tools = Tools(dns=dns, authentication=authentication, quotas=MemoryQuotas(), missing=missing)
         limit = config.limits.message_size if config else SmtpLimits().message_size
         yield Bench(directory, policies, recipients, tools, limit)
-
-

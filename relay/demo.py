@@ -95,9 +95,7 @@ def lay_out(folder: Path, smtp_port: int, http_port: int) -> Demo:
     key = rsa.generate_private_key(65537, 2048)
     _secret(
         folder / "dkim.pem",
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        ),
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
     )
     (folder / "good.eml").write_text(GOOD)
     (folder / "bad.eml").write_text(BAD)

@@ -75,9 +75,7 @@ class Recipients(Protocol):
         hop said of this recipient to an earlier try of the same tenant and sender."""
         ...
 
-    async def remember(
-        self, tenant: str, sender: str, refused: Mapping[str, Reply], now: float
-    ) -> None:
+    async def remember(self, tenant: str, sender: str, refused: Mapping[str, Reply], now: float) -> None:
         """Keep the next hop's replies per recipient (exact address text): a 5yz for an hour, a 4yz for one answer."""
         ...
 

@@ -148,7 +148,10 @@ policy is only being tried out.
 STAGES = {
     Stage.SENDER: ("At MAIL", "The sender, and the tenant behind it."),
     Stage.RECIPIENT: ("At RCPT", "Each recipient by itself: the end of data has one reply for all."),
-    Stage.MESSAGE: ("At the end of data", "The message; all of these are made, so that a tenant sees everything at once."),
+    Stage.MESSAGE: (
+        "At the end of data",
+        "The message; all of these are made, so that a tenant sees everything at once.",
+    ),
 }
 SESSION_WORDS = {
     "auth-required": "A listener with `auth: required` takes mail only after a login: `530 5.7.0`.",
@@ -209,7 +212,9 @@ def plain(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (list, tuple, set, frozenset)):
-        return "[" + ", ".join(sorted(map(str, value)) if isinstance(value, (set, frozenset)) else map(str, value)) + "]"
+        return (
+            "[" + ", ".join(sorted(map(str, value)) if isinstance(value, (set, frozenset)) else map(str, value)) + "]"
+        )
     if isinstance(value, dict):
         return "{" + ", ".join(f"{k}: {plain(v)}" for k, v in value.items()) + "}"
     return "null" if value is None else str(value)

@@ -104,7 +104,10 @@ def test_a_good_campaign_passes(check):
         ("no-address.eml", {"postal-address"}),
         ("unterminated.eml", {"well-formed"}),
         ("cold-reply-stop.eml", {"one-click-unsubscribe"}),
-        ("two-authors.eml", {"from-owned", "one-click-unsubscribe", "unsubscribe-link", "postal-address", "sender-identity"}),
+        (
+            "two-authors.eml",
+            {"from-owned", "one-click-unsubscribe", "unsubscribe-link", "postal-address", "sender-identity"},
+        ),
     ],
 )
 def test_what_is_wrong_is_found_and_nothing_else(name, finding):
@@ -112,7 +115,9 @@ def test_what_is_wrong_is_found_and_nothing_else(name, finding):
 
 
 @pytest.mark.parametrize("check", MINE, ids=lambda check: check.name)
-@pytest.mark.parametrize("raw", [b"", b"\r\n", b"\x00", b"From: \r\n\r\n", b"Content-Type: multipart/alternative\r\n\r\n"])
+@pytest.mark.parametrize(
+    "raw", [b"", b"\r\n", b"\x00", b"From: \r\n\r\n", b"Content-Type: multipart/alternative\r\n\r\n"]
+)
 def test_no_message_is_too_odd_to_be_looked_at(check, raw):
     found = run(check, mail(raw))
     assert found is None or isinstance(found, Evidence)
@@ -158,7 +163,10 @@ def test_what_cannot_be_mended(text, wrong):
         (GOOD.replace("Date: x\n", "") + "\nx", "Date is missing"),
         (GOOD.replace("Message-ID: <1@acme.example>\n", "") + "\nx", "Message-ID is missing"),
         (GOOD + "Bcc: b@x.example\n\nx", "Bcc is still there"),
-        ("From: a@acme.example\nResent-Bcc: c@x.example\n\nx", "Date is missing; Message-ID is missing; Resent-Bcc is still there"),
+        (
+            "From: a@acme.example\nResent-Bcc: c@x.example\n\nx",
+            "Date is missing; Message-ID is missing; Resent-Bcc is still there",
+        ),
     ],
 )
 def test_what_can_be_mended(text, repair):
@@ -180,7 +188,9 @@ def test_long_lines_are_refused_only_where_the_policy_says_so():
 
 # -- loop ----------------------------------------------------------------------------------
 THEIRS = "Received: from a by b; Sat, 21 Nov 2026 19:30:00 +0000\n"
-OURS = f"Received: from a by relay.example (aup-relay/{INSTALLATION})\n with ESMTP id x; Sat, 21 Nov 2026 19:30:00 +0000\n"
+OURS = (
+    f"Received: from a by relay.example (aup-relay/{INSTALLATION})\n with ESMTP id x; Sat, 21 Nov 2026 19:30:00 +0000\n"
+)
 OTHER = OURS.replace(INSTALLATION, "ffff")
 
 
@@ -291,7 +301,11 @@ LIST, POST = "List-Unsubscribe: <https://x.example/u/1>\n", "List-Unsubscribe-Po
         (LIST + POST, None),
         ("List-Unsubscribe: <mailto:u@x.example>, <https://x.example/u?a=b%20c#d>\n" + POST, None),
         ("List-Unsubscribe: <https://x.example/\n u/1>\n" + POST, None),
-        ("List-Unsubscribe: (one click) <HTTPS://x.example:8443/u/1>\n" + POST.lower().replace("list-unsubscribe=one-click", "List-Unsubscribe=One-Click"), None),
+        (
+            "List-Unsubscribe: (one click) <HTTPS://x.example:8443/u/1>\n"
+            + POST.lower().replace("list-unsubscribe=one-click", "List-Unsubscribe=One-Click"),
+            None,
+        ),
         ("", replies.NO_ONE_CLICK),
         (POST, replies.NO_ONE_CLICK),
         (LIST, replies.NO_ONE_CLICK),
@@ -342,7 +356,9 @@ def signature(domain="acme.example", valid=True, headers=("from", "list-unsubscr
 )
 def test_one_click_fields_are_covered_by_a_signature(by, signatures, passes):
     tenant = replace(ACME, domains=(Domain("acme.example", "acme", verified=True, dkim_by=by),))
-    found = run(one_click_unsubscribe.CHECK, mail("From: a@acme.example\n" + LIST + POST + "\nx", tenant), tools(*signatures))
+    found = run(
+        one_click_unsubscribe.CHECK, mail("From: a@acme.example\n" + LIST + POST + "\nx", tenant), tools(*signatures)
+    )
     assert (found is None) == passes
 
 
@@ -375,8 +391,8 @@ WAYS_OUT = [
     "unsubscribe: x.example/u/1",
     # replies
     "Reply STOP to opt out.",
-    "Just reply \"stop\" and I'll leave you alone.",
-    "P.S. Not interested? Just reply \"no thanks\" and I won't follow up.",
+    'Just reply "stop" and I\'ll leave you alone.',
+    'P.S. Not interested? Just reply "no thanks" and I won\'t follow up.',
     "If you'd rather not hear from me, let me know.",
     "If you don't want to hear from me again, please let me know and I'll take you off my list.",
     "Reply with unsubscribe and I will remove you.",
@@ -387,7 +403,7 @@ WAYS_OUT = [
     # German
     "Abmelden: https://x.example/a",
     "Sie können sich jederzeit vom Newsletter abmelden: https://x.example/8a7f",
-    "Wenn Sie keine weiteren E-Mails erhalten möchten, antworten Sie mit \"Nein\".",
+    'Wenn Sie keine weiteren E-Mails erhalten möchten, antworten Sie mit "Nein".',
     "Falls Sie nicht mehr kontaktiert werden möchten, genügt eine kurze Antwort.",
     "Kein Interesse? Eine kurze Antwort genügt, und ich melde mich nicht mehr. Oder schreiben Sie mir einfach.",
     "Der Verwendung Ihrer Daten können Sie widersprechen: datenschutz@x.example",
@@ -470,7 +486,7 @@ WAYS_OUT_OF_PAGES = [
     'If you no longer wish to receive these emails, <a href="https://x.example/8a7f">click here</a>.',
     'Not for you? <a href="https://x.example/8a7f">Let us know</a> and we will not email you again: no more emails.',
     '<p>You get this because you signed up. To be removed from the list <a href="https://x.example/8a7f">follow this\n link</a></p>',
-    '<p>Reply <b>STOP</b> to opt out</p>',
+    "<p>Reply <b>STOP</b> to opt out</p>",
     '<a href="https://x.example/8a7f">Abmelden</a>',
     '<a href="https://x.example/8a7f">Newsletter abbestellen</a>',
     '<a href="https://x.example/8a7f">Se désinscrire</a>',
@@ -597,9 +613,14 @@ def test_another_address_is_not_the_one_of_the_profile(text):
 
 
 def test_the_address_must_stand_in_what_most_readers_see():
-    assert run(postal_address.CHECK, mail(ALTERNATIVE.format("Hello", "<p>1 Main St<br>Springfield, IL 62701</p>"))) is None
+    assert (
+        run(postal_address.CHECK, mail(ALTERNATIVE.format("Hello", "<p>1 Main St<br>Springfield, IL 62701</p>")))
+        is None
+    )
     assert run(postal_address.CHECK, mail(ALTERNATIVE.format(ADDRESS, "<p>Hello</p>"))).seen["part"] == "html"
-    assert run(postal_address.CHECK, mail(ALTERNATIVE.format(ADDRESS, f"<p hidden>{ADDRESS}</p>"))).seen["part"] == "html"
+    assert (
+        run(postal_address.CHECK, mail(ALTERNATIVE.format(ADDRESS, f"<p hidden>{ADDRESS}</p>"))).seen["part"] == "html"
+    )
 
 
 def test_without_an_address_in_the_profile_there_is_nothing_to_compare_with():
@@ -702,7 +723,9 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-@pytest.mark.parametrize("check", [unsubscribe_link.CHECK, postal_address.CHECK, sender_identity.CHECK], ids=lambda c: c.name)
+@pytest.mark.parametrize(
+    "check", [unsubscribe_link.CHECK, postal_address.CHECK, sender_identity.CHECK], ids=lambda c: c.name
+)
 def test_hostile_text_takes_no_more_time_than_its_size(check, name):
     it = mail("From: a@acme.example\n\n" + HOSTILE[name])
     assert it.message is not None

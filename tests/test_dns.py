@@ -425,6 +425,7 @@ class TestKept:
 
 
 if __name__ == "__main__":  # what a hit costs
+
     async def main():
         async with serving(Server()) as running:
             resolver = Resolver([running.address])

@@ -220,7 +220,6 @@ class TestShow:
         record = self.records(run, "filed.example")["dkim"]
         assert (record["name"], record["value"], record["state"]) == ("s1._domainkey.filed.example", "", "missing")
 
-
     def test_a_key_file_that_is_not_there(self, run, zone):
         record = self.records(run, "mine.example")["dkim"]
         assert record["state"] == "unknown" and "mine.pem" in record["found"]

@@ -21,9 +21,7 @@ from relay.events import (
 )
 
 NOON = 1_795_262_400.25
-DECIDED = MailDecided(
-    "r" * 26, "message", "acme", "marketing", "prospektr", "forward", "none", 250, 10_000, 1, 1.5
-)
+DECIDED = MailDecided("r" * 26, "message", "acme", "marketing", "prospektr", "forward", "none", 250, 10_000, 1, 1.5)
 
 
 def emitter(lines: list[bytes], level: str = "info", form: str = "json", snapshot: Path | None = None,

@@ -60,7 +60,10 @@ def test_visible_text(source, text):
 @pytest.mark.parametrize(
     ("source", "links"),
     [
-        ('<a href="https://x.example/?a=1&amp;b=2">Here <b>it</b> is</a>', [Link("https://x.example/?a=1&b=2", "Here it is")]),
+        (
+            '<a href="https://x.example/?a=1&amp;b=2">Here <b>it</b> is</a>',
+            [Link("https://x.example/?a=1&b=2", "Here it is")],
+        ),
         ("<a href=' https://x.example '>x</a>", [Link("https://x.example", "x")]),
         ('<a href="u"><img src=i alt="Unsubscribe"></a>', [Link("u", "Unsubscribe")]),
         ('<a href="u"> <img src=i alt></a>', [Link("u", "")]),
@@ -110,14 +113,33 @@ def multipart(kind: str, boundary: str, *parts: str) -> str:
         (HTML.format("a"), {"html": "a"}),
         (multipart("alternative", "b", PLAIN.format("a"), HTML.format("c")), {"plain": "a", "html": "c"}),
         # A list's footer is shown beneath both.
-        (multipart("mixed", "o", multipart("alternative", "b", PLAIN.format("a"), HTML.format("c")), PLAIN.format("f")), {"plain": "a f", "html": "c f"}),
+        (
+            multipart(
+                "mixed", "o", multipart("alternative", "b", PLAIN.format("a"), HTML.format("c")), PLAIN.format("f")
+            ),
+            {"plain": "a f", "html": "c f"},
+        ),
         (multipart("mixed", "o", PLAIN.format("a"), HTML.format("c")), {"html": "a c"}),
-        (multipart("alternative", "b", PLAIN.format("a"), multipart("related", "r", HTML.format("c"), "Content-Type: image/png\nContent-ID: <i>\n\nx\n")), {"plain": "a", "html": "c"}),
+        (
+            multipart(
+                "alternative",
+                "b",
+                PLAIN.format("a"),
+                multipart("related", "r", HTML.format("c"), "Content-Type: image/png\nContent-ID: <i>\n\nx\n"),
+            ),
+            {"plain": "a", "html": "c"},
+        ),
         # Of two of a kind the last is shown.
-        (multipart("alternative", "b", PLAIN.format("a"), HTML.format("c"), HTML.format("d")), {"plain": "a", "html": "d"}),
+        (
+            multipart("alternative", "b", PLAIN.format("a"), HTML.format("c"), HTML.format("d")),
+            {"plain": "a", "html": "d"},
+        ),
         (multipart("alternative", "b", HTML.format("c")), {"html": "c"}),
         # An attached page is not what is read.
-        (multipart("mixed", "o", PLAIN.format("a"), "Content-Disposition: attachment\n" + HTML.format("c")), {"plain": "a"}),
+        (
+            multipart("mixed", "o", PLAIN.format("a"), "Content-Disposition: attachment\n" + HTML.format("c")),
+            {"plain": "a"},
+        ),
         ("Content-Type: application/pdf\n\nx\n", {}),
     ],
 )
@@ -176,7 +198,7 @@ def test_plain_text_beyond_the_bound_is_cut_and_noted():
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.text(alphabet=st.sampled_from(list('<>/="\'!-&;# abdiv\x00\u200b\ud7ff')), max_size=80))
+@given(st.text(alphabet=st.sampled_from(list("<>/=\"'!-&;# abdiv\x00\u200b\ud7ff")), max_size=80))
 def test_any_text_can_be_read_as_html(source):
     part = seen(source)
     part.text.encode()

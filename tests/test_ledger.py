@@ -290,7 +290,6 @@ class TestTheStore:
         )
         assert await ledger.earlier(b"h" * 32, ref(4), NOON + 9) == Earlier(ref(2), NOON + 2, "in-doubt")
 
-
     async def test_a_retry_that_is_faster_than_the_next_commit(self, store: Store) -> None:
         """A client may be back within a millisecond of hanging up."""
         ledger = await store.ledger(shared=False)

@@ -162,8 +162,7 @@ def test_a_bare_line_end_in_the_header_is_a_defect(bare):
         MIXED + "\n--b--\n--b\n\nx\n",  # the closing one ends it all
         MIXED + "Content-Transfer-Encoding: quoted-printable\n\n" + PART + "--b--",
         # The inner boundary begins like the outer one.
-        MIXED + "\n--b\nContent-Type: multipart/mixed; boundary=b1\n\n"
-        "--b1\n\nx\n--b1--\n\n--b--\n",
+        MIXED + "\n--b\nContent-Type: multipart/mixed; boundary=b1\n\n--b1\n\nx\n--b1--\n\n--b--\n",
     ],
 )
 def test_what_real_mailers_do_is_no_defect(text):
@@ -221,7 +220,9 @@ def test_a_part_header_with_a_defect_is_one_in_every_message():
 def test_a_part_header_that_was_seen_before_does_not_hide_a_boundary():
     seen = "--b\nContent-Type: text/plain\n--evil: x\n\nx\n--b--\n"
     message(MIXED + "\n" + seen)
-    it = message('Content-Type: multipart/mixed; boundary="evil: x"\n\n--evil: x\nContent-Type: text/plain\n--evil: x\n\nx\n')
+    it = message(
+        'Content-Type: multipart/mixed; boundary="evil: x"\n\n--evil: x\nContent-Type: text/plain\n--evil: x\n\nx\n'
+    )
     assert len(it.parts) == 2
 
 
@@ -258,7 +259,9 @@ def test_character_sets_and_their_fallbacks(charset, octets, text, noted):
     assert bool(it.visible.notes) == noted
 
 
-@pytest.mark.parametrize("body", [b"aGVsbG8=", b"aGVsbG8", b"aGVs\r\nbG8=\r\n", b"aGVs!!bG8=", b"aGVsbG8=\r\n\r\n-- \r\nfooter"])
+@pytest.mark.parametrize(
+    "body", [b"aGVsbG8=", b"aGVsbG8", b"aGVs\r\nbG8=\r\n", b"aGVs!!bG8=", b"aGVsbG8=\r\n\r\n-- \r\nfooter"]
+)
 def test_broken_base64_still_gives_its_text(body):
     it = Message(b"Content-Transfer-Encoding: BASE64\r\n\r\n" + body)
     assert it.visible.text.startswith("hel")

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-APP = '''
+APP = """
 import asyncio, json, os, signal, sys
 from pathlib import Path
 from types import SimpleNamespace as N
@@ -79,7 +79,7 @@ class App:
 
 relay.serve.HUNG = float(os.environ.get("HUNG", 60))
 sys.exit(serve(Path(sys.argv[1]), App()))
-'''
+"""
 
 
 class Running:

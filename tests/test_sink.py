@@ -61,7 +61,7 @@ async def test_a_message_and_its_envelope_are_kept(sink, client):
     await client.say(b"EHLO me.example\r\n")
     said = await client.say(
         b"MAIL FROM:<a@x.example> SIZE=9 BODY=8BITMIME\r\n"
-        b"RCPT TO:<u@one.example> NOTIFY=NEVER\r\nRCPT TO:<\"odd > one\"@two.example>\r\nDATA\r\n",
+        b'RCPT TO:<u@one.example> NOTIFY=NEVER\r\nRCPT TO:<"odd > one"@two.example>\r\nDATA\r\n',
         4,
     )
     assert [line[:3] for line in said] == ["250", "250", "250", "354"]

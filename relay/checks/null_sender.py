@@ -35,9 +35,7 @@ async def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
     limit = Limit(f"null:{mail.tenant.id}", "hour", settings.hour)
     reservation = await tools.quotas.reserve([limit], mail.now)
     if isinstance(reservation, Wait):
-        return Evidence(
-            {"limit": settings.hour, "window": "hour"}, reply=replies.RATE, retry_in=reservation.seconds
-        )
+        return Evidence({"limit": settings.hour, "window": "hour"}, reply=replies.RATE, retry_in=reservation.seconds)
     # A try counts, sent or not: backscatter costs others whether or not it gets through, and the
     # recipient's own reservation belongs to `rate`.
     tools.quotas.commit(reservation, mail.now)

@@ -222,7 +222,7 @@ def _names(claim: _Claim) -> tuple[str, ...]:
 
 
 def _check(claim: _Claim, key: PublicKey, fields: Fields, body_hash: bytes, length: int) -> str:
-    """"" or a remark, if the signature is valid.  Raises Invalid."""
+    """ "" or a remark, if the signature is valid.  Raises Invalid."""
     if key.rsa != claim.rsa:
         raise Invalid("the key is of another kind than the signature")
     if key.strict and claim.identity != claim.domain:

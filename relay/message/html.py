@@ -100,9 +100,7 @@ class Visible:
                 if of == kind or number not in shown or branches[number, shown[number]] != kind:
                     shown[number] = branch
             chosen = set(shown.items())
-            views.append(
-                _view(kind, [p for p in parts if p.alternative is None or p.alternative in chosen])
-            )
+            views.append(_view(kind, [p for p in parts if p.alternative is None or p.alternative in chosen]))
         return tuple(views)
 
     @property

@@ -389,9 +389,7 @@ class Server(SMTP):
                 return None
             line = bytes(buffer[:end])
             del buffer[: end + 1]
-            if self._skipped or (
-                end > limits.line and (end > limits.auth_line or line[:5].upper() != b"AUTH ")
-            ):
+            if self._skipped or (end > limits.line and (end > limits.auth_line or line[:5].upper() != b"AUTH ")):
                 self._skipped = 0
                 self._commands += 1
                 self._refuse_command(replies.LINE_TOO_LONG)

@@ -194,9 +194,7 @@ class Hop:
         """A connection is open: what it offers holds from now on."""
         self.worked("auth")
         now, before = link.extensions, self._offers
-        offers = Offers(
-            size=now.size or None, eight_bit=now.eight_bit, smtputf8=now.smtputf8, dsn=now.dsn, known=True
-        )
+        offers = Offers(size=now.size or None, eight_bit=now.eight_bit, smtputf8=now.smtputf8, dsn=now.dsn, known=True)
         if offers == before:
             return
         self._offers = offers

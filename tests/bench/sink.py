@@ -15,9 +15,12 @@ from typing import cast
 import uvloop
 
 END = b"\r\n.\r\n"
-OFFER = b"".join(
-    b"250-%s\r\n" % word for word in (b"sink", b"PIPELINING", b"SIZE", b"ENHANCEDSTATUSCODES", b"SMTPUTF8", b"DSN")
-) + b"250 8BITMIME\r\n"
+OFFER = (
+    b"".join(
+        b"250-%s\r\n" % word for word in (b"sink", b"PIPELINING", b"SIZE", b"ENHANCEDSTATUSCODES", b"SMTPUTF8", b"DSN")
+    )
+    + b"250 8BITMIME\r\n"
+)
 
 
 class Counts:

@@ -33,21 +33,37 @@ def test_swaks_logs_in_over_tls(
 ) -> None:
     file = tmp_path / "good.eml"
     file.write_bytes(good().as_bytes())
-    common = ["swaks", "--server", f"127.0.0.1:{relay.ports[1]}", "--from", "news@acme.example", "--helo", "swaks.example"]
+    common = [
+        "swaks",
+        "--server",
+        f"127.0.0.1:{relay.ports[1]}",
+        "--from",
+        "news@acme.example",
+        "--helo",
+        "swaks.example",
+    ]
     login = ["-tls", "--auth", "LOGIN", "--auth-user", "acme-campaigns", "--auth-password", "secret"]
     done = subprocess.run(
-        [*common, *login, "--to", "bob@customer.example", "--data", f"@{file}"], capture_output=True, text=True, timeout=60
+        [*common, *login, "--to", "bob@customer.example", "--data", f"@{file}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     bad = subprocess.run(
-        [*common, *login, "--to", "bob@customer.example", "--body", "buy now"], capture_output=True, text=True, timeout=60
+        [*common, *login, "--to", "bob@customer.example", "--body", "buy now"],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert re.search(r"<~\* +554 5\.7\.0 \[", bad.stdout), bad.stdout
     assert len(hop.messages()) == 1
 
 
 @pytest.mark.server("curl")
-def test_curl(relay: Any, hop: Any, good: Callable[..., EmailMessage], certificate: tuple[Path, Path], tmp_path: Path) -> None:
+def test_curl(
+    relay: Any, hop: Any, good: Callable[..., EmailMessage], certificate: tuple[Path, Path], tmp_path: Path
+) -> None:
     file = tmp_path / "good.eml"
     # curl sends the file as it is; line ends in LF are normalised here, not refused.
     file.write_bytes(good().as_bytes())
@@ -93,7 +109,11 @@ def test_nodemailer_pools_connections(relay: Any, hop: Any, good: Callable[..., 
     """
     raws = [good(number).as_string() for number in range(6)] + ["From: news@acme.example\n\nbuy now\n"]
     done = subprocess.run(
-        ["node", "-e", script, "x", str(relay.ports[1])], input=json.dumps(raws), capture_output=True, text=True, timeout=60
+        ["node", "-e", script, "x", str(relay.ports[1])],
+        input=json.dumps(raws),
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 0, done.stderr
     answers = json.loads(done.stdout)
@@ -184,7 +204,9 @@ def test_a_real_postfix_as_the_next_hop(
         relay = start(postfix.port)
         with relay.smtp() as client:
             for number in range(3):
-                client.sendmail("news@acme.example", ["bob@customer.example", "eve@customer.example"], good(number).as_bytes())
+                client.sendmail(
+                    "news@acme.example", ["bob@customer.example", "eve@customer.example"], good(number).as_bytes()
+                )
             client.ehlo()
             assert {"dsn", "smtputf8", "8bitmime", "size"} <= set(client.esmtp_features)
             client.mail("news@acme.example", ["RET=HDRS", "ENVID=Case+2BKept"])

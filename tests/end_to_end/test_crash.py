@@ -135,7 +135,13 @@ def test_a_client_that_hangs_up_before_the_answer_gets_it_on_the_retry(
     raw = good().as_bytes().replace(b"\n", b"\r\n") + b".\r\n"
     talk = socket.create_connection(("127.0.0.1", relay.ports[0]), timeout=20)
     file = talk.makefile("rb")
-    for line in (b"", b"HELO c\r\n", b"MAIL FROM:<news@acme.example>\r\n", b"RCPT TO:<bob@customer.example>\r\n", b"DATA\r\n"):
+    for line in (
+        b"",
+        b"HELO c\r\n",
+        b"MAIL FROM:<news@acme.example>\r\n",
+        b"RCPT TO:<bob@customer.example>\r\n",
+        b"DATA\r\n",
+    ):
         talk.sendall(line) if line else None
         file.readline()
     talk.sendall(raw)
@@ -144,8 +150,17 @@ def test_a_client_that_hangs_up_before_the_answer_gets_it_on_the_retry(
     file.close()
     wait(lambda: len(hop.messages()) == 1)
     for _ in range(20):
-        with socket.create_connection(("127.0.0.1", relay.ports[0]), timeout=20) as again, again.makefile("rb") as answers:
-            for line in (b"", b"HELO c\r\n", b"MAIL FROM:<news@acme.example>\r\n", b"RCPT TO:<bob@customer.example>\r\n", b"DATA\r\n"):
+        with (
+            socket.create_connection(("127.0.0.1", relay.ports[0]), timeout=20) as again,
+            again.makefile("rb") as answers,
+        ):
+            for line in (
+                b"",
+                b"HELO c\r\n",
+                b"MAIL FROM:<news@acme.example>\r\n",
+                b"RCPT TO:<bob@customer.example>\r\n",
+                b"DATA\r\n",
+            ):
                 again.sendall(line) if line else None
                 answers.readline()
             again.sendall(raw)

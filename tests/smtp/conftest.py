@@ -255,9 +255,7 @@ class World:
 
     async def raw(self, listener: Listener, tls: ssl.SSLContext | None = None) -> Client:
         name = "relay.test" if tls else None
-        client = Client(
-            *await asyncio.open_connection("127.0.0.1", listener.port, ssl=tls, server_hostname=name)
-        )
+        client = Client(*await asyncio.open_connection("127.0.0.1", listener.port, ssl=tls, server_hostname=name))
         self.clients.append(client)
         return client
 
@@ -310,9 +308,7 @@ def make_certificate(folder: Path, name: str = "relay.test") -> tuple[Path, Path
     files = folder / "cert.pem", folder / "key.pem"
     files[0].write_bytes(cert.public_bytes(serialization.Encoding.PEM))
     files[1].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return files
 

@@ -174,9 +174,7 @@ async def test_what_a_proxy_said_survives_starttls(world, tls):
 
 
 async def test_what_xclient_said_survives_starttls(world, tls):
-    listener = await world.listener(
-        xclient=("127.0.0.0/8",), networks=("192.0.2.0/24", "127.0.0.0/8"), tls="starttls"
-    )
+    listener = await world.listener(xclient=("127.0.0.0/8",), networks=("192.0.2.0/24", "127.0.0.0/8"), tls="starttls")
     client = await world.connect(listener)
     assert await client.says("XCLIENT ADDR=192.0.2.7", "EHLO x", "STARTTLS") == [
         "220 relay.test", "250 LIMITS", "220 2.0.0",

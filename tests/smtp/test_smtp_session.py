@@ -10,9 +10,7 @@ async def test_a_message_goes_through(world):
     client = await world.connect(await world.listener())
     assert await client.says(MAIL, RCPT, "DATA") == ["250 2.1.0", "250 2.1.5", "354 End"]
     client.send(b"Subject: x\r\n\r\nhello\r\n.\r\n")
-    assert await client.reply() == [
-        "250 2.0.0 Accepted by the next hop; ref=ref00000000000000000000001"
-    ]
+    assert await client.reply() == ["250 2.0.0 Accepted by the next hop; ref=ref00000000000000000000001"]
     assert await client.say("QUIT") == "221 2.0.0 Bye"
     assert await client.closed()
     assert world.flow.received == [b"Subject: x\r\n\r\nhello\r\n"]

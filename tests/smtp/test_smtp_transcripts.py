@@ -1,10 +1,10 @@
 """Golden transcripts: one scenario a file, over a real socket.
 
-    # comment          S: what the server says, `...` at the end stands for anything
-    C: a line          R: octets as a Python literal, for line ends and attacks
-    ! name value       set the world up: see SET below
-    X:                 the server closes the connection
-    E:                 the client closes its half
+# comment          S: what the server says, `...` at the end stands for anything
+C: a line          R: octets as a Python literal, for line ends and attacks
+! name value       set the world up: see SET below
+X:                 the server closes the connection
+E:                 the client closes its half
 """
 
 from __future__ import annotations

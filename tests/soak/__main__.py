@@ -1,13 +1,13 @@
 """`make soak`: chaos and many rows, seeded, with a report of its own.
 
-    chaos     clients send through the real relay while it is killed, its workers are killed, and
-              its next hop goes away and comes back.  Nothing acknowledged may be missing, the
-              ledger must verify, and what came twice is counted
-    rows      a suppression list of a million addresses: time to import, time of a look-up, memory
-    listing   a ledger of many decisions: time of a page by each filter
+chaos     clients send through the real relay while it is killed, its workers are killed, and
+          its next hop goes away and comes back.  Nothing acknowledged may be missing, the
+          ledger must verify, and what came twice is counted
+rows      a suppression list of a million addresses: time to import, time of a look-up, memory
+listing   a ledger of many decisions: time of a page by each filter
 
-    make soak                                   some ten minutes
-    make soak ARGS="--only chaos --minutes 30 --seed 7"
+make soak                                   some ten minutes
+make soak ARGS="--only chaos --minutes 30 --seed 7"
 """
 
 from __future__ import annotations

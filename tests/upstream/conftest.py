@@ -79,9 +79,7 @@ def certificates(tmp_path_factory):
     authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key())
     (folder / "server.pem").write_bytes(certificate(named("mx.example"), key, ca, ca_key, names, authority))
     (folder / "server.key").write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     )
     return folder
 
