@@ -1,4 +1,4 @@
-# ruff: noqa: E501 - one case a line
+
 """Visible text, links and views: what a reader sees, and no more."""
 
 from time import process_time
