@@ -1,4 +1,3 @@
-
 """Visible text, links and views: what a reader sees, and no more."""
 
 from time import process_time
