@@ -63,6 +63,8 @@ class Hops:
 
 
 class Directory:
+    maintenance = ""
+
     def tenant(self, id):
         return Tenant("acme", "none")
 
