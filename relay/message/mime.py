@@ -229,7 +229,7 @@ class Message:
     # -- body ---------------------------------------------------------------------------
     @cached_property
     def _digest(self) -> bytes:
-        digest = hashlib.blake2b(digest_size=32)
+        digest = hashlib.sha256()
         for start in range(self.head_end, self.size, SLICE):
             digest.update(self.raw[start : start + SLICE])
         return digest.digest()
