@@ -117,9 +117,11 @@ class Flow:
     # -- RCPT -----------------------------------------------------------------------
     async def recipient(self, session: Session, envelope: Envelope, recipient: Recipient) -> Answer:
         """One RCPT.  What concerns one recipient is answered here: the end of data has one reply for all."""
-        if answer := simulated(envelope, recipient):
-            return answer
         mail = Mail(self._clock(), session, envelope, recipient)
+        if answer := simulated(envelope, recipient):
+            if not answer.check:
+                return answer
+            return await self._refuse("recipient", mail, PASSED, replace(answer, ref=reference(self._random(16))))
         tenant, address, sender = envelope.tenant.id, recipient.address, _text(envelope)
         mail.facts = await self._recipients.facts(tenant, envelope.stream, sender, address, mail.now)
         if reply := mail.facts.remembered:
@@ -168,9 +170,10 @@ class Flow:
     # -- DATA, BDAT ------------------------------------------------------------------
     async def message(self, session: Session, envelope: Envelope, content: Content) -> Answer:
         """The end of data -> the reply."""
-        if envelope.simulate:
-            return replace(SIMULATED[envelope.simulate], ref=envelope.ref)
         mail = Mail(self._clock(), session, envelope)
+        if envelope.simulate:
+            answer = replace(SIMULATED[envelope.simulate], ref=envelope.ref)
+            return await self._refuse("message", mail, PASSED, answer, "simulated: sent to nobody")
         kept = self._policies(envelope.tenant).ledger == "all"
         verdict = PASSED
         task = self._deadline.begin()

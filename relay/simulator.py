@@ -12,7 +12,7 @@ from relay.model import Answer, Envelope, Recipient
 DOMAIN = "sim.invalid"
 
 SIMULATED = {
-    "ok": Answer(replies.SIMULATED),
+    "ok": Answer(replies.SIMULATED, "simulator"),
     "refuse": Answer(replies.SIMULATED_REFUSE, "simulator"),
     "defer": Answer(replies.SIMULATED_DEFER, "simulator"),
     "hold": Answer(replies.HELD, "simulator"),

@@ -408,6 +408,7 @@ async def test_simulator_recipients_reach_nobody(name: str, rcpt: int, data: int
         beside = await world.flow.recipient(world.session, envelope, Recipient(parse("bob@example.net")))
         assert beside.reply.code == 452
     assert "send" not in world.steps()
+    assert [(d.check, d.code) for d in world.decisions] == [("simulator", data or rcpt)]  # its reference opens
 
 
 async def test_a_simulator_recipient_beside_a_real_one_is_sent_away() -> None:

@@ -75,7 +75,7 @@ def instructions(demo: Demo) -> str:
         code = (
             f"import smtplib; s = smtplib.SMTP('127.0.0.1', {demo.smtp_port}); s.login('demo', 'demo'); "
             f"m = open({str(demo.folder / name)!r}, 'rb').read(); "
-            "print(s.sendmail('news@demo.example', 'bob@customer.example', m) or 'accepted')"
+            "print(s.sendmail('news@demo.example', 'bob@customer.example', m) or 'accepted'); s.quit()"
         )
         return f"python3 -c {shlex.quote(code)}"
 
