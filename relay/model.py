@@ -412,7 +412,7 @@ class Earlier:
 class Delivery:
     """What the next hop said of one transaction.
 
-    reply     the answer for our client, mapped by DESIGN's rules ("From the next hop")
+    reply     the answer for our client, mapped as docs/replies.md says of the next hop
     check     "", or the name in brackets: next-hop, next-hop-sender, next-hop-recipient, next-hop-content
     refused   per recipient (its exact text): the reply to remember, where some were refused
     detail    the next hop's own words, for the ledger; never on the wire unmapped
