@@ -85,14 +85,23 @@ class App:
 
     dns     what asks the DNS; the demo brings one that answers everything itself
     beside  runs in the office process as long as it does; the demo's sink
+    workers SMTP processes, where the command line says; the configuration's `workers` otherwise.  Whatever
+            is shared between workers goes by it, so it is put into the configuration itself
     """
 
-    def __init__(self, dns: DnsOf = resolver, beside: Callable[[Process], Any] | None = None) -> None:
+    def __init__(
+        self,
+        dns: DnsOf = resolver,
+        beside: Callable[[Process], Any] | None = None,
+        workers: int | None = None,
+    ) -> None:
         self._dns = dns
         self._beside = beside
+        self._workers = workers
 
     def load(self, path: Path) -> Config:
-        return load(path, secrets=True)
+        config = load(path, secrets=True)
+        return config.model_copy(update={"workers": self._workers}) if self._workers else config
 
     def prepare(self, config: Config) -> None:
         """Before any process is started: the store at this version, the keys that fit it, a clock that
@@ -334,7 +343,8 @@ class Worker:
 
     async def reload(self, config: Config) -> None:
         """SIGHUP: policies, tenants of the file, certificates, log level.  Raises if it cannot be used."""
-        tenants, credentials = config.file_tenants(), config.file_credentials()
+        tenants = config.file_tenants()
+        credentials = await asyncio.to_thread(config.file_credentials)  # hashes what is plain text
         self.policies.reload(config.policies)
         if self.certificate is not None:
             await asyncio.to_thread(self.certificate.reload)

@@ -305,7 +305,7 @@ class Flow:
         recipients = (mail.recipient,) if mail.recipient else tuple(envelope.recipients)
         now = self._clock()
         return Decision(
-            ref=answer.ref if answer.ref and answer.check != "duplicate" else envelope.ref,
+            ref=_ref(mail, answer),
             at=now,
             kind=kind,
             action=_action(verdict, answer),
@@ -338,7 +338,7 @@ class Flow:
         envelope, message = mail.envelope, mail.message
         self._emit(
             MailDecided(
-                ref=answer.ref if answer.ref and answer.check != "duplicate" else envelope.ref,
+                ref=_ref(mail, answer),
                 kind=kind,
                 tenant=envelope.tenant.id,
                 stream=envelope.stream,
@@ -351,6 +351,11 @@ class Flow:
                 ms=round((self._clock() - mail.now) * 1000, 2),
             )
         )
+
+
+def _ref(mail: Mail, answer: Answer) -> str:
+    """Of the decision.  An answer that repeats an earlier one names that one's."""
+    return answer.ref if answer.ref and answer.check != "duplicate" else mail.envelope.ref
 
 
 def _action(verdict: Verdict, answer: Answer) -> str:

@@ -119,7 +119,7 @@ class App(Protocol):
         ...
 
 
-def serve(path: Path, app: App, workers: int | None = None) -> int:
+def serve(path: Path, app: App) -> int:
     """Run the relay until it is told to stop.  Returns the exit status: 0 stopped, 1 could not start,
     2 refused (the reason is on stderr)."""
     try:
@@ -138,7 +138,7 @@ def serve(path: Path, app: App, workers: int | None = None) -> int:
     os.umask(0o077)
     folder = _runtime_folder()
     try:
-        return _Parent(path, app, config, listening, http, folder, workers or config.workers).run()
+        return _Parent(path, app, config, listening, http, folder).run()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -173,7 +173,6 @@ class _Parent:
         listening: list[list[socket.socket]],
         http: dict[str, list[socket.socket]],
         folder: Path,
-        workers: int,
     ) -> None:
         self._path = path
         self._app = app
@@ -181,7 +180,7 @@ class _Parent:
         self._listening = listening
         self._http = http
         self._folder = folder
-        self._children = [_Child("office"), *(_Child(f"smtp-{i}") for i in range(workers))]
+        self._children = [_Child("office"), *(_Child(f"smtp-{i}") for i in range(config.workers))]
         self._emit = Emitter(config.log, "parent", folder / "parent.json")
         self._selector = selectors.DefaultSelector()
         self._signals: list[int] = []

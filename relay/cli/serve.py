@@ -23,4 +23,4 @@ def command(shell: Shell, workers: int | None) -> None:
 
     if shell.path is None:
         fail("no configuration: name it with --config FILE or AUP_RELAY_CONFIG")
-    sys.exit(serve(shell.path, App(), workers))
+    sys.exit(serve(shell.path, App(workers=workers)))
