@@ -408,6 +408,7 @@ async def _hops(config: Config, database: Database, emit: Emit) -> Hops:
                 user=hop.user,
                 password=hop.password(),
                 profile=hop.profile,
+                chunking=hop.chunking,
                 pool=hop.pool,
                 idle=hop.idle,
                 max_messages=hop.max_messages,

@@ -252,6 +252,7 @@ class HopConfig(Settings):
     verify           the certificate must be good, by `ca_file` or else the system's authorities
     envelope_domain  the domain of the envelope, if the next hop writes its own (SPF is judged for it)
     server_name      the name that the certificate must be good for, if it is not `host`
+    chunking         messages go by BDAT where it is offered; false: always by DATA
     pool             connections of one worker
     idle, max_age    seconds that an unused, any connection is kept; idle: 30, of SES 5
     max_messages     sent over one connection: 1000, of SES 100
@@ -268,6 +269,7 @@ class HopConfig(Settings):
     profile: Literal["mta", "ses"] = "mta"
     envelope_domain: DomainName | None = None
     server_name: Host | None = None
+    chunking: bool = True
     pool: Count = Field(default=20, le=10_000)
     idle: Seconds | None = None
     max_messages: Count | None = None

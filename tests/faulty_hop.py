@@ -4,7 +4,8 @@
     port = await hop.start()
 
 Answers by verb, first match: what stands for the verb, else what an honest server says.  Verbs are
-CONNECT (the banner), EHLO, STARTTLS, AUTH, MAIL, RCPT, DATA, "." (the end of the message), RSET, QUIT,
+CONNECT (the banner), EHLO, STARTTLS, AUTH, MAIL, RCPT, DATA, "." (the end of the message), BDAT (its octets
+have arrived; offered only with CHUNKING in `offers`), RSET, QUIT,
 BODY (the first octets of a message have arrived), LINE (any other line, such as a step of AUTH).
 
 An answer is octets, written as they are, or
@@ -56,6 +57,7 @@ class FaultyHop:
         self.port = 0
         self._tasks = set()
         self._used = {}
+        self._taken = False  # a recipient of the last transaction was accepted
 
     async def start(self, port=0):
         self.server = await asyncio.start_server(
@@ -95,6 +97,7 @@ class FaultyHop:
             "MAIL": b"250 2.1.0 ok\r\n",
             "RCPT": b"250 2.1.5 ok\r\n",
             "DATA": b"354 go\r\n",
+            "BDAT": b"250 2.0.0 Ok: queued as F00\r\n" if self._taken else b"554 5.5.1 for nobody\r\n",
             ".": b"250 2.0.0 Ok: queued as F00\r\n",
             "RSET": b"250 2.0.0 ok\r\n",
             "QUIT": b"221 2.0.0 bye\r\n",
@@ -144,13 +147,22 @@ class FaultyHop:
             text = line.decode("utf-8", "surrogateescape").rstrip("\r\n")
             self.lines.append(text)
             verb = text.split(" ")[0].upper()
+            if verb == "BDAT" and "CHUNKING" in self.offers:
+                octets = await reader.readexactly(int(text.split(" ")[1]))
+                if self._taken:
+                    self.messages.append(Received(octets, sender, recipients))
+                await self._say(writer, "BDAT", text)
+                continue
             if verb not in ("EHLO", "STARTTLS", "AUTH", "MAIL", "RCPT", "DATA", "RSET", "QUIT"):
                 verb = "LINE"
             if verb == "MAIL":
                 sender, recipients = text, []
+                self._taken = False
             if verb == "RCPT":
                 recipients.append(text)
             answer = await self._say(writer, verb, text)
+            if verb == "RCPT" and isinstance(answer, bytes) and answer.startswith(b"2"):
+                self._taken = True
             if verb == "QUIT":
                 return
             if verb == "STARTTLS" and answer.startswith(b"220") and self.tls:

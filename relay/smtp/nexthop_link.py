@@ -14,7 +14,7 @@ import math
 import re
 import ssl
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, cast
 
 from relay.smtp.nexthop_replies import Extensions, ReplyReader, Said, words
@@ -49,6 +49,7 @@ class HopSettings:
     verify        the certificate must be valid for server_name, or host where that is empty
     ca_file       PEM of the authorities to trust; "" for the system's
     user          "" for no AUTH
+    chunking      False: never BDAT, even where it is offered
     profile       ses: closes a connection after 10 s without a command, so ours are given back sooner
     pool          connections at most, of this process
     idle          seconds an unused connection is kept; None as the profile has it
@@ -67,6 +68,7 @@ class HopSettings:
     server_name: str = ""
     user: str = ""
     password: str = field(default="", repr=False)
+    chunking: bool = True
     profile: Literal["mta", "ses"] = "mta"
     pool: int = 20
     idle: float | None = None
@@ -312,6 +314,8 @@ class Link(asyncio.Protocol):
         said = await self._one(command, (250,), settings.timeouts.command)
         # What was said before TLS is forgotten: anybody could have said it (RFC 3207 section 4.2).
         self.extensions = Extensions.of(said)
+        if not settings.chunking:
+            self.extensions = replace(self.extensions, chunking=False)
 
     async def _starttls(self, settings: HopSettings, context: ssl.SSLContext) -> None:
         self.step = "starttls"

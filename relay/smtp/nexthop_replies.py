@@ -154,6 +154,7 @@ class Extensions:
     dsn: bool = False
     starttls: bool = False
     auth: frozenset[str] = frozenset()
+    chunking: bool = False
 
     @classmethod
     def of(cls, said: Said) -> Extensions:
@@ -172,6 +173,7 @@ class Extensions:
         size = None if limit is None else int(limit) if limit.isascii() and limit.isdigit() and len(limit) < 19 else 0
         return cls(
             pipelining="PIPELINING" in found,
+            chunking="CHUNKING" in found,
             size=size,
             eight_bit="8BITMIME" in found,
             smtputf8="SMTPUTF8" in found,

@@ -6,6 +6,11 @@
 The transaction is opened after the verdict and lasts milliseconds: MAIL and every RCPT in one write
 where PIPELINING is offered, DATA too where there is a single recipient.  Its answer is the answer.
 
+Where CHUNKING is offered (RFC 3030) a message of ordinary size goes as one BDAT chunk: no 354 to wait
+for, no dots to double.  To a single recipient, on a connection that has just been heard of, it follows
+MAIL and RCPT in the same write.  Once it is written the next hop may have the message whatever it did
+or did not answer, so a connection that has been silent for longer is asked for MAIL and RCPT first.
+
 8-bit octets: sent with BODY=8BITMIME where the next hop has it.  Where it never had, they go as they
 came, which is what every MTA in use lets through; refusing them would punish the sender for a header
 nobody reads.  Where it had it when the message was taken and has it no longer, the client is told 451
@@ -63,6 +68,9 @@ between: then it is this relay that is not allowed (it left mynetworks, say), an
 RED_SECONDS = 60.0
 """How long a failure with a message, seen once and not again, counts against the next hop's health."""
 
+AWAKE = 1.0
+"""Seconds after its last reply for which a connection counts as alive."""
+
 _STEPS = ("connect", "banner", "ehlo", "starttls", "tls", "auth", "mail", "rcpt", "data", "body", "reply")
 _DOWN = Delivery(replies.NEXT_HOP_DOWN, "next-hop")
 _NOBODY: Mapping[str, Reply] = {}
@@ -96,6 +104,7 @@ class Hop:
         self._failed_since = self._failed_last = 0.0
         self._last_error = ""
         self._denied: dict[tuple[int, int, int], tuple[set[str], set[str]]] = {}
+        self._chunking = True  # it has not refused the command that it offers
 
     # -- what others ask -------------------------------------------------------------------------
     @property
@@ -223,6 +232,12 @@ class Hop:
             domains.add(domain)
         return len(tenants) >= DENIED_TENANTS or len(domains) >= DENIED_DOMAINS
 
+    def no_chunks(self) -> None:
+        """It offers CHUNKING and does not know BDAT (something stands between us): DATA from now on."""
+        if self._chunking:
+            self._chunking = False
+            self._emit(OfferCorrected(next_hop=self.settings.name, extension="chunking"))
+
     def took_recipient(self) -> None:
         if self._denied:
             self._denied.clear()
@@ -241,7 +256,7 @@ class _Again(Exception):
 class _Transaction:
     """One message on its way.
 
-    dotted  the final dot was written: from here on the next hop may have the message
+    dotted  the final dot, or the last chunk, was written: from here on the next hop may have the message
     """
 
     __slots__ = (
@@ -283,7 +298,7 @@ class _Transaction:
             return await self._guarded(used)
         except _Again:
             self._link = await pool.fresh(tenant)
-            self._given_back = False
+            self._given_back = self._dotted = False
             return await self._guarded(False)
 
     async def _guarded(self, used: bool) -> Delivery:
@@ -384,8 +399,16 @@ class _Transaction:
             return replace(_DOWN, detail=f"offered before and gone now: {', '.join(missing)}")
         commands = [self._mail(), *map(self._rcpt, recipients)]
         single = len(recipients) == 1
+        chunk = extensions.chunking and hop._chunking and self._whole is not None
+        # Whether it lives is asked of a connection that has been silent: what is written with the
+        # message cannot be tried again on another.
+        at_once = False
         if single and extensions.pipelining:
-            commands.append(b"DATA\r\n")
+            if not chunk:
+                commands.append(b"DATA\r\n")
+            elif link.loop.time() - link.idle_since < AWAKE:
+                at_once = True
+                commands.append(self._chunk())
         data = b"".join(commands)
         if data.count(b"\n") != len(commands) or data.count(b"\r") != len(commands):
             raise ValueError("a line end in a command")  # addresses and parameters were parsed: never
@@ -401,29 +424,39 @@ class _Transaction:
                 hop._emit(ParameterDropped(ref=self._envelope.ref, parameter=name))
 
         link.step = "mail"
-        if extensions.pipelining:
+        if at_once:
+            assert self._whole is not None
+            self._dotted = True
+            link.ask(data + self._whole, 3, max(hop._times.command, hop._times.final))
+            said = await link.answers()
+        elif extensions.pipelining:
             link.ask(data, len(commands), hop._times.command)
             said = await link.answers()
         else:
             said = await self._one_by_one(commands)
-        if used and (not said or said[0].code == 421):
+        if used and ((not said and not at_once) or (said and said[0].code == 421)):
             link.fail("it closed the connection")
             self._give_back(hop._pool.retire)
             raise _Again
 
-        if single and len(said) == 3 and not link.lost and said[0].code == said[1].code == 250 and said[2].code == 354:
-            hop.took_recipient()  # the common case, told apart from all others at once
-            return await self._message()
+        if single and len(said) == 3 and said[0].code == said[1].code == 250:  # the common cases, told apart at once
+            if at_once:
+                hop.took_recipient()
+                return self._over_with(said[2])
+            if said[2].code == 354 and not link.lost:
+                hop.took_recipient()
+                return await self._message(False)
 
         # MAIL
+        invited = single and len(said) == 3 and said[2].code // 100 in (2, 3)
         if not said:
-            return self._broken("mail")
+            return self._lost() if at_once else self._broken("mail")
         mail = said[0]
         if mail.code // 100 != 2:
             if mail.code in OURS or mail.code // 100 == 3:
                 return self._ours("mail", mail)
             reply, check = understand.at_mail(mail)
-            return self._over(Delivery(reply, check, detail=f"MAIL: {mail.raw}"), said[-1].code == 354)
+            return self._over(Delivery(reply, check, detail=f"MAIL: {mail.raw}"), invited)
 
         # RCPT
         link.step = "rcpt"
@@ -442,16 +475,19 @@ class _Transaction:
             if understand.denies(reply) and hop.denied(reply, self._envelope.tenant.id, address.domain):
                 hop.failed("rcpt", answer.code, f"it refuses everybody: {understand.words(answer, address)[1][:120]}")
                 return self._over(
-                    Delivery(replies.NEXT_HOP_REFUSES_US, "next-hop", detail=f"RCPT: {answer.raw}"),
-                    said[-1].code == 354,
+                    Delivery(replies.NEXT_HOP_REFUSES_US, "next-hop", detail=f"RCPT: {answer.raw}"), invited
                 )
             refused[address.text] = reply
             if len(details) < 10:
                 details.append(f"{address.text}: {answer.raw}")
         if len(said) <= len(recipients):
-            return self._broken("rcpt")
+            return self._lost() if at_once else self._broken("rcpt")
         if refused:
-            return self._over(self._not_all(refused, details, took), single and said[-1].code == 354)
+            return self._over(self._not_all(refused, details, took), invited)
+        if at_once:
+            return self._over_with(said[2]) if len(said) == 3 else self._lost()
+        if chunk:
+            return self._broken("rcpt") if link.lost else await self._message(True)
 
         # DATA
         link.step = "data"
@@ -472,7 +508,7 @@ class _Transaction:
             return self._over(Delivery(reply, check, detail=f"DATA: {go.raw}"), False)
         if link.lost:  # something followed the 354: nobody knows any more which reply is whose
             return self._broken("data")
-        return await self._message()
+        return await self._message(False)
 
     async def _one_by_one(self, commands: list[bytes]) -> list[Said]:
         """Without PIPELINING; ends at a refused MAIL."""
@@ -486,10 +522,26 @@ class _Transaction:
                 break
         return said
 
-    async def _message(self) -> Delivery:
+    def _chunk(self) -> bytes:
+        """The command before the message as one chunk."""
+        assert self._whole is not None
+        if self._whole[-2:] != b"\r\n":
+            self._whole += b"\r\n"
+        return b"BDAT %d LAST\r\n" % len(self._whole)
+
+    async def _message(self, chunk: bool) -> Delivery:
+        """The message itself, and the answer to it.
+
+        chunk  by BDAT; else DATA was answered with 354
+        """
         hop, link = self._hop, self._link
         link.step = "body"
-        if self._whole is not None:
+        if chunk:
+            command = self._chunk()
+            assert self._whole is not None
+            self._dotted = True
+            link.ask(command + self._whole, 1, hop._times.final)
+        elif self._whole is not None:
             self._dotted = True
             link.ask(stuffed_whole(self._whole), 1, hop._times.final)
         else:
@@ -507,12 +559,19 @@ class _Transaction:
             link.ask(last, 1, hop._times.final)
         link.step = "reply"
         said = await link.answers()
-        if not said:
-            why = link.lost
-            self._give_back(hop._pool.retire)
-            hop.failed("reply", 0, why)
-            return Delivery(replies.NEXT_HOP_LOST, "next-hop", detail=f"after the final dot: {why}")
-        answer = said[0]
+        return self._over_with(said[0]) if said else self._lost()
+
+    def _lost(self) -> Delivery:
+        """Nobody knows whether it has the message."""
+        hop, why = self._hop, self._link.lost
+        self._give_back(hop._pool.retire)
+        hop.failed("reply", 0, why)
+        return Delivery(replies.NEXT_HOP_LOST, "next-hop", detail=f"after the message: {why}")
+
+    def _over_with(self, answer: Said) -> Delivery:
+        """The answer to the message."""
+        hop, link = self._hop, self._link
+        link.step = "reply"
         kind = answer.code // 100
         if kind == 2:
             # First of all what nobody may lose; then the words, then the housekeeping.
@@ -523,11 +582,13 @@ class _Transaction:
                 hop.worked("reply")
             return delivery
         if kind == 3:
-            link.fail("a 3yz after the final dot")
+            link.fail("a 3yz after the message")
             self._give_back(hop._pool.retire)
             hop.failed("reply", answer.code, f"it said {answer.code} after the message")
-            return Delivery(replies.NEXT_HOP_LOST, "next-hop", detail=f"after the final dot: {answer.raw}")
+            return Delivery(replies.NEXT_HOP_LOST, "next-hop", detail=f"after the message: {answer.raw}")
         if answer.code in OURS:
+            if 500 <= answer.code <= 504 and link.extensions.chunking:
+                hop.no_chunks()
             return self._ours("reply", answer)
         reply, check = understand.after_data(answer)
         delivery = Delivery(reply, check, detail=answer.raw)
@@ -555,7 +616,8 @@ class _Transaction:
         """Nothing was sent.  RSET makes the connection clean again.
 
         invited  it said 354 all the same.  That can't be taken back: any further octet would be the
-                 message, so the connection is closed without one.
+                 message, so the connection is closed without one.  Or it took a chunk for nobody:
+                 whatever that means to it, it is not asked again.
         """
         if invited:
             self._link.fail("invited to send what was refused")
