@@ -268,3 +268,54 @@ async def test_the_heartbeat_beats_writes_and_ends(tmp_path: Path, monkeypatch: 
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     assert totals(tmp_path, NOON).counts, "the last snapshot is written at the end"
+
+
+# -- lines written together -------------------------------------------------------------------------
+def test_lines_wait_for_the_beat_and_leave_in_their_order() -> None:
+    lines: list[bytes] = []
+    emit = emitter(lines)
+    emit.gather(True)
+    emit(DECIDED)
+    emit(DECIDED)
+    assert lines == []
+    emit.beat(0.0)
+    assert len(lines) == 1 and lines[0].count(b"\n") == 2
+    emit.beat(0.0)
+    assert len(lines) == 1
+
+
+def test_a_warning_leaves_at_once_behind_what_came_before_it() -> None:
+    lines: list[bytes] = []
+    emit = emitter(lines)
+    emit.gather(True)
+    emit(DECIDED)
+    emit(NextHopFailed("next_hop", "auth", 535, "no login"))
+    written = b"".join(lines).splitlines()
+    assert [json.loads(line)["event"] for line in written] == ["mail.decided", NextHopFailed.name]
+
+
+def test_no_write_is_longer_than_what_stays_together_in_a_pipe() -> None:
+    lines: list[bytes] = []
+    emit = emitter(lines)
+    emit.gather(True)
+    for _ in range(100):
+        emit(DECIDED)
+    emit.gather(False)
+    assert max(map(len, lines)) <= 4096 and len(lines) < 20
+    assert b"".join(lines).count(b"\n") == 100
+    emit(DECIDED)
+    assert b"".join(lines).count(b"\n") == 101  # and none waits any more
+
+
+def test_every_line_of_a_write_that_failed_is_counted(tmp_path: Path) -> None:
+    def full(line: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    log = SimpleNamespace(level="info", format="json", addresses=False)
+    emit = Emitter(log, "smtp-0", tmp_path / "smtp-0.json", write=full)
+    emit.gather(True)
+    for _ in range(3):
+        emit(DECIDED)
+    emit.gather(False)
+    emit.flush()
+    assert b"aup_relay_log_lost_total 3.0" in metrics(tmp_path, emit._clock())
