@@ -24,9 +24,10 @@ _URI = re.compile(r"<([^<>]*)>")
 # RFC 3986: what is outside these, an unrendered merge tag for instance, is no URI.
 _HTTPS = re.compile(
     r"https://(?:[A-Za-z0-9-]+\.)+[A-Za-z0-9-]+(?::[0-9]{1,5})?"
-    r"(?:[/?#](?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-Fa-f]{2})*)?\Z",
+    r"(?:[/?#][A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]*)?\Z",
     re.IGNORECASE,
 )
+_BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 async def run(mail: Mail, settings: CheckSettings, tools: Tools) -> Evidence | None:
@@ -52,7 +53,7 @@ def _fields(fields: list[str], posts: list[str]) -> tuple[str, Reply | None]:
     https = [uri for uri, low in zip(uris, lower, strict=True) if low.startswith("https:")]
     if len(https) > 1:
         return "List-Unsubscribe has more than one HTTPS URI", replies.BAD_ONE_CLICK
-    if https and not _HTTPS.match(https[0]):
+    if https and (not _HTTPS.match(https[0]) or ("%" in https[0] and _BAD_PERCENT.search(https[0]))):
         return "the HTTPS URI of List-Unsubscribe is not a valid one", replies.BAD_ONE_CLICK
     if not https:
         if "http" in fields[0].lower() or not uris:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 _WORDS = re.compile(r"[^\W_]+")
@@ -75,11 +76,17 @@ def has(text: str, wanted: Sequence[Phrase], canonical: Canonical) -> bool:
             at = lower.rfind(one.anchor, 0, at) if at > 0 else -1
             if at < 0:
                 break
-            if _in(lower[max(0, at - one.before) : at + one.after], (one,), canonical):
+            if _near(lower[max(0, at - one.before) : at + one.after], one, canonical):
                 return True
     if len(text) <= 2 * _EDGE:
         return _in(text, wanted, canonical)
     return _in(text[-_EDGE:], wanted, canonical) or _in(text[:_EDGE], wanted, canonical)
+
+
+@lru_cache(maxsize=2048)
+def _near(text: str, one: Phrase, canonical: Canonical) -> bool:
+    """The few lines around an anchor: in all messages of a campaign the same, so they are read once."""
+    return _in(text, (one,), canonical)
 
 
 def _in(text: str, wanted: Sequence[Phrase], canonical: Canonical) -> bool:

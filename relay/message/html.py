@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 import turbohtml
+
+from relay.message.once import once
 
 MOST_HTML = 512 * 1024
 """Characters of HTML in a message; Gmail cuts off what is beyond 102 KiB."""
@@ -68,15 +69,15 @@ class Visible:
     too_complex: str = ""
     notes: tuple[str, ...] = ()
 
-    @cached_property
+    @once
     def text(self) -> str:
         return "\n".join([part.text for part in self.per_part])
 
-    @cached_property
+    @once
     def links(self) -> tuple[Link, ...]:
         return tuple([link for part in self.per_part for link in part.links])
 
-    @cached_property
+    @once
     def views(self) -> tuple[View, ...]:
         """One for each kind of reader: a message with alternatives can have two, others have one.
 
@@ -84,6 +85,12 @@ class Visible:
         outside is shown to everybody.
         """
         parts = self.per_part
+        if len(parts) == 2:
+            one, two = parts
+            a, b = one.alternative, two.alternative
+            if a is not None and b is not None and a[0] == b[0] and a[1] < b[1] and one.kind != two.kind == "html":
+                # Nearly every campaign: the plain form, then the HTML one.
+                return (_make(View, ("plain", one.text, one.links)), _make(View, ("html", two.text, two.links)))
         if all(part.alternative is None for part in parts):
             kind: Literal["html", "plain"] = "html" if any(part.kind == "html" for part in parts) else "plain"
             return (_view(kind, parts),) if parts else ()

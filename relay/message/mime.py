@@ -14,13 +14,13 @@ import asyncio
 import binascii
 import hashlib
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any, NamedTuple
 
 from relay.message import html
 from relay.message.content import SLICE, Buffer, Content
 from relay.message.header import Mailbox, Mailboxes, Parameters, decoded, mailboxes, parameters, text_of, unfolded
 from relay.message.html import Visible
+from relay.message.once import once
 
 INLINE = 64 * 1024
 """Octets up to which reading a message on the loop is cheaper than the way to a thread and back."""
@@ -193,12 +193,12 @@ class Message:
             return lists[0]
         return Mailboxes(tuple(one for each in lists for one in each.found), all(each.clear for each in lists))
 
-    @cached_property
+    @once
     def author(self) -> Mailboxes:
         """Every mailbox of every From field."""
         return self._mailboxes("from")
 
-    @cached_property
+    @once
     def sender(self) -> Mailboxes:
         return self._mailboxes("sender")
 
@@ -220,14 +220,14 @@ class Message:
     def sender_domains(self) -> tuple[str, ...]:
         return tuple([box.domain for box in self.sender.found if box.domain])
 
-    @cached_property
+    @once
     def content_type(self) -> Parameters:
         """Of the message itself, whatever its parts are."""
         found = self._named.get(b"content-type")
         return parameters(self._value(found[0])[:LONGEST_VALUE]) if found else _TEXT
 
     # -- body ---------------------------------------------------------------------------
-    @cached_property
+    @once
     def _digest(self) -> bytes:
         digest = hashlib.sha256()
         for start in range(self.head_end, self.size, SLICE):
@@ -238,7 +238,7 @@ class Message:
         """32 octets, of all that stands behind the header."""
         return self._digest
 
-    @cached_property
+    @once
     def has_long_line(self) -> bool:
         """Some line has more than LONGEST_LINE octets."""
         raw, at = self.raw, 0
@@ -259,7 +259,7 @@ class Message:
             return _base64(content)
         return content
 
-    @cached_property
+    @once
     def visible(self) -> Visible:
         """What a reader sees of the text parts; made when it is first asked for."""
         reader = html.Reader()
@@ -282,6 +282,8 @@ class Message:
     def lines_with(self, beginning: bytes) -> int:
         """How many lines of the header begin with this (lower case): no fewer than there are fields of
         that name, and found without reading the header."""
+        if "_named" in self.__dict__:
+            return len(self._named.get(beginning, ()))
         blank = _find(self.raw, b"\r\n\r\n", 0, min(self.size, LONGEST_HEADER))
         head = self.raw[: blank if blank >= 0 else min(self.size, LONGEST_HEADER)].lower()
         return head.count(b"\n" + beginning) + head.startswith(beginning)

@@ -1,24 +1,28 @@
 """DKIM signing (RFC 6376; Ed25519: RFC 8463), and the canonical forms that verifying shares.
 
 relaxed/relaxed.  Canonicalising every run of blanks by a regular expression costs as much as an
-RSA operation on a 10 KiB message; here a plain search comes first, and ordinary mail has nothing
-to mend.  relaxed rather than simple for the body: what trims blanks at line ends is common, and
-the difference is 20 us.  The signature never has l=, so nothing can be appended to what was signed.
+RSA operation on a 10 KiB message; here plain searches come first, and where they find nothing to
+mend the body is its own canonical form: its digest is the one that the duplicate guard has made
+already.  relaxed rather than simple for the body: what trims blanks at line ends is common, and
+the searches cost 10 us.  The signature never has l=, so nothing can be appended to what was signed.
 """
 
 from __future__ import annotations
 
 import re
-from base64 import b64encode
+from binascii import b2a_base64
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import sha256
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
+
+if TYPE_CHECKING:
+    from relay.message.mime import Message
 
 Buffer = Any
 """bytes, memoryview or mmap: what memoryview() takes."""
@@ -34,7 +38,15 @@ _HEAD_STEP = 16 * 1024
 
 
 # -- signing ------------------------------------------------------------------------------------
-def sign(body: Sequence[Buffer], domain: str, selector: str, key: Key, headers: Sequence[str], now: int) -> bytes:
+def sign(
+    body: Sequence[Buffer],
+    domain: str,
+    selector: str,
+    key: Key,
+    headers: tuple[str, ...],
+    now: int,
+    message: Message | None = None,
+) -> bytes:
     """The DKIM-Signature field, folded, with its CRLF, to be put before `body`.
 
     body     buffers that joined are the whole message, header first; lines end in CRLF, dots not stuffed
@@ -44,35 +56,44 @@ def sign(body: Sequence[Buffer], domain: str, selector: str, key: Key, headers: 
              added (RFC 6376 section 8.15).  One that stands here once and is not in the message is left
              out of h=: the next hop may add it (Amazon SES adds Feedback-ID)
     now      t=, seconds since the epoch
+    message  what `body` ends with, its body unchanged: a digest that it knows is not made again
     """
     head, rest = _split(body)
-    names, signed = _selected(head, tuple(headers))
-    digest = sha256()
-    for piece in relaxed_body(_slices(rest)):
-        digest.update(piece)
-    algorithm = "rsa" if isinstance(key, RSAPrivateKey) else "ed25519"
+    h, signed = _selected(head, headers)
+    bh = _base64(_body_hash(rest, message))
+    rsa = isinstance(key, RSAPrivateKey)
     value = (
-        f"v=1; a={algorithm}-sha256; c=relaxed/relaxed;\r\n\td={domain}; s={selector}; t={now};\r\n"
-        f"\th={_folded(names)};\r\n\tbh={b64encode(digest.digest()).decode()};\r\n\tb="
+        f"v=1; a={'rsa' if rsa else 'ed25519'}-sha256; c=relaxed/relaxed;\r\n\td={domain}; s={selector}; t={now};\r\n"
+        f"\th={h};\r\n\tbh={bh};\r\n\tb="
     )
     # This field is hashed last, with an empty b= and without its CRLF (RFC 6376 section 3.7).
     signed.append(b"dkim-signature:" + value.replace("\r\n\t", " ").encode())
     data = b"".join(signed)
     signature = key.sign(data, _PKCS1, _SHA256) if isinstance(key, RSAPrivateKey) else key.sign(sha256(data).digest())
-    encoded = b64encode(signature).decode()
+    encoded = _base64(signature)
     lines = "\r\n\t".join([encoded[i : i + 72] for i in range(0, len(encoded), 72)])
     return f"DKIM-Signature: {value}{lines}\r\n".encode()
 
 
+def _base64(octets: bytes) -> str:
+    return b2a_base64(octets, newline=False).decode()
+
+
 def _split(buffers: Sequence[Buffer]) -> tuple[bytes, list[Buffer]]:
     """The header block, its last CRLF included, and the buffers of the body."""
+    if sum(map(len, buffers)) <= SLICE:
+        whole = b"".join(buffers)
+        if whole.startswith(b"\r\n"):  # a message without a header
+            return b"", [whole[2:]]
+        end = whole.find(b"\r\n\r\n")
+        return (whole, []) if end < 0 else (whole[: end + 2], [whole[end + 4 :]])
     head = bytearray()
     for number, buffer in enumerate(buffers):
         view = memoryview(buffer)
         for start in range(0, len(view), _HEAD_STEP):
             known = len(head)
             head += view[start : start + _HEAD_STEP]
-            if known < 2 and head.startswith(b"\r\n"):  # a message without a header
+            if known < 2 and head.startswith(b"\r\n"):
                 end = 0
             elif (end := head.find(b"\r\n\r\n", max(0, known - 3))) < 0:
                 continue
@@ -82,32 +103,55 @@ def _split(buffers: Sequence[Buffer]) -> tuple[bytes, list[Buffer]]:
     return bytes(head), []
 
 
+def _body_hash(buffers: Sequence[Buffer], message: Message | None) -> bytes:
+    """SHA-256 of the relaxed form of what the buffers hold."""
+    if len(buffers) == 1 and len(buffers[0]) <= SLICE and is_relaxed(body := bytes(buffers[0])):
+        # Both end where the message ends: as long as each other, they are the same octets.
+        if message is not None and message.size - message.head_end == len(body):
+            return message.body_digest()
+        return sha256(body).digest()
+    digest = sha256()
+    for piece in relaxed_body(_slices(buffers)):
+        digest.update(piece)
+    return digest.digest()
+
+
 @lru_cache(maxsize=64)
 def _wanted(headers: tuple[str, ...]) -> dict[bytes, int]:
     """Each name once, with how often more than it occurs it is to be signed."""
     return {name.encode(): headers.count(name) - 1 for name in headers}
 
 
-def _selected(head: bytes, headers: tuple[str, ...]) -> tuple[list[bytes], list[bytes]]:
-    """h= and the canonical fields in its order; of one name the last field comes first (RFC 6376 section 5.4.2)."""
+def _selected(head: bytes, headers: tuple[str, ...]) -> tuple[str, list[bytes]]:
+    """h=, and the canonical fields in its order; of one name the last field comes first (RFC 6376 section 5.4.2)."""
     wanted = _wanted(headers)
     found: dict[bytes, list[bytes]] = {}
-    for field in head.replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ").split(b"\r\n"):
+    # Unfolded and its blanks collapsed as a whole: most headers have nothing to mend.
+    for field in _collapsed(head.replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ")).split(b"\r\n"):
         name, _, value = field.partition(b":")
-        name = name.rstrip(b" \t").lower()
+        name = name.rstrip(b" ").lower()
         if name in wanted:
-            canonical = name + b":" + relaxed_value(value) + b"\r\n"
+            canonical = b"%b:%b\r\n" % (name, value.strip(b" "))
             if name in found:
                 found[name].append(canonical)
             else:
                 found[name] = [canonical]
-    names: list[bytes] = []
+    counts: list[int] = []
     signed: list[bytes] = []
-    for name, empty in wanted.items():
+    for name in wanted:
         fields = found.get(name, ())
-        names += [name] * (REPEATS if len(fields) > REPEATS else len(fields) + empty)
+        counts.append(len(fields))
         signed += fields[: -REPEATS - 1 : -1]
-    return names, signed
+    return _h(headers, tuple(counts)), signed
+
+
+@lru_cache(maxsize=256)
+def _h(headers: tuple[str, ...], counts: tuple[int, ...]) -> str:
+    """h=, folded.  counts: how many fields there are of each name that is wanted"""
+    names: list[bytes] = []
+    for (name, empty), count in zip(_wanted(headers).items(), counts, strict=True):
+        names += [name] * (REPEATS if count > REPEATS else count + empty)
+    return _folded(names)
 
 
 def _folded(names: Sequence[bytes]) -> str:
@@ -123,11 +167,17 @@ def _folded(names: Sequence[bytes]) -> str:
 
 
 # -- canonical forms (RFC 6376 section 3.4) -------------------------------------------------------
-def relaxed_value(value: bytes) -> bytes:
-    """A field's value: unfolded, runs of blanks as one, none at its ends."""
-    if b"\v" in value or b"\f" in value:  # blanks to Python, not to RFC 6376
-        return _collapsed(value.replace(b"\r\n", b"")).strip(b" ")
-    return b" ".join(value.split())
+def is_relaxed(body: bytes) -> bool:
+    """The body is its own relaxed form.  False also for what only looks as if it were not: a blank or
+    an empty line at its beginning, a bare CR or LF at its end."""
+    return (
+        body.endswith(b"\r\n")
+        and body[0] not in b" \t\r\n"
+        and body[-3] not in b" \t\r\n"
+        and b"\t" not in body
+        and b"  " not in body
+        and b" \r\n" not in body
+    )
 
 
 def relaxed_body(slices: Iterable[bytes]) -> Iterator[bytes]:
@@ -215,8 +265,6 @@ def _slices(buffers: Sequence[Buffer]) -> Iterator[bytes]:
     """At most SLICE octets at a time; a small body in one piece."""
     if len(buffers) == 1 and len(buffers[0]) <= SLICE:
         yield bytes(buffers[0])
-    elif sum(map(len, buffers)) <= SLICE:
-        yield b"".join(buffers)
     else:
         for buffer in buffers:
             view = memoryview(buffer)
