@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from relay import replies
-from relay.message.edit import splice
+from relay.message.edit import header, splice
 from relay.message.sign import sign
 from relay.model import Domain, Mail, Verdict
 from relay.ports import Unavailable
@@ -74,13 +74,9 @@ class Outgoing:
         body = splice(message, self.received(mail) + added, dropped)
         if domain is None:
             return body
-        headers = SIGNED[self._profile(mail.tenant)]
-        if message.size <= INLINE:
-            signature = sign(body, domain.name, domain.selector, domain.key, headers, int(mail.now))
-        else:
-            signature = await asyncio.to_thread(
-                sign, body, domain.name, domain.selector, domain.key, headers, int(mail.now)
-            )
+        names = SIGNED[self._profile(mail.tenant)]
+        details = (header(body, message), message, domain.name, domain.selector, domain.key, names, int(mail.now))
+        signature = sign(*details) if message.size <= INLINE else await asyncio.to_thread(sign, *details)
         return [signature, *body]
 
     def signing_domain(self, mail: Mail) -> Domain | None:

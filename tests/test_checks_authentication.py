@@ -44,7 +44,8 @@ def mail(sender="news@acme.example", recipient="jane@example.net", author="news@
     envelope = Envelope("r" * 26, NOW, tenant, "marketing", parse(sender) if sender else None)
     raw = f"From: <{author}>\r\nSubject: Hello\r\n\r\nText\r\n".encode()
     for signer, selector in signed:
-        raw = sign([raw], signer, selector, KEY, ("from", "subject"), NOW) + raw
+        message = Message.parse(raw)
+        raw = sign(raw[: message.head_end], message, signer, selector, KEY, ("from", "subject"), NOW) + raw
     raw = more.pop("change", lambda raw: raw)(raw)
     message = Message.parse(raw)
     return Mail(NOW, Session("s", "192.0.2.99", "l"), envelope, Recipient(parse(recipient)), message=message)

@@ -27,7 +27,7 @@ from dkim.canonicalization import CanonicalizationPolicy, InvalidCanonicalizatio
 from dkim.util import InvalidTagValueList, parse_tag_value
 
 from relay.address import BadAddress, domain_name
-from relay.message.sign import SLICE, relaxed_body, simple_body
+from relay.message.sign import relaxed_body, simple_body, slices
 from relay.ports import Dns, Signature, Unavailable
 
 LONGEST = 16 * 1024
@@ -273,8 +273,8 @@ def _body_hash(raw: Any, start: int, algorithm: str, length: int | None) -> tupl
     """SHA-256 of the canonical body (of its first `length` octets), and how long it is in all."""
     digest = hashlib.sha256()
     size = 0
-    slices = (bytes(raw[at : at + SLICE]) for at in range(start, len(raw), SLICE))
-    for piece in relaxed_body(slices) if algorithm == "relaxed" else simple_body(slices):
+    parts = slices(raw, start)
+    for piece in relaxed_body(parts) if algorithm == "relaxed" else simple_body(parts):
         if length is None:
             digest.update(piece)
         elif size < length:

@@ -25,3 +25,11 @@ def splice(message: Message, prepend: bytes, drop: tuple[str, ...] = ()) -> list
     if at < message.size:
         pieces.append(whole[at:] if at else whole)
     return pieces
+
+
+def header(pieces: list[bytes | memoryview], message: Message) -> bytes:
+    """The header of what `splice` made of the message, with its empty line."""
+    if not pieces:
+        return b""
+    *whole, last = pieces  # the last one ends with the body, which has no edits
+    return b"".join([*whole, last[: len(last) - (message.size - message.head_end)]])
