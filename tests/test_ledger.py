@@ -213,6 +213,27 @@ class TestContract:
         assert (await ledger.settled(ref(404))).state == "in-doubt"
 
 
+async def test_intents_of_one_round_of_the_loop_share_a_transaction(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = await store.ledger()
+    runs: list[int] = []
+    run = ledger._database.run
+
+    async def counted(fn: Callable[[sqlite3.Connection], Any]) -> Any:
+        runs.append(1)
+        return await run(fn)
+
+    monkeypatch.setattr(ledger._database, "run", counted)
+
+    async def late() -> None:
+        await asyncio.sleep(0)
+        await ledger.intend(intent(2))
+
+    await asyncio.gather(ledger.intend(intent(1)), late())
+    assert len(runs) == 1
+
+
 class TestTheStore:
     async def test_what_was_decided_is_found_whole(self, store: Store) -> None:
         ledger = await store.ledger()
@@ -714,6 +735,23 @@ class TestListings:
         await store.ledger()
         rows, _ = await page(store.databases[0], TERMS, Filter(address="no@example.net"))
         assert [row["ref"] for row in rows] == [ref(1)]
+
+    @pytest.mark.parametrize("crashed", [False, True])
+    async def test_terms_written_in_pieces_are_all_there(
+        self, store: Store, monkeypatch: pytest.MonkeyPatch, crashed: bool
+    ) -> None:
+        monkeypatch.setattr(decisions, "TERMS", 7)
+        ledger = await store.ledger()
+        for n in range(20):
+            await ledger.record(sent(n, to=(f"p{n}@d{n}.example",)))
+        await (store.die(ledger) if crashed else ledger.close())
+        database = await store.database()
+        await decisions.index_pending(database, TERMS)
+        assert len((await page(database, TERMS, Filter(tenant="acme")))[0]) == 20
+        for n in range(20):
+            for wanted in (Filter(address=f"p{n}@d{n}.example"), Filter(domain=f"d{n}.example"),
+                           Filter(message_id=f"<{n}@acme.example>")):  # fmt: skip
+                assert [row["ref"] for row in (await page(database, TERMS, wanted))[0]] == [ref(n)]
 
     async def test_the_public_page_says_nothing_of_the_message(self, filled: Database) -> None:
         shown = await public(filled, ref(40))

@@ -10,6 +10,7 @@ import asyncio
 import csv
 import hashlib
 import io
+import itertools
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -39,6 +40,8 @@ from relay.stores.spill import alive
 
 SLICE = 500
 """Rows handled in one transaction by what runs beside the mail."""
+TERMS = 200
+"""Terms in one statement."""
 NEWEST = (1 << 63) - 1
 
 _COLUMNS = "d.id, d.body, p.body, p.evidence"
@@ -247,11 +250,23 @@ async def index_pending(database: Database, terms: Terms) -> int:
         def write(
             db: sqlite3.Connection, pairs: list[tuple[int, int]] = pairs, numbers: list[tuple[int]] = numbers
         ) -> None:
-            db.executemany("INSERT OR IGNORE INTO decision_term (term, id) VALUES (?, ?)", sorted(pairs))
+            insert_terms(db, sorted(pairs))
             db.executemany("DELETE FROM decision_pending WHERE number = ?", numbers)
 
         await database.run(write)
         done += len(ids)
+
+
+def insert_terms(db: sqlite3.Connection, pairs: Sequence[tuple[int, int]]) -> None:
+    """pairs  (term, id), sorted: neighbours share a page"""
+    # A statement for each would cost twice as much, and give up the interpreter lock each time
+    # while mail waits for this transaction.
+    for start in range(0, len(pairs), TERMS):
+        some = pairs[start : start + TERMS]
+        marks = ",".join(["(?,?)"] * len(some))
+        db.execute(
+            f"INSERT OR IGNORE INTO decision_term (term, id) VALUES {marks}", list(itertools.chain.from_iterable(some))
+        )
 
 
 async def fresh(database: Database, terms: Terms) -> bool:

@@ -1,7 +1,8 @@
 """The ledger in the SQLite file.
 
-Group commit: one task takes whatever is waiting and commits it in one transaction, without
-lingering for company.  What a listing is filtered by lies all over the file, so it is written every
+Group commit: one task takes whatever is waiting and commits it in one transaction.  It lets the
+loop go round once, so that what one poll of the sockets brought is committed together, but does not
+linger for company.  What a listing is filtered by lies all over the file, so it is written every
 few seconds for many decisions together (relay/stores/decisions.py does it for who cannot wait).
 
 While the store is away, what must not be lost goes to the spill file
@@ -27,7 +28,7 @@ from relay.model import Decision, Earlier, Intent
 from relay.ports import Unavailable
 from relay.stores.chain import SHIFT, Terms, commit_to, decode, encode, first_head, pack_ids, reference_term, row_hash
 from relay.stores.database import Database
-from relay.stores.decisions import find, index_pending
+from relay.stores.decisions import find, index_pending, insert_terms
 from relay.stores.spill import Spill, alive, orphans
 
 BATCH = 500
@@ -62,7 +63,6 @@ _LEFT = (
     " UNION ALL SELECT key, ref, at, '', writer, epoch FROM intent WHERE key IS NOT NULL AND at >= ?1 ORDER BY at"
 )
 _at = itemgetter(1)
-_TERM = "INSERT OR IGNORE INTO decision_term (term, id) VALUES (?, ?)"
 
 
 class _Claim:
@@ -423,6 +423,8 @@ class SqliteLedger:
                 await self._wake.wait()
             self._wake.clear()
             while self._queue:
+                # Other sessions that the same poll woke come to their intents now.
+                await asyncio.sleep(0)
                 batch = self._queue
                 if len(batch) > BATCH:
                     batch, self._queue = batch[:BATCH], batch[BATCH:]
@@ -536,7 +538,7 @@ class SqliteLedger:
         try:
             for start in range(0, len(pairs), INDEX_SLICE):
                 some = pairs[start : start + INDEX_SLICE]
-                await self._database.run(lambda db, some=some: db.executemany(_TERM, some))  # type: ignore[misc]
+                await self._database.run(lambda db, some=some: insert_terms(db, some))  # type: ignore[misc]
             await self._database.run(
                 lambda db: db.execute("DELETE FROM decision_pending WHERE writer = ? AND number <= ?", (number, last))
             )
@@ -634,9 +636,9 @@ class SqliteLedger:
                 indexed[item.ref] = (id, item.terms)
             elif type(item) is _Open:
                 intent = item.intent
-                if elsewhere is None:
+                if elsewhere is None and self._known is None:
                     elsewhere = self._upstream_elsewhere(db)
-                if intent.key in elsewhere:
+                if elsewhere and intent.key in elsewhere:
                     item.refused = True
                     continue
                 intents.append(
