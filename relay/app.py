@@ -32,6 +32,7 @@ from relay.jobs.checkpoints import Checkpoints
 from relay.jobs.purge import Purge
 from relay.jobs.retention import Retention
 from relay.keys import KeysError
+from relay.lists import Lists
 from relay.message.content import Content
 from relay.model import Offers, Tenant
 from relay.outgoing import Outgoing
@@ -56,6 +57,7 @@ from relay.stores.directory import Directory
 from relay.stores.ledger import SqliteLedger
 from relay.stores.memory import MemoryDirectory, MemoryRecipients
 from relay.stores.memory_quotas import MemoryQuotas
+from relay.stores.memory_sightings import MemorySightings
 from relay.stores.migrate import MigrationError, migrate
 from relay.stores.quotas import SqliteQuotas
 from relay.web.app import admin, serve_http
@@ -221,6 +223,7 @@ class Worker:
     database: Database
     directory: Directory
     policies: Policies
+    lists: Lists
     dns: Dns
     quotas: SqliteQuotas
     ledger: SqliteLedger
@@ -261,6 +264,7 @@ class Worker:
                 stack.push_async_callback(dns.close)
             hops = await _hops(config, database, emit)
             stack.push_async_callback(hops.close)
+            lists = config.load_lists()
             tools = Tools(
                 dns=dns,
                 authentication=DomainAuthentication(
@@ -271,6 +275,9 @@ class Worker:
                 ),
                 quotas=quotas,
                 installation=directory.installation,
+                lists=lists,
+                sightings=MemorySightings(),
+                directory=directory,
             )
             random = Random()
             flow = Flow(
@@ -337,8 +344,8 @@ class Worker:
                     listeners.append(listener)
             _watch(process, hops, load_, ledger)
             return cls(
-                config, emit, database, directory, policies, dns, quotas, ledger, hops, login, listeners, certificate,
-                stack.pop_all(),
+                config, emit, database, directory, policies, lists, dns, quotas, ledger, hops, login, listeners,
+                certificate, stack.pop_all(),
             )  # fmt: skip
 
     async def reload(self, config: Config) -> None:
@@ -346,6 +353,7 @@ class Worker:
         tenants = config.file_tenants()
         credentials = await asyncio.to_thread(config.file_credentials)  # hashes what is plain text
         self.policies.reload(config.policies)
+        await asyncio.to_thread(self.lists.reload, config.list_files())
         if self.certificate is not None:
             await asyncio.to_thread(self.certificate.reload)
         self.directory.declare(tenants, credentials)
@@ -544,6 +552,14 @@ async def examiner(config: Config | None, *, offline: bool, tenant: bool) -> Asy
             if offline
             else DomainAuthentication(dns, config.egress if config else (), envelope_domain=hop, clock=clock)
         )
-        tools = Tools(dns=dns, authentication=authentication, quotas=MemoryQuotas(), missing=missing)
+        tools = Tools(
+            dns=dns,
+            authentication=authentication,
+            quotas=MemoryQuotas(),
+            missing=missing,
+            lists=config.load_lists() if config else Lists(),
+            sightings=MemorySightings(),
+            directory=directory,
+        )
         limit = config.limits.message_size if config else SmtpLimits().message_size
         yield Bench(directory, policies, recipients, tools, limit)

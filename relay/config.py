@@ -34,6 +34,7 @@ from relay import model
 from relay.address import BadAddress, domain_name
 from relay.address import parse as parse_address
 from relay.checks.catalogue import NAMES
+from relay.lists import BadList, Lists
 from relay.policy_file import Policies, override_problems
 from relay.yaml_marks import Document, FileError, Path_, near
 
@@ -448,6 +449,12 @@ def _keys_beside_the_store(data: dict[str, Any]) -> Path:
     return Path(f"{data.get('store', 'relay.db')}.keys")
 
 
+ListName = Literal[
+    "business-domains", "personal-domains", "personal-mx", "role-names", "links", "shorteners", "brands", "attachments"
+]
+"""As in relay/lists.py, which says what stands in each."""
+
+
 class Config(Settings):
     listen: tuple[Listener, ...] = Field(min_length=1)
     tls: Tls | None = None
@@ -469,6 +476,7 @@ class Config(Settings):
     ledger: LedgerConfig = LedgerConfig()
     trace: Literal["full", "private"] = "full"
     suppression: SuppressionConfig = SuppressionConfig()
+    lists: dict[ListName, tuple[File, ...]] = {}
     feedback: dict[str, Any] = {}
 
     _file: Path = PrivateAttr(default=Path())
@@ -489,6 +497,13 @@ class Config(Settings):
     def load_policies(self) -> Policies:
         """The shipped policies and those of the folder `policies`.  Raises policy_file.PolicyError."""
         return Policies(self.policies)
+
+    def list_files(self) -> dict[str, tuple[Path, ...]]:
+        return {str(name): files for name, files in self.lists.items()}
+
+    def load_lists(self) -> Lists:
+        """Raises lists.BadList."""
+        return Lists(self.list_files())
 
     def file_tenants(self, *, keys: bool = True) -> list[model.Tenant]:
         """The tenants that this file declares.
@@ -633,6 +648,12 @@ def _refusals(config: Config) -> Iterator[tuple[Path_, str]]:
             yield ("counters",), f"must be store{near(config.counters, ['store'])}"
     if config.policies is not None and not config.policies.is_dir():
         yield ("policies",), "not a folder"
+    for name, files in config.lists.items():
+        for i, file in enumerate(files):
+            try:
+                Lists({name: (file,)})
+            except BadList as error:
+                yield ("lists", name, i), str(error)
 
 
 def _port(taken: dict[tuple[str, int], str], at: Path_, host: str, port: int) -> Iterator[tuple[Path_, str]]:

@@ -144,6 +144,40 @@ class Throttle(Protocol):
     async def clear(self, key: str) -> None: ...
 
 
+class Sightings(Protocol):
+    """Who was seen with what lately: the different members of a key in a sliding window, of all workers.
+
+    Of other workers as they were a second ago at most: what is counted here is a habit, not a quota.
+    """
+
+    async def see(self, key: str, member: str, now: float, window: float) -> int:
+        """Note `member` under `key`; how many different members were seen in the last `window` seconds,
+        this one included."""
+        ...
+
+    async def seen(self, key: str, now: float, window: float) -> tuple[str, ...]:
+        """The members of the last `window` seconds, the earliest first."""
+        ...
+
+
+class Lists(Protocol):
+    """What is shipped and what the operator adds, in memory (relay/lists.py has the names).
+
+    version  changes when the files were read again: what was worked out from them is to be made anew
+    """
+
+    @property
+    def version(self) -> int: ...
+
+    def entries(self, name: str) -> tuple[str, ...]: ...
+
+    def holds(self, name: str, value: str) -> bool: ...
+
+    def covers(self, name: str, domain: str) -> str:
+        """The entry that is this domain or one above it; "" for none."""
+        ...
+
+
 # -- the ledger ---------------------------------------------------------------------------
 class Ledger(Protocol):
     """Every decision, chained.  Group commit: what comes within a few milliseconds is committed together."""
@@ -311,6 +345,7 @@ class Authentication(Protocol):
 class Tools:
     """What checks may use.
 
+    directory  for what tenants must not do to one another; nothing of another tenant may reach a reply
     missing  needs that cannot be met here and why: {"dns": "offline", "profile": "no-tenant"}; checks that
              need one of them are skipped, and the verdict says so
     """
@@ -320,3 +355,7 @@ class Tools:
     quotas: Quotas
     installation: str = ""  # marks our Received fields
     missing: Mapping[str, str] = field(default_factory=dict)
+    # Always given where mail is judged; a test of a check that needs none of them leaves them out.
+    lists: Lists = None  # type: ignore[assignment]  # as above
+    sightings: Sightings = None  # type: ignore[assignment]  # as above
+    directory: Directory = None  # type: ignore[assignment]  # as above

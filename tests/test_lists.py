@@ -1,0 +1,50 @@
+"""Lists of the operator: what they hold, cover and take away, and how a file that is wrong is told."""
+
+import pytest
+from relay.lists import NAMES, BadList, Lists
+
+
+def test_entries_comments_case_and_byte_order_mark(tmp_path):
+    file = tmp_path / "links.txt"
+    file.write_bytes("\ufeffBad.example  # seen in May\n\n# nothing\n  https://ok.example/Bad \n".encode())
+    lists = Lists({"links": [file]})
+    assert lists.holds("links", "bad.example") and lists.holds("links", "https://ok.example/bad")
+    assert not lists.holds("links", "seen in may") and not lists.holds("links", "")
+
+
+def test_a_domain_covers_what_is_below_it(tmp_path):
+    (tmp_path / "a").write_text("bad.example\n")
+    lists = Lists({"links": [tmp_path / "a"]})
+    assert lists.covers("links", "www.bad.example") == "bad.example"
+    assert lists.covers("links", "notbad.example") == "" == lists.covers("links", "")
+
+
+def test_an_entry_is_taken_away_by_the_operator(tmp_path):
+    (tmp_path / "a").write_text("one.example\ntwo.example\n")
+    (tmp_path / "b").write_text("!one.example\n")
+    assert Lists({"links": [tmp_path / "a", tmp_path / "b"]}).entries("links") == ("two.example",)
+
+
+def test_a_reload_that_fails_changes_nothing(tmp_path):
+    file = tmp_path / "a"
+    file.write_text("one.example\n")
+    lists = Lists({"links": [file]})
+    version = lists.version
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(BadList, match="not UTF-8 at octet 0"):
+        lists.reload({"links": [file]})
+    assert lists.entries("links") == ("one.example",) and lists.version == version
+    file.write_text("two.example\n")
+    lists.reload({"links": [file]})
+    assert lists.entries("links") == ("two.example",) and lists.version > version
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(BadList, match=r"gone\.txt: No such file"):
+        Lists({"links": [tmp_path / "gone.txt"]})
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_shipped_list_can_be_read(name):
+    entries = Lists().entries(name)
+    assert all(entry == entry.strip().lower() and not entry.startswith("!") for entry in entries)
