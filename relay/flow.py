@@ -124,6 +124,7 @@ class Flow:
             return await self._refuse("recipient", mail, PASSED, replace(answer, ref=reference(self._random(16))))
         tenant, address, sender = envelope.tenant.id, recipient.address, _text(envelope)
         mail.facts = await self._recipients.facts(tenant, envelope.stream, sender, address, mail.now)
+        recipient.facts = mail.facts
         if reply := mail.facts.remembered:
             if reply.temporary:  # given once, then the next hop is asked again
                 await self._recipients.forget(tenant, sender, address.text)

@@ -153,12 +153,14 @@ class Recipient:
 
     notify, orcpt  DSN parameters exactly as sent (RFC 3461), "" where not given
     reservation    what quota was set aside; given back if the mail is not sent
+    facts          what the stores knew at RCPT, for checks of the message that ask for everybody's consent
     """
 
     address: Address
     notify: str = ""
     orcpt: str = ""
     reservation: Any = None  # of the Quotas port that made it
+    facts: RecipientFacts | None = None
 
 
 @dataclass(slots=True)
