@@ -127,6 +127,16 @@ def parse(text: str) -> Address:
     return address
 
 
+def plain(text: str) -> str:
+    """The exact form of an ordinary ASCII address, for whoever reads millions; "" for all that `parse` must look at."""
+    found = _PLAIN.match(text)
+    if found and len(text) <= 254 and found.end(1) <= 64:
+        exact = text.lower()
+        if not exact.rpartition(".")[2].isdigit():
+            return exact
+    return ""
+
+
 def _literal(host: str) -> str:
     if not host.endswith("]"):
         raise BadAddress("the address literal has no closing bracket")
@@ -149,6 +159,7 @@ fold more, never less: what was opted out stays opted out)."""
 _DOTLESS = frozenset({"gmail.com", "googlemail.com"})
 _ALIASES = {"googlemail.com": "gmail.com"}
 _MINUS_TAGS = frozenset({"yahoo.com", "ymail.com", "rocketmail.com"})
+_PARTICULAR = _DOTLESS | _MINUS_TAGS | _ALIASES.keys()
 
 
 def folded(address: Address) -> str:
@@ -167,6 +178,11 @@ def folded(address: Address) -> str:
             base = base.replace(".", "")
         local = base or local
     return f"{local}@{domain}"
+
+
+def unfoldable(exact: str) -> bool:
+    """Whether an exact form is certainly its own folded form; most are, and this is quicker than to fold them."""
+    return "+" not in exact and exact.rpartition("@")[2] not in _PARTICULAR
 
 
 def parents(domain: str) -> list[str]:

@@ -3,7 +3,18 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from relay.address import Address, BadAddress, domain_name, folded, foreign_hashes, parents, parse, unquoted
+from relay.address import (
+    Address,
+    BadAddress,
+    domain_name,
+    folded,
+    foreign_hashes,
+    parents,
+    parse,
+    plain,
+    unfoldable,
+    unquoted,
+)
 
 GOOD = [
     ("bob@example.com", "bob", "example.com"),
@@ -73,6 +84,37 @@ def test_any_text_is_an_address_or_says_why(text: str) -> None:
         assert address.text == text
         assert parse(address.exact).exact == address.exact
         assert "\r" not in text and "\n" not in text
+
+
+@settings(max_examples=300)
+@given(
+    st.one_of(
+        st.text(max_size=40),
+        st.from_regex(r"[A-Za-z0-9.+_'\"@ -]{1,70}@[A-Za-z0-9.-]{1,40}", fullmatch=True),
+        st.builds(
+            "{}@{}".format,
+            st.text("aZ.+-'\"", min_size=1, max_size=9),
+            st.sampled_from(
+                ["gmail.com", "GoogleMail.com", "yahoo.com", "example.com", "example.42", "b\xfccher.example"]
+            ),
+        ),
+    )
+)
+def test_what_is_told_without_parsing_is_what_parsing_tells(text: str) -> None:
+    exact = plain(text)
+    try:
+        address = parse(text)
+    except BadAddress:
+        assert not exact
+        return
+    assert exact in ("", address.exact)
+    if unfoldable(address.exact):
+        assert folded(address) == address.exact
+
+
+def test_ordinary_addresses_are_told_without_parsing() -> None:
+    assert plain("Bob.O'Neil+x@Mail.Example.COM") == "bob.o'neil+x@mail.example.com"
+    assert unfoldable("bob@example.com") and not unfoldable("bob@gmail.com")
 
 
 @settings(max_examples=200)

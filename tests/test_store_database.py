@@ -8,7 +8,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,10 +20,11 @@ from relay.model import Credential, Domain, Profile, Rung, Standing, Tenant
 from relay.ports import Unavailable
 from relay.replies import Reply
 from relay.stores import database as module
+from relay.stores import recipients as recipients_module
 from relay.stores.canary import check_keys, open_keys
 from relay.stores.database import Database
 from relay.stores.directory import Directory
-from relay.stores.forms import entry
+from relay.stores.forms import Entry, entry
 from relay.stores.migrate import Migration, MigrationError, migrate, migrations, pending
 from relay.stores.recipients import Recipients
 from relay.stores.tenants import Conflict, Tenants
@@ -273,6 +274,47 @@ async def test_no_plain_text_where_it_is_not_wanted(path: Path, database: Databa
     await database.close()
     for file in path.parent.glob("relay.db*"):
         assert b"doe" not in file.read_bytes()
+
+
+async def test_a_list_is_stored_in_pieces_as_if_it_were_one(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"CHUNK": 700, "BATCH": 450, "READ": 90, "ASKED": 7}.items():
+        monkeypatch.setattr(recipients_module, name, value)
+    recipients = Recipients(database, KEY)
+    await recipients.add([entry("address", "erased@example.com", "opt-out", tenant="acme", now=NOW)])
+    await recipients.erase(parse("erased@example.com"), NOW)
+    people = [f"p{n % 1500}@example.com" for n in range(1800)] + ["x.y@gmail.com", "erased@example.com"]
+    entries = [entry("address", who, "manual", tenant="acme", now=NOW) for who in people]
+    told = [told async for told in recipients.load(iter(entries))]
+    assert sum(count for count, _ in told) == 1802 and len(told) == 3
+    assert sum(new for _, new in told) == 1503  # and the folded form of one, less what came twice
+    assert [told async for told in recipients.load(iter(entries))][-1][1] == 0
+    found, _ = await recipients.page()
+    assert sorted(e.value for e in found if e.form == "address") == sorted({*people} - {"erased@example.com"})
+    assert {match.form for match in await recipients.show(parse("erased@example.com"), NOW)} == {"keyed"}
+
+
+async def test_a_list_that_fails_midway_leaves_what_was_told_and_no_writer_behind(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipients_module, "CHUNK", 500)
+    monkeypatch.setattr(recipients_module, "READ", 100)
+    recipients = Recipients(database)
+
+    def entries() -> Iterator[Entry]:
+        for n in range(1700):
+            yield entry("address", f"p{n}@example.com", "manual", tenant="acme", now=NOW)
+        raise OSError("gone")
+
+    told = 0
+    with pytest.raises(OSError, match="gone"):
+        async for count, _ in recipients.load(entries()):
+            told += count
+    assert told == 1000
+    [(stored,)] = await database.read("SELECT count(*) FROM suppression")
+    assert told <= stored <= 1500
+    assert await recipients.add([entry("address", "q@example.com", "manual", tenant="acme", now=NOW)]) == 1
 
 
 async def test_erasing_takes_plain_text_out_of_what_was_removed(database: Database) -> None:

@@ -34,7 +34,7 @@ from relay.model import (
     Tenant,
 )
 from relay.stores.forms import FOR_EVER, REASONS, BadEntry, Entry, entry, hash_keys
-from relay.stores.suppression_csv import BadLine, Defaults, NotAList, Reader, header, rows
+from relay.stores.suppression_csv import LONGEST, BadLine, Defaults, NotAList, Reader, header, rows
 
 NOW = 1_770_000_000.0
 DAY = 86400.0
@@ -300,6 +300,68 @@ def test_nothing_that_is_read_breaks_the_reader(content: bytes) -> None:
     for e in found:
         assert e.form in ("address", "domain", "md5", "sha1", "sha256")
     assert len(found) + len(bad) <= reader.lines
+
+
+def _cells(usual: str, *others: str) -> Any:
+    return st.one_of(st.just(usual), st.just(usual), st.sampled_from(others))
+
+
+LINES = st.fixed_dictionaries(
+    {
+        "email": _cells(
+            "a@example.com", "B+x@Gmail.com", " c@example.com", "'=d@example.com", "<e@example.com>", "f@", "",
+            "@example.org", "\xe4@example.com", '"h@example.com"', "'+i@example.com", "# g@example.org", MD5,
+        ),
+        "reason": _cells("bounce", "opt-out", " Bounce", "manual", "", "tired", "legal"),
+        "tenant": _cells("", "acme", "other", "\ufffd"),
+        "added": _cells("2026-01-02", "", "2001-01-01", " 1767312000 ", "2026-01-03", "2099-01-01", "soon"),
+        "until": _cells("", "2099-01-01", "2001-01-01", "'", "never"),
+        "note": _cells("", "# x", 'a "b" c', '"two\nlines"'),
+    }
+)  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(st.sampled_from(["reason", "tenant", "added", "until", "note"]), unique=True).flatmap(
+        lambda names: st.permutations(["email", *names])
+    ),
+    st.lists(st.tuples(LINES, st.sampled_from([6, 6, 6, 2])), min_size=2, max_size=8),
+    st.sampled_from([None, NOW + DAY]),
+)
+def test_a_line_like_one_before_is_read_as_if_it_were_the_first(
+    names: list[str], lines: list[tuple[dict[str, str], int]], until: float | None
+) -> None:
+    """Twice, so that each is like one before."""
+    body = "".join(",".join([cells[name] for name in names][:count]) + "\n" for cells, count in lines)
+    content = (",".join(names) + "\n" + body * 2).encode()
+
+    def outcome(quick: bool) -> Any:
+        bad: list[BadLine] = []
+        defaults = Defaults(reason="bounce", tenant="acme", source="list", until=until)
+        reader = Reader(io.BytesIO(content), defaults, NOW, bad.append)
+        if not quick:
+            reader._ordinary = lambda line: None  # type: ignore[method-assign]
+        try:
+            return list(reader), bad, reader.over, reader.lines
+        except NotAList as error:
+            return str(error)
+
+    assert outcome(True) == outcome(False)
+
+
+def test_lines_where_two_blocks_of_the_file_meet() -> None:
+    """Every line once, numbered, wherever the file is cut."""
+    for before in range(40):
+        filler = "#" + "x" * (LONGEST - 40 - 2 + before)
+        content = f"{filler}\r\na@example.com\r\nb\xe4@example.com\rnobody\nc@example.com".encode("latin-1")
+        found, bad, reader = read(content)
+        assert [e.value for e in found] == ["a@example.com", "b\xe4@example.com", "c@example.com"]
+        assert [b.number for b in bad] == [4] and reader.lines == 5
+    for size in (LONGEST - 1, LONGEST, LONGEST + 1, 3 * LONGEST):
+        found, bad, _ = read("\xe4".encode("latin-1") + b"x" * (size - 1) + b"\nc@example.com\n" + b"y" * size)
+        assert [e.value for e in found] == ["c@example.com"] and [b.number for b in bad] == [1, 3]
+        assert all(("more than" in b.why) == (size >= LONGEST) for b in bad)
 
 
 # -- the checks -------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -227,7 +226,6 @@ def import_(
 
     Exit code: 0 every line was taken, 1 some were bad, 2 it is no list.
     """
-    from relay.stores.recipients import CHUNK
     from relay.stores.suppression_csv import BadLine, Defaults, NotAList, Reader
 
     config = shell.config()
@@ -269,10 +267,9 @@ def import_(
             if tenant is not None:
                 await known_tenant(config, database, tenant)
             recipients = await open_recipients(config, database)
-            entries = iter(progress(reader, "imported"))
-            while chunk := list(islice(entries, CHUNK)):
-                new += await recipients.add(chunk)
-                entries_of += len(chunk)
+            async for stored, changed in recipients.load(iter(progress(reader, "imported"))):
+                entries_of += stored
+                new += changed
 
     try:
         shell.run(main)

@@ -8,14 +8,16 @@ worker.  Writers add, remove, import and erase; each transaction is durable when
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import chain, islice
 from operator import itemgetter
-from typing import Any
+from typing import Any, TypeVar
 
-from relay.address import FOLDING, Address, folded, parse
+from relay.address import FOLDING, Address, folded, parse, unfoldable
 from relay.model import NOTHING_KNOWN, RecipientFacts, Suppression
 from relay.ports import Unavailable
 from relay.replies import Reply
@@ -32,14 +34,22 @@ from relay.stores.forms import (
     scope,
 )
 
+T = TypeVar("T")
+
 REMEMBERED_FOR = 3600.0
 """Seconds for which the next hop's word on a recipient is kept (a 4yz: until it was given once)."""
 SWEEP = 500
 """Refusals remembered by this worker between two sweeps of those that are over."""
 BATCH = 5000
 """Rows of one transaction of an import: other writers wait no longer than it takes."""
-CHUNK = 100_000
-"""Rows sorted by key before they are written: neighbours share pages, and each page is written once a chunk."""
+CHUNK = 200_000
+"""Entries sorted by key before they are written: neighbours share pages, and each page is written once a chunk."""
+AT_ONCE = 100
+"""Rows of one statement: the interpreter is left and entered again once for all of them."""
+ASKED = 1000
+"""Keys of one look-up for people who were erased."""
+READ = 1000
+"""Entries that are read before the loop gets to hand the next batch to the writer."""
 
 _COLUMNS = "key, tenant, stream, reason, form, source, added, until, folding"
 
@@ -172,33 +182,71 @@ class Recipients:
 
         Storing one again changes nothing but what it adds: an earlier date, a later end.
         """
+        return await self._write(list(self._rows(entries)))
+
+    async def load(self, entries: Iterator[Entry]) -> AsyncIterator[tuple[int, int]]:
+        """`add` for more entries than memory should hold: the next are read while some are written.
+
+        Yields, whenever some are durable, how many entries those were and what `add` says of them.
+        """
+        writing: tuple[int, asyncio.Task[int]] | None = None
+        try:
+            while True:
+                count, rows = await self._read(entries)
+                if writing:
+                    yield writing[0], await writing[1]
+                    writing = None
+                if not count:
+                    return
+                writing = count, asyncio.create_task(self._write(rows))
+                del rows
+        finally:
+            if writing:
+                writing[1].cancel()
+                await asyncio.wait((writing[1],))
+
+    async def _read(self, entries: Iterator[Entry]) -> tuple[int, list[tuple[Any, ...]]]:
+        rows: list[tuple[Any, ...]] = []
+        count = 0
+        while count < CHUNK and (some := list(islice(entries, READ))):
+            count += len(some)
+            rows += self._rows(some)
+            await asyncio.sleep(0)
+        return count, rows
+
+    async def _write(self, rows: list[tuple[Any, ...]]) -> int:
+        rows.sort(key=itemgetter(0))
         changed = 0
-        for batch in _batches(sorted(self._rows(entries), key=itemgetter(0)), BATCH):
+        for batch in _batches(rows, BATCH):
             changed += await self._db.run(lambda db, batch=batch: self._store(db, batch), full=True)  # type: ignore[misc]
         return changed
 
     def _rows(self, entries: Iterable[Entry]) -> Iterator[tuple[Any, ...]]:
         """Each entry's row, and for an address the folded one that goes with it where it differs."""
+        folding, plaintext = self._folding, self._plaintext
         for entry in entries:
-            tail = (entry.tenant, entry.stream, entry.reason)
-            rest = (entry.source, entry.added, entry.until, self._folding)
-            if entry.form != "address":
-                value = entry.value if self._plaintext and entry.form != "keyed" else None
-                yield (entry_key(entry), *tail, entry.form, entry.value if entry.form == "domain" else value, *rest)
+            form, value, reason, tenant, stream, source, added, until = entry
+            if form == "address" and plaintext and (not folding or unfoldable(value)):
+                yield (mailbox_key(value), tenant, stream, reason, form, value, source, added, until, folding)
                 continue
-            if not self._plaintext:
-                for key in self._forms(entry.value, self._address_key):
-                    yield (key, *tail, "keyed", None, *rest)
+            rest = (source, added, until, folding)
+            if form != "address":
+                kept = value if form == "domain" or (plaintext and form != "keyed") else None
+                yield (entry_key(entry), tenant, stream, reason, form, kept, *rest)
                 continue
-            exact, *base = self._forms(entry.value, b"")
-            yield (exact, *tail, "address", entry.value, *rest)
+            if not plaintext:
+                for key in self._forms(value, self._address_key):
+                    yield (key, tenant, stream, reason, "keyed", None, *rest)
+                continue
+            exact, *base = self._forms(value, b"")
+            yield (exact, tenant, stream, reason, "address", value, *rest)
             if base:
-                yield (base[0], *tail, "folded", None, *rest)
+                yield (base[0], tenant, stream, reason, "folded", None, *rest)
 
     def _forms(self, exact: str, secret: bytes) -> list[bytes]:
         """Of an exact address: its own key and, where it differs, that of the folded form."""
         keys = [mailbox_key(exact, secret)]
-        if self._folding:
+        if self._folding and not unfoldable(exact):
             local, _, domain = exact.rpartition("@")
             base = folded(Address(exact, local, domain))
             if base != exact:
@@ -209,23 +257,30 @@ class Recipients:
         if self._address_key and db.execute("SELECT 1 FROM asked WHERE kind = 'keyed'").fetchone():
             rows = list(self._still_erased(db, rows))
         before = db.total_changes
-        db.executemany(_INSERT, rows)
+        whole = len(rows) - len(rows) % AT_ONCE
+        for start in range(0, whole, AT_ONCE):
+            db.execute(_INSERT_MANY, list(chain.from_iterable(rows[start : start + AT_ONCE])))
+        db.executemany(_INSERT, rows[whole:])
         changed = db.total_changes - before
+        stored = {row[4] for row in rows}
         for kind, forms in (("hashes", ("md5", "sha1", "sha256")), ("keyed", ("keyed",))):
-            if any(row[4] in forms for row in rows):
+            if not stored.isdisjoint(forms):
                 db.execute("INSERT OR IGNORE INTO asked VALUES (?, '', NULL)", (kind,))
         return changed
 
-    def _still_erased(self, db: sqlite3.Connection, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
+    def _still_erased(self, db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
         """An old list must not bring back the plain text of somebody who was erased."""
+        keyed = {row[5]: mailbox_key(row[5], self._address_key) for row in rows if row[4] == "address"}
+        erased: set[bytes] = set()
+        for some in _batches(list(keyed.values()), ASKED):
+            sql = f"SELECT key FROM suppression WHERE key IN ({', '.join('?' * len(some))})"
+            erased.update(key for (key,) in db.execute(sql, some))
         for row in rows:
-            if row[4] == "address":
-                keyed = mailbox_key(row[5], self._address_key)
-                if db.execute("SELECT 1 FROM suppression WHERE key = ? LIMIT 1", (keyed,)).fetchone():
-                    for key in self._forms(row[5], self._address_key):
-                        yield (key, *row[1:4], "keyed", None, *row[6:])
-                    continue
-            yield row
+            if row[4] == "address" and keyed[row[5]] in erased:
+                for key in self._forms(row[5], self._address_key):
+                    yield (key, *row[1:4], "keyed", None, *row[6:])
+            else:
+                yield row
 
     async def remove(
         self,
@@ -422,8 +477,9 @@ class Recipients:
 
 # -- SQL --------------------------------------------------------------------------------
 _LISTED = "key, tenant, stream, reason, form, value, source, added, until"
-_INSERT = """
-INSERT INTO suppression VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_UPSERT = """
+INSERT INTO suppression VALUES %s
 ON CONFLICT DO UPDATE SET
     form = CASE excluded.form WHEN 'folded' THEN form ELSE excluded.form END,
     value = coalesce(excluded.value, value),
@@ -436,6 +492,8 @@ WHERE excluded.added < added
    OR (value IS NULL AND excluded.value IS NOT NULL)
    OR excluded.folding > folding
 """
+_INSERT = _UPSERT % _ROW
+_INSERT_MANY = _UPSERT % ", ".join([_ROW] * AT_ONCE)
 
 
 @lru_cache(maxsize=256)
@@ -491,7 +549,7 @@ def _entry(row: Sequence[Any]) -> Entry:
     return Entry(form, key.hex() if form == "keyed" else value or "", reason, tenant, stream, source, added, until)
 
 
-def _batches(rows: Sequence[tuple[Any, ...]], size: int) -> Iterator[Sequence[tuple[Any, ...]]]:
+def _batches(rows: Sequence[T], size: int) -> Iterator[Sequence[T]]:
     for start in range(0, len(rows), size):
         yield rows[start : start + size]
 

@@ -15,9 +15,11 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import BinaryIO, cast
+from operator import itemgetter
+from typing import Any, BinaryIO, cast
 
-from relay.stores.forms import BOUNCE, DIGESTS, FOR_EVER, REASONS, BadEntry, Entry, entry
+from relay.address import plain
+from relay.stores.forms import BOUNCE, DIGESTS, FOR_EVER, REASONS, BadEntry, Entry, entry, scope
 
 COLUMNS = (
     "address", "domain", "md5", "sha1", "sha256", "keyed",
@@ -25,6 +27,7 @@ COLUMNS = (
 )  # fmt: skip
 """The columns of an export, in this order."""
 
+_FORMS = {column: at for at, column in enumerate(COLUMNS[:6])}
 _VALUES = ("address", "domain", "sha256", "sha1", "md5", "keyed")
 """Which column says who is meant, where several are filled: the address, before a domain that may be its own."""
 
@@ -72,6 +75,8 @@ LONGEST = 64 * 1024
 """Characters of one line; more is no list."""
 JOINED = 20
 """Lines that a quoted cell may span."""
+KINDS = 1000
+"""Lines that are remembered for what they say beside the address: most lines of a list say the same."""
 _LAST = 253402300799.0  # 9999-12-31T23:59:59Z
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 
@@ -105,14 +110,13 @@ class Defaults:
 class Reader:
     """Iterate for the entries; bad lines go to `on_bad`.
 
-    lines   lines read so far; over: entries left out because their end has passed
+    over    entries left out because their end has passed
     header  the header line as it stands in the file, "" if there is none
     """
 
     def __init__(
         self, file: BinaryIO, defaults: Defaults, now: float, on_bad: Callable[[BadLine], None] = lambda bad: None
     ) -> None:
-        self.lines = 0
         self.over = 0
         self.header = ""
         self._text = _Lines(file)
@@ -121,32 +125,84 @@ class Reader:
         self._on_bad = on_bad
         self._delimiter = ""
         self._columns: dict[str, int] = {}
+        self._first = True
+        # What `_ordinary` goes by: where the address and its date stand, the cells that say something else,
+        # and what lines were like that had the same in them (with the seconds from its date to its end).
+        self._at = 0
+        self._dated: int | None = None
+        self._beside: Callable[[list[str]], Any] = _nothing
+        self._alike: dict[Any, tuple[Entry, float | None]] = {}
+
+    @property
+    def lines(self) -> int:
+        """Lines read so far."""
+        return self._text.number
 
     def __iter__(self) -> Iterator[Entry]:
         """Raises NotAList if the columns cannot be made out, before anything is yielded."""
-        first = True
-        for number, line in self._text:
-            self.lines = number
-            bare = line.strip()
-            if not bare or bare.startswith("# ") or (bare[0] == "#" and "@" not in bare):
-                continue
-            try:
-                if "\ufffd" in line:
-                    raise BadEntry(f"octets that are no text, or a line of more than {LONGEST:,} characters")
-                if first:
-                    first = False
-                    if self._is_header(line):
-                        self.header = line
-                        continue
-                cells = self._cells(line)
-                item = self._entry(cells)
-            except (BadEntry, csv.Error) as error:
-                self._on_bad(BadLine(number, str(error), line))
+        for line in self._text:
+            item = self._ordinary(line) or self._any(line)
+            if item is None:
                 continue
             if item.until is not None and item.until <= self._now:
                 self.over += 1
                 continue
             yield item
+
+    def _ordinary(self, line: str) -> Entry | None:
+        """The entry of a line like others before: a plain address, and what was read beside one already.
+
+        None for every other line; `_any` has the rules, and this never says anything else.
+        """
+        if '"' in line or "#" in line or "\ufffd" in line:
+            return None
+        cells = line.split(self._delimiter) if self._delimiter else [line]
+        try:
+            exact = plain(cells[self._at])
+            like, lasts = self._alike[self._beside(cells)]
+            added, until = like.added, like.until
+            if self._dated is not None:
+                added = _time(cells[self._dated].strip(), "added")
+                if lasts is not None:
+                    until = added + lasts
+        except (IndexError, KeyError, BadEntry):
+            return None
+        if not exact or exact[0] == "'" or added > self._now + 86400:
+            return None
+        return Entry("address", exact, like.reason, like.tenant, like.stream, like.source, added, until)
+
+    def _any(self, line: str) -> Entry | None:
+        """The entry of any line; None for none, and for a bad line, which is told."""
+        number = self._text.number
+        bare = line.strip()
+        if not bare or bare.startswith("# ") or (bare[0] == "#" and "@" not in bare):
+            return None
+        try:
+            if "\ufffd" in line:
+                raise BadEntry(f"octets that are no text, or a line of more than {LONGEST:,} characters")
+            if self._first:
+                self._first = False
+                if self._is_header(line):
+                    self.header = line
+                    return None
+            cells = self._cells(line)
+            item = self._entry(cells)
+        except (BadEntry, csv.Error) as error:
+            self._on_bad(BadLine(number, str(error), line))
+            return None
+        self._keep(cells, item)
+        return item
+
+    def _keep(self, cells: list[str], item: Entry) -> None:
+        """Remember what a line is like, for those after it."""
+        columns = self._columns
+        if item.form != "address" or len(cells) <= max(columns.values(), default=0):
+            return
+        if len(self._alike) >= KINDS:
+            self._alike.clear()
+        said = "until" in columns and cells[columns["until"]].strip()
+        follows = item.reason == "bounce" and not said and self._defaults.until is None
+        self._alike[self._beside(cells)] = item, self._defaults.bounce if follows else None
 
     def close(self) -> None:
         """Let go of the file, which stays open."""
@@ -169,6 +225,10 @@ class Reader:
                 self._columns[column] = at
         if any(column in self._columns for column in _VALUES):
             self._delimiter = delimiter
+            self._at = self._columns.get("address", 0)
+            self._dated = self._columns.get("added")
+            beside = [at for column, at in self._columns.items() if column not in (*_VALUES, "added")]
+            self._beside = itemgetter(*beside) if beside else _nothing
             return True
         if len(names) == 1:
             self._columns.clear()
@@ -248,6 +308,10 @@ class Reader:
         )  # fmt: skip
 
 
+def _nothing(cells: list[str]) -> tuple[()]:
+    return ()
+
+
 def _value(cell: str) -> str:
     """`Jo <jo@example.com>` and `"jo@example.com"` are addresses too, in lists made by people."""
     if cell[-1:] == ">" and "<" in cell:
@@ -325,52 +389,58 @@ class _Lines:
             buffered, encoding, errors="surrogateescape" if encoding == "utf-8-sig" else "replace"
         )
         self._ahead: deque[str] = deque()
-        self._number = 0
-        self._skip = 0
+        self._rest = ""
+        self._end = False
+        self.number = 0
 
-    def __iter__(self) -> Iterator[tuple[int, str]]:
-        while True:
-            line = self._ahead.popleft() if self._ahead else self._read()
-            if line is None:
-                return
-            self._number += 1
-            if self._skip:
-                self._skip -= 1
-                continue
-            yield self._number, line
+    def __iter__(self) -> Iterator[str]:
+        ahead = self._ahead
+        while ahead or self._read():
+            self.number += 1
+            yield ahead.popleft()
 
     def peek(self, ahead: int) -> str | None:
         """The line so many after the current one."""
         while len(self._ahead) < ahead:
-            line = self._read()
-            if line is None:
+            if not self._read():
                 return None
-            self._ahead.append(line)
         return self._ahead[ahead - 1]
 
     def skip(self, lines: int) -> None:
-        self._skip = lines
+        for _ in range(lines):
+            self._ahead.popleft()
+        self.number += lines
 
     def close(self) -> None:
         buffered = self._file.detach()
         if buffered is not self._given:
             buffered.detach()
 
-    def _read(self) -> str | None:
-        line = self._file.readline(LONGEST)
-        if not line:
-            return None
-        if len(line) == LONGEST and line[-1] != "\n":
-            while (rest := self._file.readline(LONGEST)) and rest[-1] != "\n":
-                pass
-            line = line[:200] + "\ufffd"  # half a line could be another address
-        line = line.rstrip("\r\n")
-        if not line.isascii():
-            try:
-                line.encode()
-            except UnicodeEncodeError:
-                line = line.encode("utf-8", "surrogateescape").decode("latin-1")
-        return line
+    def _read(self) -> bool:
+        """Whether there were lines more."""
+        lines: list[str] = []
+        while not lines and not self._end:
+            block = self._file.read(LONGEST)
+            self._end = len(block) < LONGEST
+            *lines, self._rest = (self._rest + block).split("\n")
+            if self._end and self._rest:
+                lines.append(self._rest)
+            self._rest = self._rest[:LONGEST]  # too long already, however it goes on
+            if not block.isascii() or (lines and not lines[0].isascii()):
+                lines = [_text(line) for line in lines]
+            # Only where two blocks meet can a line be as long as a block.
+            if lines and len(lines[0]) >= LONGEST:
+                lines[0] = lines[0][:200] + "\ufffd"  # half a line could be another address
+        self._ahead += lines
+        return bool(lines)
+
+
+def _text(line: str) -> str:
+    try:
+        line.encode()
+    except UnicodeEncodeError:
+        return line.encode("utf-8", "surrogateescape").decode("latin-1")
+    return line
 
 
 def _encoding(start: bytes) -> str:
@@ -391,29 +461,30 @@ def header() -> str:
 def rows(entries: Iterable[Entry]) -> Iterator[str]:
     """CSV lines (RFC 4180).  A cell that a spreadsheet would run as a formula gets an apostrophe
     before it, which reading takes away again."""
-    text = io.StringIO()
-    writer = csv.writer(text)
-    for e in entries:
-        values = dict.fromkeys(_VALUES, "")
-        if e.form in values:
-            values[e.form] = e.value
-        writer.writerow(
-            [
-                _harmless(cell)
-                for cell in (
-                    *(values[column] for column in COLUMNS[:6]),
-                    e.reason, e.scope, e.tenant, e.stream, e.source, _iso(e.added), _iso(e.until),
-                )
-            ]
+    line = csv.writer(_Line()).writerow
+    for form, value, reason, tenant, stream, source, added, until in entries:
+        values = [""] * len(_FORMS)
+        if (at := _FORMS.get(form)) is not None:
+            values[at] = _harmless(value)
+        yield line(
+            (
+                *values, reason, scope(tenant, stream), _harmless(tenant), stream, _harmless(source),
+                _iso(added), _iso(until),
+            )
         )  # fmt: skip
-        yield text.getvalue()
-        text.seek(0)
-        text.truncate()
+
+
+class _Line:
+    """A file for `csv.writer`, whose `writerow` returns what `write` does."""
+
+    def write(self, line: str) -> str:
+        return line
 
 
 def _harmless(cell: str) -> str:
     return "'" + cell if cell.startswith(_FORMULA) else cell
 
 
+@lru_cache(maxsize=1000)
 def _iso(at: float | None) -> str:
     return "" if at is None else datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
