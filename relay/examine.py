@@ -59,7 +59,8 @@ class Examined:
         """As the server would say it, without a reference; None for forward."""
         if self.because is None:
             return None
-        return say(self.because.reply, check=self.because.check, retry_in=self.because.evidence.retry_in)
+        because = self.because
+        return say(because.reply, check=because.shown or because.check, retry_in=because.evidence.retry_in)
 
 
 def envelope_of(message: Message, sender: str | None, to: Sequence[str]) -> tuple[str, list[str], str]:

@@ -291,7 +291,7 @@ class Flow:
 
     def _answer(self, because: Finding, ref: str) -> Answer:
         retry_in = because.evidence.retry_in
-        return Answer(because.reply, because.check, ref, retry_in)
+        return Answer(because.reply, because.shown or because.check, ref, retry_in)
 
     def _give_back(self, recipients: Sequence[Recipient], now: float) -> None:
         for recipient in recipients:
@@ -314,7 +314,7 @@ class Flow:
             stream=envelope.stream,
             credential=session.credential,
             policy=envelope.tenant.policy,
-            check=answer.check,
+            check=because.check if because and because.shown == answer.check != "" else answer.check,
             clauses=because.clauses if because else (),
             shadow=any(f.shadow for f in verdict.findings),
             code=answer.reply.code,

@@ -293,6 +293,7 @@ class Finding:
     then      what really follows, after shadow and `else` were applied
     wanted    what the policy file says
     recipient the address at the RECIPIENT stage, else ""
+    shown     the name on the wire, "" for the check's own
     """
 
     check: str
@@ -305,6 +306,7 @@ class Finding:
     shadow: bool = False
     recipient: str = ""
     remedy: str = ""
+    shown: str = ""
 
 
 @dataclass(frozen=True, slots=True)

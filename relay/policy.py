@@ -168,6 +168,7 @@ def _finding(rule: Rule, evidence: Evidence, mail: Mail) -> Finding:
         shadow=shadow,
         recipient=mail.recipient.address.text if mail.recipient else "",
         remedy=rule.remedy or rule.check.remedy,
+        shown=rule.check.shown,
     )
 
 

@@ -55,3 +55,6 @@ CHECKS: tuple[Check, ...] = (
     sender_identity.CHECK,
     html_too_complex.CHECK,
 )
+
+SHOWN = {check.name: check.shown for check in CHECKS if check.shown}
+"""Names that clients see instead, where the check's own would tell of other tenants."""

@@ -36,6 +36,7 @@ class Check:
               `check --offline` and coverage ask for them
     repairs   this version can mend (some of) what it finds
     shadowed  False: shadow never covers it
+    shown     the name on the wire, where the check's own would tell of other tenants
     """
 
     name: str
@@ -49,6 +50,7 @@ class Check:
     needs: frozenset[str] = frozenset()
     repairs: bool = False
     shadowed: bool = True
+    shown: str = ""
     waits: bool = field(init=False)
 
     def __post_init__(self) -> None:

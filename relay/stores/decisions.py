@@ -23,6 +23,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from relay.address import BadAddress, parse
+from relay.checks import SHOWN
 from relay.ports import Unavailable
 from relay.stores.chain import (
     Terms,
@@ -92,7 +93,7 @@ async def public(database: Database, ref: str) -> dict[str, Any] | None:
         "at": row["at"],
         "policy": row["policy"],
         "action": row["action"],
-        "check": row["check"],
+        "check": SHOWN.get(row["check"], row["check"]),
         "clauses": row["clauses"],
         "reply": reply,
         "remedy": because.get("remedy", ""),
