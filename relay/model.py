@@ -42,13 +42,20 @@ class Rung(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A tenant's rung.  `until` is None for "until a person changes it"."""
+    """A tenant's rung.  `until` is None for "until a person changes it".
+
+    by              who put it there; "ladder" for the automatic steps
+    quota           the part of its numbers that a throttled tenant gets; None: as the check `rate` says
+    new_recipients  False: while throttled, nobody whom the tenant has never mailed
+    """
 
     rung: Rung = Rung.GOOD
     since: float = 0.0
     until: float | None = None
     reason: str = ""
     by: str = ""
+    quota: float | None = None
+    new_recipients: bool = True
 
 
 @dataclass(frozen=True, slots=True)

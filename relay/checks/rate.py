@@ -52,7 +52,7 @@ class Settings(CheckSettings):
     """
     tenant       everything of the tenant together
     credential   each login; domain: each sending domain; destination: each recipient domain
-    throttled    what part of its numbers a throttled tenant gets
+    throttled    what part of its numbers a throttled tenant gets, where the ladder that put it there says nothing
     """
 
     tenant: Windows = Windows()
@@ -93,7 +93,7 @@ def limits(
                     until = tenant.created + (max(0, age // _DAY) + 1) * _DAY
             if allowed is not None and allowed < UNLIMITED:
                 if tenant.standing.rung is Rung.THROTTLED and allowed:
-                    allowed = max(1, int(allowed * settings.throttled))
+                    allowed = max(1, int(allowed * (tenant.standing.quota or settings.throttled)))
             elif scope == "tenant" and window in ("day", "month"):
                 allowed = UNLIMITED
             else:

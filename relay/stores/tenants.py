@@ -125,22 +125,7 @@ class Tenants:
         if not reason.strip():
             raise Conflict("a change of standing needs a reason")
 
-        def change(db: sqlite3.Connection) -> Step:
-            row = db.execute("SELECT rung FROM standing WHERE tenant = ?", (tenant,)).fetchone()
-            step = Step(tenant, now, row[0] if row else Rung.GOOD.value, rung.value, until, reason, by)
-            db.execute(
-                "INSERT INTO standing VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (tenant) DO UPDATE SET"
-                " rung = excluded.rung, since = excluded.since, until = excluded.until,"
-                " reason = excluded.reason, by = excluded.by",
-                (tenant, rung.value, now, until, reason, by),
-            )
-            db.execute(
-                "INSERT INTO standing_history (tenant, at, was, rung, until, reason, by) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (tenant, now, step.was, step.rung, until, reason, by),
-            )
-            return step
-
-        return await self._write(change)
+        return await self._write(lambda db: put(db, tenant, Standing(rung, now, until, reason, by))[0])
 
     async def history(self, tenant: str) -> list[Step]:
         """Every change, the oldest first."""
@@ -268,6 +253,24 @@ class Tenants:
         )
 
 
+def put(db: sqlite3.Connection, tenant: str, standing: Standing) -> tuple[Step, int]:
+    """Inside a transaction: the standing, and its row in the history, whose number comes back too."""
+    row = db.execute("SELECT rung FROM standing WHERE tenant = ?", (tenant,)).fetchone()
+    was, rung = row[0] if row else Rung.GOOD.value, standing.rung.value
+    at, until, reason, by = standing.since, standing.until, standing.reason, standing.by
+    db.execute(
+        f"INSERT INTO standing ({_STANDING}) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant) DO UPDATE SET"
+        " rung = excluded.rung, since = excluded.since, until = excluded.until, reason = excluded.reason,"
+        " by = excluded.by, quota = excluded.quota, new_recipients = excluded.new_recipients",
+        (tenant, rung, at, until, reason, by, standing.quota, standing.new_recipients),
+    )
+    number = db.execute(
+        "INSERT INTO standing_history (tenant, at, was, rung, until, reason, by) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (tenant, at, was, rung, until, reason, by),
+    ).lastrowid
+    return Step(tenant, at, was, rung, until, reason, by), number or 0
+
+
 def network(text: str) -> str:
     """`192.0.2.1` or `192.0.2.0/24` in its one form.  Raises Conflict."""
     try:
@@ -284,7 +287,7 @@ _TENANT = (
 )
 _CREDENTIAL = "name, tenant, stream, password_hash, networks"
 _DOMAIN = "name, tenant, verified, token, checked, dkim_by, selector, selectors, key_file, created"
-_STANDING = "tenant, rung, since, until, reason, by"
+_STANDING = "tenant, rung, since, until, reason, by, quota, new_recipients"
 
 
 def _tenant(row: Sequence[Any]) -> Tenant:
@@ -324,8 +327,8 @@ def _tenant_values(tenant: Tenant) -> tuple[Any, ...]:
 
 
 def _standing(row: Sequence[Any]) -> Standing:
-    _, rung, since, until, reason, by = row
-    return Standing(Rung(rung), since, until, reason, by)
+    _, rung, since, until, reason, by, quota, new_recipients = row
+    return Standing(Rung(rung), since, until, reason, by, quota, bool(new_recipients))
 
 
 def _credential(row: Sequence[Any]) -> Credential:
