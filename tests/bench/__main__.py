@@ -182,7 +182,7 @@ def run(bench: Bench, rows: list[Row], rounds: int, seconds: float, connections:
         say(f"first pass: {row.name}")
         count = 10_000 if row.system not in warm and row.system not in ("sink", "postfix") else 1_000
         if row.system == "two" and row.system not in warm:
-            count *= 4  # each worker has a DNS cache of its own, and gets every other message
+            count *= 8  # each worker has a DNS cache of its own, and gets every other message
         warm.add(row.system)
         result.first_pass, outcome = bench.measure(row, count, connections)
         counts[row.name] = max(200, int(outcome["rate"] * seconds))
