@@ -60,6 +60,7 @@ from relay.stores.memory_quotas import MemoryQuotas
 from relay.stores.memory_sightings import MemorySightings
 from relay.stores.migrate import MigrationError, migrate
 from relay.stores.quotas import SqliteQuotas
+from relay.stores.sightings import SqliteSightings
 from relay.web.app import admin, serve_http
 from relay.web.app import public as public_pages
 
@@ -265,6 +266,8 @@ class Worker:
             hops = await _hops(config, database, emit)
             stack.push_async_callback(hops.close)
             lists = config.load_lists()
+            sightings = await SqliteSightings.open(database, emit=emit)
+            stack.push_async_callback(sightings.close)
             tools = Tools(
                 dns=dns,
                 authentication=DomainAuthentication(
@@ -276,7 +279,7 @@ class Worker:
                 quotas=quotas,
                 installation=directory.installation,
                 lists=lists,
-                sightings=MemorySightings(),
+                sightings=sightings,
                 directory=directory,
             )
             random = Random()
