@@ -19,6 +19,10 @@ MARKETING = "marketing"
 TRANSACTIONAL = "transactional"
 
 
+AGREEMENTS = {"hipaa": "business associate agreement (45 CFR 164.504(e)): health data may be sent"}
+"""What a tenant can have signed with the operator, and what that allows."""
+
+
 # -- who sends ----------------------------------------------------------------
 @dataclass(frozen=True, slots=True)
 class Profile:
@@ -101,8 +105,17 @@ class Tenant:
     shadow: bool = False
     quota: Mapping[str, int] = field(default_factory=dict)  # "tenant.day": 5000, as `quota set` writes it
     next_hop: str = ""  # name of its own next hop; "" is the configuration's `next_hop`
+    transfers: tuple[str, ...] = ()  # regions (relay/regions.py) it may lawfully send personal data to; () not declared
     from_file: bool = False
     created: float = 0.0
+    agreements: Mapping[str, float | None] = field(default_factory=dict)  # "hipaa": until when, None for no end
+
+    def agreed(self, agreement: str, now: float) -> bool:
+        """This agreement is on file, and in force."""
+        if agreement not in self.agreements:
+            return False
+        until = self.agreements[agreement]
+        return until is None or until > now
 
     def domain_for(self, name: str) -> Domain | None:
         """The tenant's verified domain that is `name` or its closest parent."""
@@ -217,11 +230,46 @@ class Suppression:
 
 
 @dataclass(frozen=True, slots=True)
+class Consent:
+    """That a recipient agreed to a tenant's mail of one purpose, or took it back.
+
+    basis      opt-in, double-opt-in, explicit, requested, existing-customer, inquiry; "" where only a withdrawal is known
+    purpose    a stream, or "all"
+    at         when they agreed
+    form       what matched: address, folded (another spelling of the mailbox), keyed (erased, or not kept readable)
+    proven     there is evidence beside source and time: an IP address, a user agent or a reference to a proof
+    region     where the recipient is, as the record says; "" for unknown
+    until      when it ends by its own word, None for not; what the law adds to that, the policy says
+    withdrawn  when it was taken back, None where it stands
+    """
+
+    basis: str
+    purpose: str
+    at: float
+    source: str = ""
+    form: str = "address"
+    proven: bool = False
+    region: str = ""
+    until: float | None = None
+    withdrawn: float | None = None
+
+    def stands(self, now: float) -> bool:
+        return self.withdrawn is None and bool(self.basis) and (self.until is None or self.until > now)
+
+
+@dataclass(frozen=True, slots=True)
 class RecipientFacts:
-    """All that the stores know of one recipient; one round trip."""
+    """All that the stores know of one recipient; one round trip.
+
+    consents  those of this tenant for this stream: of each basis and purpose the newest, what was withdrawn marked
+    region    where the recipient is, by the newest consent or contact record of this tenant that says so
+    """
 
     suppressions: tuple[Suppression, ...] = ()
     remembered: Reply | None = None  # what the next hop said of this recipient to an earlier try
+    consents: tuple[Consent, ...] = ()
+    region: str = ""
+    region_from: str = ""  # "consent" or "contact"
 
 
 NOTHING_KNOWN = RecipientFacts()
@@ -233,6 +281,7 @@ class Mail:
 
     recipient, facts  at the RECIPIENT stage only
     message           at the MESSAGE stage only
+    fingerprint, templates, case  what review worked out (relay/holds.py), b"", None and "" until then
     """
 
     now: float
@@ -241,6 +290,9 @@ class Mail:
     recipient: Recipient | None = None
     facts: RecipientFacts = NOTHING_KNOWN
     message: Message | None = None
+    fingerprint: bytes = b""
+    templates: dict[bool, bytes] | None = None
+    case: str = ""
 
     @property
     def tenant(self) -> Tenant:
@@ -301,6 +353,7 @@ class Finding:
     wanted    what the policy file says
     recipient the address at the RECIPIENT stage, else ""
     shown     the name on the wire, "" for the check's own
+    excused   what a reviewer decided instead: "case:ID", "hold:REF" or "exception:NUMBER"
     """
 
     check: str
@@ -314,6 +367,7 @@ class Finding:
     recipient: str = ""
     remedy: str = ""
     shown: str = ""
+    excused: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,6 +403,99 @@ class Answer:
     retry_in: float | None = None
 
 
+# -- review ------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Review:
+    """What a policy says of holds and of the copies that reviewers see; times in seconds.
+
+    within     how long a case may wait for a reviewer
+    undecided  what follows then: "release" or "refuse"
+    most, lasts  how many messages, and for how long, one decision binds
+    held, refused, forwarded  what is kept of such a message: "headers", "full" or "none"
+    kept       for how long
+    """
+
+    within: float = 3 * 86400.0
+    undecided: Literal["release", "refuse"] = "refuse"
+    most: int = 50_000
+    lasts: float = 7 * 86400.0
+    held: Literal["headers", "full", "none"] = "full"
+    refused: Literal["headers", "full", "none"] = "headers"
+    forwarded: Literal["headers", "full", "none"] = "none"
+    kept: float = 30 * 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """What a reviewer decided of a finding.
+
+    released  True: it is recorded and nothing more; False: it is refused
+    by        "case:ID", "hold:REF" or "exception:NUMBER"
+    """
+
+    released: bool
+    by: str
+
+
+@dataclass(slots=True)
+class Copy:
+    """A message as it is kept for reviewers, before it is sealed.
+
+    action    what became of it: hold, refuse, forward
+    kind      headers: `raw` is the header alone; full: as received; made: as it will be sent
+    envelope  plain values: sender, recipients, and what else a transaction needs
+    """
+
+    ref: str
+    tenant: str
+    at: float
+    until: float
+    kind: Literal["headers", "full", "made"]
+    action: str
+    case: str
+    envelope: Mapping[str, Any]
+    raw: bytes
+
+
+@dataclass(slots=True)
+class Held:
+    """A message on its way to a reviewer.
+
+    key       of its case: what the case has in common
+    checks    every check whose finding asked for review, the deciding one first
+    accepted  the client will be told 250: the relay sends it on, or says that it does not
+    review    the policy's own words
+    reviewers how many must agree to a release
+    """
+
+    ref: str
+    at: float
+    tenant: str
+    fingerprint: bytes
+    key: str
+    checks: tuple[str, ...]
+    recipients: int
+    size: int
+    review: Review
+    reviewers: int = 1
+    accepted: bool = False
+    copy: Copy | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Joined:
+    """Where a held message stands now.
+
+    case      id of its case
+    ref       of the decision when it was held first
+    accepted  its client was told 250, now or before
+    """
+
+    case: str
+    ref: str
+    accepted: bool
+
+
 # -- what is kept -------------------------------------------------------------------
 @dataclass(slots=True)  # not frozen, for the time that takes with so many fields
 class Decision:
@@ -378,6 +525,7 @@ class Decision:
     sender_domain: str = ""
     took: float = 0.0  # seconds from end of data to the reply
     linked: str = ""  # another decision's ref: an earlier try of the same message
+    case: str = ""  # what reviewers decide together with this
     # personal
     sender: str = ""
     recipients: tuple[str, ...] = ()

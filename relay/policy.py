@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from relay import replies
 from relay.checks.check import Check
+from relay.enforcement import Enforcement
 from relay.events import CheckSkipped, Emit
 from relay.model import (
     PASSED,
@@ -19,6 +20,8 @@ from relay.model import (
     Evidence,
     Finding,
     Mail,
+    Review,
+    Ruling,
     Skipped,
     Stage,
     Then,
@@ -66,6 +69,7 @@ class Rule:
     severity: str = "minor"
     shadow: bool = False
     remedy: str = ""
+    reviewers: int = 1  # who must agree before what it holds is released
 
     def follows(self, evidence: Evidence) -> Then:
         """What this finding comes to, before shadow."""
@@ -94,6 +98,12 @@ class Policy:
     shadow: bool = False
     source: str = ""
     enforcement: Mapping[str, Any] = field(default_factory=dict)
+    ladder: Enforcement | None = None  # `enforcement`, read; None: the policy has no ladder
+    review: Review = Review()
+
+    def reviewers(self, check: str) -> int:
+        """How many people must agree before what this check holds is released."""
+        return next((r.reviewers for rules in self.rules.values() for r in rules if r.check.name == check), 1)
 
     async def judge(self, stage: Stage, mail: Mail, tools: Tools, emit: Emit) -> Verdict:
         """Run every check of the stage, so that a tenant sees everything that is wrong at once."""
@@ -111,21 +121,20 @@ async def judge(rules: Sequence[Rule], mail: Mail, tools: Tools, emit: Emit) -> 
         if tools.missing and (why := _missing(check, tools.missing)):
             skipped = [*(skipped or ()), Skipped(check.name, why)]
             continue
-        if check.name == "rate" and findings and any(f.then in _ACTION for f in findings):
-            # Counting comes last: what is refused above must not use up the quota.
+        if check.spared_by and findings and any(f.then in check.spared_by for f in findings):
             continue
         try:
             evidence: Any = check.run(mail, rule.settings, tools)
             if check.waits:
                 evidence = await evidence
         except Unavailable as outage:
-            if rule.on_outage == "skip":
+            if rule.on_outage == "skip" or outage.skip:
                 emit(CheckSkipped(check=check.name, why=outage.why, tenant=mail.tenant.id))
                 skipped = [*(skipped or ()), Skipped(check.name, outage.why)]
                 continue
             evidence = Evidence({"unavailable": outage.why}, reply=outage.reply or replies.OUTAGE)
         if evidence is not None:
-            findings = [*(findings or ()), _finding(rule, evidence, mail)]
+            findings = [*(findings or ()), _finding(rule, evidence, mail, tools)]
     if findings is None and skipped is None:
         return PASSED
     return conclude(findings or [], skipped or [])
@@ -144,12 +153,18 @@ def _missing(check: Check, missing: Mapping[str, str]) -> str:
     return next((missing[need] for need in missing if need in check.needs), "")
 
 
-def _finding(rule: Rule, evidence: Evidence, mail: Mail) -> Finding:
+def _finding(rule: Rule, evidence: Evidence, mail: Mail, tools: Tools) -> Finding:
     wanted = rule.then
     then = rule.follows(evidence)
+    ruling: Ruling | None = None
+    if (then is Then.HOLD or then is Then.REFUSE) and tools.rulings is not None and not evidence.binding:
+        ruling = tools.rulings.on(mail, rule.check.name, then)
     shadow = (rule.shadow or mail.tenant.shadow) and rule.check.shadowed and not evidence.binding
     reply = evidence.reply or rule.check.reply
-    if then is Then.DEFER and not reply.temporary:
+    if ruling is not None:
+        then = Then.RECORD if ruling.released else Then.REFUSE
+        reply = reply if ruling.released else replies.REVIEW_REFUSED
+    elif then is Then.DEFER and not reply.temporary:
         reply = Reply(451, 7, 1, reply.text)
     elif then is Then.HOLD:
         reply = replies.HELD
@@ -169,6 +184,7 @@ def _finding(rule: Rule, evidence: Evidence, mail: Mail) -> Finding:
         recipient=mail.recipient.address.text if mail.recipient else "",
         remedy=rule.remedy or rule.check.remedy,
         shown=rule.check.shown,
+        excused=ruling.by if ruling is not None else "",
     )
 
 

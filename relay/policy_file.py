@@ -22,7 +22,7 @@ from relay import checks as built
 from relay.checks.catalogue import NAMES, SESSION
 from relay.checks.check import Check
 from relay.data import shipped
-from relay.model import Override, Stage, Tenant, Then
+from relay.model import Override, Review, Stage, Tenant, Then
 from relay.policy import Clause, Policy, Rule
 from relay.ports import Unavailable
 from relay.yaml_marks import Document, FileError, Path_, near, words
@@ -70,6 +70,47 @@ class ClauseFile(_Model):
     acts: tuple[_Act, ...] = ()
 
 
+class CaseFile(_Model):
+    """How much one decision of a reviewer binds: messages, days."""
+
+    max: Annotated[int, Field(ge=1)] = 50_000
+    days: Annotated[float, Field(gt=0, le=365)] = 7
+
+
+_Kept = Literal["headers", "full", "none"]
+
+
+class CopiesFile(_Model):
+    """What is kept of a message for reviewers, and for how many days."""
+
+    held: _Kept = "full"
+    refused: _Kept = "headers"
+    forwarded: _Kept = "none"
+    days: Annotated[float, Field(gt=0, le=365)] = 30
+
+
+class ReviewFile(_Model):
+    """`within` so many days somebody decides a held case, else `undecided` follows."""
+
+    within: Annotated[float, Field(gt=0, le=30)] = 3
+    undecided: Literal["release", "refuse"] = "refuse"
+    case: CaseFile = CaseFile()
+    copies: CopiesFile = CopiesFile()
+
+    def review(self) -> Review:
+        day, copies = 86400.0, self.copies
+        return Review(
+            within=self.within * day,
+            undecided=self.undecided,
+            most=self.case.max,
+            lasts=self.case.days * day,
+            held=copies.held,
+            refused=copies.refused,
+            forwarded=copies.forwarded,
+            kept=copies.days * day,
+        )
+
+
 class PolicyFile(_Model):
     policy: str
     title: Annotated[str, Field(max_length=200)] = ""
@@ -80,6 +121,7 @@ class PolicyFile(_Model):
     shadow: bool = False
     clauses: tuple[ClauseFile, ...] = ()
     enforcement: dict[str, Any] = {}
+    review: ReviewFile | None = None
 
 
 class RuleFile(_Model):
@@ -91,6 +133,7 @@ class RuleFile(_Model):
     shadow: bool | None = None
     streams: tuple[_Stream, ...] | None = None
     remedy: Annotated[str, Field(max_length=500)] = ""
+    reviewers: Annotated[int, Field(ge=1, le=5)] = 1
 
 
 _OF_ANY_CHECK = tuple(info.alias or name for name, info in RuleFile.model_fields.items())
@@ -485,12 +528,12 @@ def _policy(chain: Sequence[_Read], checks: Mapping[str, Check]) -> Policy:
         title=leaf.title or leaf.policy,
         version=digest,
         clauses=tuple(clauses),
-        # Counting comes last: what is refused must not use up the quota.
-        rules={stage: tuple(sorted(rules, key=lambda r: r.check.name == "rate")) for stage, rules in stages.items()},
+        rules={stage: tuple(sorted(rules, key=lambda r: bool(r.check.spared_by))) for stage, rules in stages.items()},
         ledger=leaf.ledger,
         shadow=leaf.shadow,
         source=chain[-1].document.name,
         enforcement=next((r.file.enforcement for r in reversed(chain) if r.file and r.file.enforcement), {}),
+        review=next((r.file.review.review() for r in reversed(chain) if r.file and r.file.review), Review()),
     )
 
 
@@ -530,6 +573,7 @@ def _rule(check: Check, use: _Use, naming: Sequence[ClauseFile], shadow: bool) -
         and check.shadowed
         and check.name not in NEVER_IN_SHADOW,
         remedy=written.remedy,
+        reviewers=written.reviewers,
     )
 
 
@@ -628,6 +672,9 @@ def _lack(clause: Clause, rule: Rule, config: Any, tenants: Sequence[Tenant]) ->
         return f"{' and '.join(sorted(rule.streams))} mail only", False
     if config is None:
         return "", False
+    for need, what in (("malware-scanner", "clamd"), ("spam-scanner", "rspamd")):
+        if need in check.needs and getattr(config.scanners, what) is None:
+            return f"no scanner is configured (scanners.{what})", True
     if "egress" in check.needs and not config.egress:
         return "no egress addresses are configured", True
     if "profile" in check.needs and check.name != "tenant-profile":

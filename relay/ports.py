@@ -7,22 +7,29 @@ time may cure; a driver's own errors end at the border.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from relay.address import Address
 from relay.message import Message
 from relay.model import (
+    Copy,
     Credential,
     Decision,
     Delivery,
     Earlier,
     Envelope,
+    Held,
     Intent,
+    Joined,
+    Mail,
     Offers,
     RecipientFacts,
+    Review,
+    Ruling,
     Tenant,
+    Then,
 )
 from relay.replies import Reply
 
@@ -32,12 +39,14 @@ class Unavailable(Exception):
 
     why    a few words for the ledger and `check`; never on the wire
     reply  what a client is told if this decides; None for the general 451 4.3.0
+    skip   the configuration says to go on without an answer, whatever the policy does in an outage
     """
 
-    def __init__(self, why: str, reply: Reply | None = None) -> None:
+    def __init__(self, why: str, reply: Reply | None = None, *, skip: bool = False) -> None:
         super().__init__(why)
         self.why = why
         self.reply = reply
+        self.skip = skip
 
 
 # -- who may send -------------------------------------------------------------------
@@ -175,6 +184,75 @@ class Lists(Protocol):
 
     def covers(self, name: str, domain: str) -> str:
         """The entry that is this domain or one above it; "" for none."""
+        ...
+
+
+# -- review ---------------------------------------------------------------------------------
+class Rulings(Protocol):
+    """What reviewers decided, as far as it is in force; memory, at most a second old."""
+
+    def asks(self, tenant: str) -> bool:
+        """Some message of this tenant was decided by itself: its fingerprint must be known before it is judged."""
+        ...
+
+    def on(self, mail: Mail, check: str, then: Then) -> Ruling | None:
+        """What was decided of such a finding: a release or refusal binds what is held, an exception also
+        what is refused."""
+        ...
+
+    def passed(self, mail: Mail, excused: str) -> None:
+        """A mail went on that `excused` let through: it counts for the case.  Never raises, never waits."""
+        ...
+
+
+class Reviews(Protocol):
+    """Held messages, their cases, and copies for reviewers."""
+
+    async def hold(self, held: Held) -> Joined:
+        """Note one more try of a held message, in its case; the first time with its copy.
+
+        An accepted one is durable through a power cut when this returns.  Raises Unavailable.
+        """
+        ...
+
+    async def first(self, key: bytes, now: float) -> float:
+        """When `key` was first asked for: `now`, or before."""
+        ...
+
+    def refused(self, key: str, tenant: str, check: str, ref: str, review: Review, now: float) -> None:
+        """Count a refusal for its case.  Never raises, never waits; a crash may lose the last second."""
+        ...
+
+    def keep(self, copy: Copy) -> None:
+        """Seal and store a copy within a second.  Never raises, never waits; a crash may lose it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """One phrase of the phrase sets that a message says (relay/phrases.py).
+
+    check  whose phrases these are; category, id, language: as in its file; score below zero speaks
+           against a finding
+    """
+
+    check: str
+    category: str
+    id: str
+    language: str
+    score: int
+
+
+class Phrases(Protocol):
+    """Phrase sets: what is shipped and what the operator adds, in memory."""
+
+    @property
+    def version(self) -> int: ...
+
+    def categories(self, check: str) -> tuple[str, ...]: ...
+
+    def said(self, message: Message) -> Mapping[str, tuple[Said, ...]]:
+        """What its subject and its visible text say of what is listed, per check, each phrase once."""
         ...
 
 
@@ -341,11 +419,53 @@ class Authentication(Protocol):
         ...
 
 
+# -- scanners, and work that takes long ---------------------------------------------------------
+class MalwareScanner(Protocol):
+    async def scan(self, message: Message) -> str:
+        """The name of what was found in the message as received, "" for nothing.
+
+        Raises Unavailable for no answer in time, for one that cannot be read, and for a message larger
+        than it takes (then `skip` as the configuration says).
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SpamScore:
+    """points   the sum; the higher, the more like spam
+    action   what the scanner itself would do ("no action", "add header", "reject"), "" if it did not say
+    symbols  the rules that counted most, the heaviest first
+    """
+
+    points: float
+    action: str = ""
+    symbols: tuple[str, ...] = ()
+
+
+class SpamScanner(Protocol):
+    async def score(self, mail: Mail) -> SpamScore:
+        """Raises Unavailable, as MalwareScanner.scan."""
+        ...
+
+
+Late = Callable[[], None]
+"""Called between two steps of long work (each well under 10 ms): raises Unavailable once the time is up."""
+
+
+class Aside(Protocol):
+    """Work that is too long for the loop, in a thread, under a time limit; bounded for each tenant."""
+
+    async def run(self, tenant: str, work: Callable[[Late], Any]) -> Any:
+        """What `work` returns.  Raises Unavailable when it took too long, and whatever else it raises."""
+        ...
+
+
 @dataclass(slots=True)
 class Tools:
     """What checks may use.
 
     directory  for what tenants must not do to one another; nothing of another tenant may reach a reply
+    encrypted  whether the way to the tenant's next hop is TLS
     missing  needs that cannot be met here and why: {"dns": "offline", "profile": "no-tenant"}; checks that
              need one of them are skipped, and the verdict says so
     """
@@ -359,3 +479,9 @@ class Tools:
     lists: Lists = None  # type: ignore[assignment]  # as above
     sightings: Sightings = None  # type: ignore[assignment]  # as above
     directory: Directory = None  # type: ignore[assignment]  # as above
+    phrases: Phrases = None  # type: ignore[assignment]  # as above
+    encrypted: Callable[[Tenant], bool] = lambda tenant: False
+    rulings: Rulings | None = None  # what reviewers decided; the policy asks, no check does
+    malware: MalwareScanner | None = None  # None: not configured
+    spam: SpamScanner | None = None  # None: not configured
+    aside: Aside | None = None  # None: long work is done where it is

@@ -23,14 +23,17 @@ from relay.model import Decision, Finding
 
 BODY = (
     "ref", "at", "kind", "action", "tenant", "stream", "credential", "policy", "check", "clauses", "shadow",
-    "code", "reply", "size", "count", "sender_domain", "took", "linked", "found",
+    "code", "reply", "size", "count", "sender_domain", "took", "linked", "found", "case",
 )  # fmt: skip
-"""`found` is [[check, what followed, clauses], ...]: what remains of findings without their evidence."""
+"""`found` is [[check, what followed, clauses], ...]: what remains of findings without their evidence.
+
+Only ever longer: a row of an earlier version ends sooner, and what it lacks is empty."""
 PERSONAL = ("sender", "recipients", "client", "message_id", "subject", "note")
 SHIFT = 10
 """Bits below the microseconds in a decision's id."""
 
-_body = attrgetter(*BODY[:-1])
+_FOUND = BODY.index("found")
+_body = attrgetter(*BODY[:_FOUND])
 _personal = attrgetter(*PERSONAL)
 _CACHED = 50_000
 
@@ -87,7 +90,7 @@ def encode(decision: Decision) -> tuple[bytes, bytes, bytes | None]:
             "skipped": [{"check": s.check, "why": s.why} for s in decision.skipped],
         }
     return (
-        dumps((*_body(decision), found)),
+        dumps((*_body(decision), found, decision.case)),
         dumps(_personal(decision)),
         None if evidence is None else dumps(evidence),
     )
@@ -95,7 +98,7 @@ def encode(decision: Decision) -> tuple[bytes, bytes, bytes | None]:
 
 def _finding(finding: Finding) -> dict[str, Any]:
     evidence = finding.evidence
-    return {
+    told: dict[str, Any] = {
         "check": finding.check,
         "clauses": finding.clauses,
         "then": finding.then.value,
@@ -108,6 +111,9 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "retry_in": evidence.retry_in,
         "seen": dict(evidence.seen),
     }
+    if finding.excused:
+        told["excused"] = finding.excused
+    return told
 
 
 def dumps(value: Any) -> bytes:
@@ -137,9 +143,18 @@ def clean(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def decode_body(body: bytes) -> dict[str, Any]:
+    """What names no person."""
+    values = orjson.loads(body)
+    row: dict[str, Any] = dict(zip(BODY, values, strict=False))
+    for name in BODY[len(values) :]:
+        row[name] = ""
+    return row
+
+
 def decode(body: bytes, personal: bytes | None, evidence: bytes | None) -> dict[str, Any]:
     """One flat mapping; personal fields are empty and `erased` is True where they are gone."""
-    row: dict[str, Any] = dict(zip(BODY, orjson.loads(body), strict=True))
+    row = decode_body(body)
     if personal is None:
         row.update(sender="", recipients=[], client="", message_id="", subject="", note="", erased=True)
     else:
@@ -164,7 +179,7 @@ def reference_term(ref: str) -> int:
 
 class Terms:
     """
-    kinds   action, tenant+action, check, tenant+check, clause, tenant+clause, domain, message-id, address;
+    kinds   action, tenant+action, check, tenant+check, clause, tenant+clause, domain, message-id, address, case;
             a tenant alone is the union of its actions
     """
 
@@ -238,15 +253,19 @@ class Terms:
         terms.add(reference_term(d.ref))
         if d.message_id:
             terms.add(self.of_message_id(d.message_id))
+        if d.case:
+            terms.add(self.of("case", d.case))
         return terms
 
     def of_row(self, body: bytes, personal: bytes | None) -> set[int]:
         """The same from what is stored, as far as it is still there."""
-        row = dict(zip(BODY, orjson.loads(body), strict=True))
+        row = decode_body(body)
         terms = self.of_body(
             row["kind"], row["tenant"], row["action"], row["check"], row["clauses"], row["sender_domain"], row["found"]
         )
         terms.add(reference_term(row["ref"]))
+        if row["case"]:
+            terms.add(self.of("case", row["case"]))
         return terms if personal is None else terms | self.of_stored_personal(personal)
 
     def of_stored_personal(self, personal: bytes) -> set[int]:

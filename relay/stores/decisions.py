@@ -119,6 +119,7 @@ class Filter:
 
     action   forward, hold, defer, refuse, aborted, or in-doubt (went upstream, and nobody knows how it ended)
     clause   cited by any finding, the one that decided or not; likewise check
+    case     what reviewers decide together
     domain   of the sender or a recipient
     since, until  seconds since the epoch, both ends included
     """
@@ -132,12 +133,15 @@ class Filter:
     domain: str = ""
     since: float | None = None
     until: float | None = None
+    case: str = ""
 
     def terms(self, terms: Terms) -> list[list[int]]:
         """The rarest kind first; of each inner list one must hold."""
         found: list[int] = []
         if self.message_id:
             found.append(terms.of_message_id(self.message_id))
+        if self.case:
+            found.append(terms.of("case", self.case))
         if self.address:
             found.append(terms.of("address", exact(self.address)))
         if self.domain:
