@@ -106,6 +106,8 @@ class Tenant:
     quota: Mapping[str, int] = field(default_factory=dict)  # "tenant.day": 5000, as `quota set` writes it
     next_hop: str = ""  # name of its own next hop; "" is the configuration's `next_hop`
     transfers: tuple[str, ...] = ()  # regions (relay/regions.py) it may lawfully send personal data to; () not declared
+    opt_out: Literal["hosted", "synced", "both"] = "hosted"  # where people leave: by our link, by the tool's own, both
+    synced: float | None = None  # when opt-outs made elsewhere were last reported, or first asked for
     from_file: bool = False
     created: float = 0.0
     agreements: Mapping[str, float | None] = field(default_factory=dict)  # "hipaa": until when, None for no end
@@ -180,6 +182,7 @@ class Recipient:
     notify: str = ""
     orcpt: str = ""
     reservation: Any = None  # of the Quotas port that made it
+    first: Any = None  # likewise, of the day's new recipients, where this is one
     facts: RecipientFacts | None = None
 
 
@@ -233,7 +236,7 @@ class Suppression:
 class Consent:
     """That a recipient agreed to a tenant's mail of one purpose, or took it back.
 
-    basis      opt-in, double-opt-in, explicit, requested, existing-customer, inquiry; "" where only a withdrawal is known
+    basis      opt-in, double-opt-in, explicit, requested, existing-customer, inquiry; "": only a withdrawal is known
     purpose    a stream, or "all"
     at         when they agreed
     form       what matched: address, folded (another spelling of the mailbox), keyed (erased, or not kept readable)
@@ -258,6 +261,24 @@ class Consent:
 
 
 @dataclass(frozen=True, slots=True)
+class Contact:
+    """Who mailed a recipient before, as far as the next hop took it.
+
+    first    when this tenant did first, 0.0 for never
+    times    when it did lately, of each stream, the earliest first; only the last 32 of a stream are known
+    others   when each other tenant did last, the earliest first
+    domain   the same for anybody at the recipient's domain; empty for a domain of personal mail
+    there    when this tenant mailed somebody at that domain last, 0.0 for never
+    """
+
+    first: float = 0.0
+    times: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    others: tuple[float, ...] = ()
+    domain: tuple[float, ...] = ()
+    there: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class RecipientFacts:
     """All that the stores know of one recipient; one round trip.
 
@@ -270,6 +291,7 @@ class RecipientFacts:
     consents: tuple[Consent, ...] = ()
     region: str = ""
     region_from: str = ""  # "consent" or "contact"
+    contact: Contact | None = None  # None: nobody who is counted has mailed them
 
 
 NOTHING_KNOWN = RecipientFacts()
@@ -291,7 +313,7 @@ class Mail:
     facts: RecipientFacts = NOTHING_KNOWN
     message: Message | None = None
     fingerprint: bytes = b""
-    templates: dict[bool, bytes] | None = None
+    templates: dict[bool | None, bytes] | None = None
     case: str = ""
 
     @property
@@ -336,6 +358,7 @@ class Evidence:
     retry_in  seconds until time alone cures it; the reply must be a 4yz
     repairable  the relay can mend this one, if the policy says `repair`
     binding   shadow never covers this one (an opt-out, a NUL)
+    notice    not yet acted on: it is recorded, whatever would follow later
     """
 
     seen: Mapping[str, str | int | float | bool]
@@ -343,6 +366,7 @@ class Evidence:
     retry_in: float | None = None
     repairable: bool = False
     binding: bool = False
+    notice: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -454,7 +478,7 @@ class Copy:
     action: str
     case: str
     envelope: Mapping[str, Any]
-    raw: bytes
+    raw: Any  # a buffer
 
 
 @dataclass(slots=True)

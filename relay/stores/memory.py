@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from relay.address import FOLDING, Address, folded, parse
 from relay.model import NOTHING_KNOWN, Credential, RecipientFacts, Tenant
 from relay.replies import Reply
+from relay.stores import consents
 from relay.stores.directory import Snapshot
 from relay.stores.forms import (
     Entry,
@@ -17,6 +18,7 @@ from relay.stores.forms import (
     mailbox_key,
     remembered_key,
 )
+from relay.stores.memory_consents import MemoryConsents
 from relay.stores.recipients import REMEMBERED_FOR, matching
 
 
@@ -70,6 +72,7 @@ class MemoryRecipients:
         self._folding = FOLDING if folding else 0
         self._rows: dict[bytes, dict[tuple[str, str, str], tuple[Entry, str]]] = {}
         self._remembered: dict[bytes, tuple[Reply, float]] = {}
+        self.consents = MemoryConsents()
 
     async def facts(self, tenant: str, stream: str, sender: str, address: Address, now: float) -> RecipientFacts:
         keys = [mailbox_key(address.exact), mailbox_key(folded(address)), *domain_keys(address.domain)]
@@ -85,10 +88,13 @@ class MemoryRecipients:
         reply, until = self._remembered.get(remembered_key(tenant, sender, address.text), (None, 0.0))
         if until <= now:
             reply = None
-        if not rows and reply is None:
+        agreed = self.consents.rows(tenant, address)
+        if not rows and not agreed and reply is None:
             return NOTHING_KNOWN
-        found = matching(rows, address)
-        return RecipientFacts(tuple(s for s in found if s.until is None or s.until > now), reply)
+        found = tuple(s for s in matching(rows, address) if s.until is None or s.until > now)
+        if agreed:
+            return consents.known(agreed, stream, address, found, reply, folding=self._folding)
+        return RecipientFacts(found, reply)
 
     async def remember(self, tenant: str, sender: str, refused: Mapping[str, Reply], now: float) -> None:
         for text, reply in refused.items():

@@ -21,6 +21,8 @@ from relay.address import FOLDING, Address, folded, parse, unfoldable
 from relay.model import NOTHING_KNOWN, RecipientFacts, Suppression
 from relay.ports import Unavailable
 from relay.replies import Reply
+from relay.stores import consents
+from relay.stores.contacts import Contacts
 from relay.stores.database import Database
 from relay.stores.forms import (
     Entry,
@@ -83,17 +85,26 @@ class Recipients:
     plaintext    False: addresses are kept as keyed hashes only.  Then they can neither be listed nor
                  exported, and are not seen without the key
     folding      False: new entries bind the exact address alone; entries stored with folding keep it
+    contacts     who mailed whom, where some policy asks
     """
 
     def __init__(
-        self, database: Database, address_key: bytes = b"", *, plaintext: bool = True, folding: bool = True
+        self,
+        database: Database,
+        address_key: bytes = b"",
+        *,
+        plaintext: bool = True,
+        folding: bool = True,
+        contacts: Contacts | None = None,
     ) -> None:
         self._db = database
+        self._contacts = contacts
         self._address_key = address_key
         self._plaintext = plaintext
         self._folding = FOLDING if folding else 0
         self._hashes = False
         self._keyed = False
+        self._consenting: set[str] = set()  # tenants with records of consent
         self._remembered = 0
 
     # -- the port -----------------------------------------------------------------------
@@ -107,38 +118,54 @@ class Recipients:
             keys += hash_keys(address)
         if self._keyed:
             keys += keyed_keys(address, self._address_key)
-        sql = _facts_sql(len(keys), self._hashes, self._keyed)
+        arms: tuple[str, ...] = ()
+        if tenant in self._consenting:
+            arms = (consents.arm(3 if base == exact else 4, len(keys) + 2 if self._keyed else 0),)
+        asked = len(keys)
+        contacts = self._contacts
+        level = contacts.wanted(tenant) if contacts else 0
+        if contacts and level:
+            people, more = contacts.question(level, address, asked + 3)
+            keys += people
+            arms += more
+        sql = _facts_sql(asked, self._hashes, self._keyed, arms)
         rows = await self._db.read(sql, (tenant, stream, *keys))
-        if not rows:
-            return NOTHING_KNOWN
-        return await self._known(rows, tenant, stream, sender, address, now)
+        facts = await self._known(rows, tenant, stream, sender, address, now) if rows else NOTHING_KNOWN
+        return contacts.known(facts, rows, tenant, people) if contacts and level else facts
 
     async def _known(
         self, rows: list[Any], tenant: str, stream: str, sender: str, address: Address, now: float
     ) -> RecipientFacts:
-        """The rows as facts, after asking for the kinds that were not asked yet."""
-        more: list[bytes] = []
+        """The rows as facts, after asking anew if there are kinds that were not asked yet."""
+        learnt = False
         remembered: Reply | None = None
         found = []
+        agreed = []
         for row in rows:
             kind = row[0]
             if isinstance(kind, bytes):
                 found.append(row)
+            elif kind == "consent":
+                agreed.append(row)
+            elif kind == "consents":
+                learnt = learnt or tenant not in self._consenting
+                self._consenting.add(tenant)
             elif kind == "hashes":
-                self._hashes = True
-                more += hash_keys(address)
+                learnt = self._hashes = True
             elif kind == "keyed":
                 if self._address_key:
-                    self._keyed = True
-                    more += keyed_keys(address, self._address_key)
-            elif row[7] > now:
+                    learnt = self._keyed = True
+            elif kind == "remembered" and row[7] > now:
                 remembered = await self._said(tenant, sender, address.text, now)
-        if more:
-            again = await self._db.read(_facts_sql(len(more), True, True), (tenant, stream, *more))
-            found += [row for row in again if isinstance(row[0], bytes)]
-        if not found:
-            return RecipientFacts((), remembered) if remembered else NOTHING_KNOWN
-        suppressions = tuple(s for s in matching(found, address) if s.until is None or s.until > now)
+        if learnt:
+            return await self.facts(tenant, stream, sender, address, now)
+        suppressions: tuple[Suppression, ...] = ()
+        if found:
+            suppressions = tuple(s for s in matching(found, address) if s.until is None or s.until > now)
+        if agreed:
+            return consents.known(agreed, stream, address, suppressions, remembered, folding=self._folding)
+        if not suppressions and remembered is None:
+            return NOTHING_KNOWN
         return RecipientFacts(suppressions, remembered)
 
     async def _said(self, tenant: str, sender: str, recipient: str, now: float) -> Reply | None:
@@ -479,15 +506,17 @@ class Recipients:
 _LISTED = "key, tenant, stream, reason, form, value, source, added, until"
 _ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _UPSERT = """
-INSERT INTO suppression VALUES %s
+INSERT INTO suppression (key, tenant, stream, reason, form, value, source, added, until, folding) VALUES %s
 ON CONFLICT DO UPDATE SET
     form = CASE excluded.form WHEN 'folded' THEN form ELSE excluded.form END,
     value = coalesce(excluded.value, value),
     source = CASE WHEN excluded.added < added THEN excluded.source ELSE source END,
     added = min(added, excluded.added),
     until = CASE WHEN until IS NULL OR excluded.until IS NULL THEN NULL ELSE max(until, excluded.until) END,
-    folding = max(folding, excluded.folding)
+    folding = max(folding, excluded.folding),
+    again = max(coalesce(again, added), excluded.added)
 WHERE excluded.added < added
+   OR (reason = 'opt-out' AND excluded.added > coalesce(again, added) + 3600)
    OR (until IS NOT NULL AND (excluded.until IS NULL OR excluded.until > until))
    OR (value IS NULL AND excluded.value IS NOT NULL)
    OR excluded.folding > folding
@@ -497,9 +526,10 @@ _INSERT_MANY = _UPSERT % ", ".join([_ROW] * AT_ONCE)
 
 
 @lru_cache(maxsize=256)
-def _facts_sql(keys: int, hashes: bool, keyed: bool) -> str:
+def _facts_sql(keys: int, hashes: bool, keyed: bool, more: tuple[str, ...] = ()) -> str:
     """Rows that bind tenant ?1 and stream ?2 under one of the keys ?3 ...; then the kinds there are to ask,
-    less those that are asked already.
+    less those that are asked already; then what other tables say (`more`: a SELECT each, of as many columns,
+    the first of which is its name).
 
     One arm for each key is quicker than IN for the usual two or three, and OR than IN for two
     values.  The plus signs keep SQLite from looking once for '' and once for the tenant: a key has
@@ -516,7 +546,7 @@ def _facts_sql(keys: int, hashes: bool, keyed: bool) -> str:
     if not (hashes and keyed):
         known = "hashes" if hashes else "keyed" if keyed else ""
         arms.append(f"{kinds} '' AND kind <> '{known}'")
-    return " UNION ALL ".join(arms)
+    return " UNION ALL ".join([*arms, *more])
 
 
 def matching(rows: Iterable[Sequence[Any]], address: Address) -> list[Suppression]:
