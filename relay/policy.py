@@ -73,6 +73,8 @@ class Rule:
 
     def follows(self, evidence: Evidence) -> Then:
         """What this finding comes to, before shadow."""
+        if evidence.notice:
+            return Then.RECORD
         then = self.then
         if then is Then.REPAIR and not (evidence.repairable and self.check.repairs):
             then = self.otherwise

@@ -22,6 +22,8 @@ from relay import checks as built
 from relay.checks.catalogue import NAMES, SESSION
 from relay.checks.check import Check
 from relay.data import shipped
+from relay.enforcement import Enforcement
+from relay.enforcement import problems as ladder_problems
 from relay.model import Override, Review, Stage, Tenant, Then
 from relay.policy import Clause, Policy, Rule
 from relay.ports import Unavailable
@@ -156,6 +158,7 @@ class _Read:
     document: Document
     octets: bytes
     file: PolicyFile | None = None
+    ladder: Enforcement | None = None
     uses: dict[str, _Use] = field(default_factory=dict)
     named: dict[str, tuple[str, ...]] = field(default_factory=dict)  # clause id -> checks
 
@@ -381,6 +384,11 @@ def _read_file(path: Path, checks: Mapping[str, Check]) -> _Read:
         if read.file.policy != path.stem:
             read.document.problem(("policy",), f"must be the name of the file, {path.stem!r}")
         _read_clauses(read, checks)
+        if read.file.enforcement:
+            read.ladder = read.document.check_value(Enforcement, read.file.enforcement, ("enforcement",))
+        if read.ladder is not None:
+            for at, what in ladder_problems(read.ladder):
+                read.document.problem(("enforcement", *at), what)
     return read
 
 
@@ -533,6 +541,7 @@ def _policy(chain: Sequence[_Read], checks: Mapping[str, Check]) -> Policy:
         shadow=leaf.shadow,
         source=chain[-1].document.name,
         enforcement=next((r.file.enforcement for r in reversed(chain) if r.file and r.file.enforcement), {}),
+        ladder=next((r.ladder for r in reversed(chain) if r.ladder is not None), None),
         review=next((r.file.review.review() for r in reversed(chain) if r.file and r.file.review), Review()),
     )
 
