@@ -1,19 +1,26 @@
-"""What a reader sees: the visible text of the text parts, and their links.
+"""What a reader sees: the visible text of the text parts, and their links; and what is hidden from him, and why.
 
-A plain form: tags, entities, comments, `display:none` and `hidden` are understood, style sheets,
-colours and sizes are not.  The parser is turbohtml (a WHATWG tree, in C); only this file knows it.
-Bounds come first, since the parser holds the interpreter while it works.
+The parser is turbohtml (a WHATWG tree, in C); only this file and checks of markup know it.  Bounds come
+first, since the parser holds the interpreter while it works.  relay/message/styles.py knows style sheets.
+
+Hidden is what no ordinary mail program shows: display, visibility, opacity, boxes and letters without a
+size, letters in the colour of their background, what is moved off the page or cut away.  What some screens
+show (`@media`) is kept apart; comments are not shown to anybody, Outlook's conditional ones included; layout
+is not computed, so where something cannot be known (a picture behind the text) it counts as visible.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 import turbohtml
 
+from relay.message import styles
 from relay.message.once import once
+from relay.message.styles import Declarations, Rule, Style
 
 MOST_HTML = 512 * 1024
 """Characters of HTML in a message; Gmail cuts off what is beyond 102 KiB."""
@@ -39,22 +46,92 @@ class Link(NamedTuple):
     text: str
 
 
+class Hidden(NamedTuple):
+    """Text that stands in the HTML and that a reader does not see; it is not part of any `text`.
+
+    why    display (or `hidden`), visibility, opacity, size (letters, or a box that cuts off), colour (that of its
+           background), away (off the page), clip; media: shown on some screens only
+    links  those it holds
+    """
+
+    text: str
+    why: str
+    links: tuple[Link, ...]
+
+
+class Faint(NamedTuple):
+    """Text that is there to be seen, but hardly; it is part of `text`.
+
+    why, value  size, in pixels; contrast, of 1 to 21; opacity, of 0 to 1
+    """
+
+    text: str
+    why: str
+    value: float
+    links: tuple[Link, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class TextPart:
-    """One text part as it is shown.  alternative: as in mime.Part."""
+    """One text part as it is shown.  alternative: as in mime.Part.
+
+    source  the HTML, "" for plain text
+    """
 
     kind: Literal["html", "plain"]
     text: str
     links: tuple[Link, ...]
     alternative: Alternative = None
+    hidden: tuple[Hidden, ...] = ()
+    faint: tuple[Faint, ...] = ()
+    source: str = ""
 
 
-class View(NamedTuple):
+class View:
     """All that one kind of reader sees: "html" with the HTML alternatives, "plain" with the plain ones."""
 
-    kind: Literal["html", "plain"]
-    text: str
-    links: tuple[Link, ...]
+    __slots__ = ("_lower", "kind", "links", "parts", "text")
+
+    def __init__(
+        self, kind: Literal["html", "plain"], text: str, links: tuple[Link, ...], parts: tuple[TextPart, ...] = ()
+    ) -> None:
+        self.kind, self.text, self.links, self.parts = kind, text, links, parts
+        self._lower: str | None = None
+
+    @property
+    def lower(self) -> str:
+        """The text in lower case; a few letters (İ) change their length with their case."""
+        lower = self._lower
+        if lower is None:
+            lower = self._lower = lowered(self.text)
+        return lower
+
+    @property
+    def hidden(self) -> tuple[Hidden, ...]:
+        return _joined([part.hidden for part in self.parts])
+
+    @property
+    def faint(self) -> tuple[Faint, ...]:
+        return _joined([part.faint for part in self.parts])
+
+
+def _joined(each: list[tuple[Any, ...]]) -> tuple[Any, ...]:
+    if len(each) == 1:
+        return each[0]
+    return tuple([one for some in each for one in some])
+
+
+def lowered(text: str) -> str:
+    """`text.lower()`, which takes ten times as long for text that is not ASCII."""
+    if text.isascii():
+        return text.lower()
+    try:
+        return text.encode("latin-1").translate(_LATIN_1).decode("latin-1")
+    except UnicodeEncodeError:
+        return text.lower()
+
+
+_LATIN_1 = bytes(ord(low) if len(low := chr(code).lower()) == 1 and ord(low) < 256 else code for code in range(256))
 
 
 @dataclass(frozen=True)
@@ -74,8 +151,23 @@ class Visible:
         return "\n".join([part.text for part in self.per_part])
 
     @once
+    def lower(self) -> str:
+        """`text` in lower case."""
+        return lowered(self.text)
+
+    @once
     def links(self) -> tuple[Link, ...]:
         return tuple([link for part in self.per_part for link in part.links])
+
+    @once
+    def hidden(self) -> tuple[Hidden, ...]:
+        """What stands in the HTML parts and cannot be seen."""
+        return _joined([part.hidden for part in self.per_part])
+
+    @once
+    def faint(self) -> tuple[Faint, ...]:
+        """What can hardly be seen."""
+        return _joined([part.faint for part in self.per_part])
 
     @once
     def views(self) -> tuple[View, ...]:
@@ -90,7 +182,7 @@ class Visible:
             a, b = one.alternative, two.alternative
             if a is not None and b is not None and a[0] == b[0] and a[1] < b[1] and one.kind != two.kind == "html":
                 # Nearly every campaign: the plain form, then the HTML one.
-                return (_make(View, ("plain", one.text, one.links)), _make(View, ("html", two.text, two.links)))
+                return (View("plain", one.text, one.links, (one,)), View("html", two.text, two.links, (two,)))
         if all(part.alternative is None for part in parts):
             kind: Literal["html", "plain"] = "html" if any(part.kind == "html" for part in parts) else "plain"
             return (_view(kind, parts),) if parts else ()
@@ -107,7 +199,7 @@ class Visible:
                 if of == kind or number not in shown or branches[number, shown[number]] != kind:
                     shown[number] = branch
             chosen = set(shown.items())
-            views.append(_view(kind, [p for p in parts if p.alternative is None or p.alternative in chosen]))
+            views.append(_view(kind, tuple([p for p in parts if p.alternative is None or p.alternative in chosen])))
         return tuple(views)
 
     @property
@@ -116,10 +208,10 @@ class Visible:
         return self.views[-1] if self.views else None
 
 
-def _view(kind: Literal["html", "plain"], parts: Any) -> View:
+def _view(kind: Literal["html", "plain"], parts: tuple[TextPart, ...]) -> View:
     if len(parts) == 1:
-        return View(kind, parts[0].text, parts[0].links)
-    return View(kind, "\n".join([p.text for p in parts]), tuple([link for p in parts for link in p.links]))
+        return View(kind, parts[0].text, parts[0].links, parts)
+    return View(kind, "\n".join([p.text for p in parts]), tuple([link for p in parts for link in p.links]), parts)
 
 
 class Reader:
@@ -167,26 +259,21 @@ class Reader:
         document = turbohtml.parse(html, positions=False)
         if tags > DEEPEST and _deep(document, tags):
             return self.too_big(alternative, "depth")
-        for element in document.select('[hidden],[style*="display" i]'):
-            if element.attr("hidden") is not None or _HIDES.search(_one(element.attr("style"))):
-                element.decompose()
+        hidden, faint, dead = _concealed(document, html, tags)
         text = _shown(document.to_text())
-        self._parts.append(TextPart("html", text, _anchors(document), alternative))
+        self._parts.append(TextPart("html", text, _anchors(document, dead), alternative, hidden, faint, html))
         return None
-
-
-_HIDES = re.compile(r"(?:^|;)\s*+display\s*+:\s*+none(?![\w-])", re.IGNORECASE)
 
 
 def _one(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _anchors(document: Any) -> tuple[Link, ...]:
+def _anchors(document: Any, dead: frozenset[Any] | set[Any] = frozenset()) -> tuple[Link, ...]:
     links = []
     for anchor in [*document.select("a"), *document.select("area")]:
         href = anchor.attr("href")
-        if href is None:
+        if href is None or (dead and anchor in dead):
             continue
         text = anchor.text
         if not text or text.isspace():
@@ -196,6 +283,367 @@ def _anchors(document: Any) -> tuple[Link, ...]:
             text = text[:LONGEST_LINK_TEXT]
         links.append(_make(Link, (_one(href).strip(), text if text.isascii() else _shown(text))))
     return tuple(links)
+
+
+# -- what is hidden --------------------------------------------------------------------------
+MOST_HIDDEN = 64 * 1024
+"""Characters of hidden text that are kept."""
+MOST_WORK = 200_000
+"""Elements that rules of style sheets are tried on; what comes after has no effect."""
+_ACTING = "[bgcolor],[background],[hidden],font,body[text],dialog,audio,video,canvas"
+_GONE = Declarations({"display": "none"}, {})
+_NOT_SHOWN = frozenset(("audio", "video", "canvas"))
+"""What stands in these is for programs that do not know them."""
+_INLINE = frozenset(
+    "a span b i em strong font u s small big sub sup code label abbr acronym cite q time mark ins del tt kbd".split()
+)
+_CELLS = frozenset(("td", "th", "tr", "tbody", "thead", "tfoot", "table"))
+"""A table grows with what it holds."""
+
+Blocks = dict[Any, tuple[Declarations, ...]]
+
+
+class _State(NamedTuple):
+    """How the text of an element is shown; color and paint are None where they cannot be known.
+
+    why  "" or why nothing in the element can be seen, whatever its elements say
+    """
+
+    color: styles.Color | None
+    paint: styles.Color | None
+    font: float
+    shown: bool
+    opacity: float
+    away: bool
+    why: str
+
+
+_PAGE = _State(styles.BLACK, styles.WHITE, styles.FONT, True, 1.0, False, "")
+
+
+def _concealed(document: Any, source: str, tags: int) -> tuple[tuple[Hidden, ...], tuple[Faint, ...], set[Any]]:
+    """Take out of `document` what a reader cannot see; also what he hardly can, and the anchors left without text."""
+    styled = [(element, element.attr("style")) for element in document.select("[style]")]
+    acting = [(element, acts) for element in document.select(_ACTING) if (acts := _acts(element)) is not None]
+    rules = _rules(document)
+    distinct = {styles.declarations(text) for text in {text for _, text in styled} if text}
+    distinct.update([acts for _, acts in acting])
+    distinct.update([rule.block for rule in rules if not rule.media])
+    distinct.discard(None)
+    if not _suspicious(distinct):
+        return (), (), set()
+    blocks: Blocks = {}
+    for element, acts in acting:
+        blocks[element] = (acts,)
+    for element, text in styled:
+        block = styles.declarations(text) if text else None
+        if block is not None:
+            blocks[element] = (*blocks.get(element, ()), block)
+    return _Concealed(document, source, tags, blocks, rules).result()
+
+
+def _acts(element: Any) -> Declarations | None:
+    """Attributes that act as styles."""
+    attr = element.attr
+    tag = element.tag
+    if tag in _NOT_SHOWN or (tag == "dialog" and attr("open") is None):
+        return _GONE
+    given = element.attrs
+    if "hidden" in given:
+        return _GONE
+    font = tag == "font"
+    text = _one(given.get("color")) if font else _one(given.get("text")) if tag == "body" else ""
+    paint, picture, size = given.get("bgcolor"), given.get("background"), given.get("size") if font else None
+    if paint or text or picture or size:
+        return styles.attributes(_one(paint), text, _one(picture), _one(size))
+    return None
+
+
+def _rules(document: Any) -> tuple[Rule, ...]:
+    sheets = []
+    for element in document.select("style"):
+        text, media = element.text, _one(element.attr("media")).strip()
+        sheets.append(f"@media {media}{{{text}}}" if media and media.lower() not in ("all", "screen") else text)
+    return styles.sheet("\n".join(sheets)) if sheets else ()
+
+
+def _suspicious(distinct: set[Any]) -> bool:
+    """Some of the blocks can hide text, or some two of their colours are too much alike."""
+    colors: set[object] = {styles.BLACK}
+    paints: set[object] = {styles.WHITE}
+    for block in distinct:
+        if block.hides:
+            return True
+        colors.update(block.colors)
+        paints.update(block.paints)
+    if len(colors) * len(paints) > 40:
+        return True
+    return any(
+        isinstance(color, tuple) and isinstance(paint, tuple) and _close(color, paint)
+        for color in colors
+        for paint in paints
+    )
+
+
+def _close(color: styles.Color, paint: styles.Color) -> bool:
+    if paint[3] == 0:
+        return False  # shows what is behind it, which is among the others
+    return paint[3] < 1 or color[3] < 1 or styles.contrast(color, paint) < styles.FAINT_CONTRAST
+
+
+class _Concealed:
+    """One page, element by element: each that says something of how it is shown takes the rest from the next such
+    element above it."""
+
+    def __init__(self, document: Any, source: str, tags: int, blocks: Blocks, rules: tuple[Rule, ...]) -> None:
+        self.document, self.blocks, self.rules = document, blocks, rules
+        self.work = MOST_WORK // (tags + 1)
+        self.quirks = "<!doctype" not in source[:1000].lower()
+        self.states: dict[Any, _State] = {}
+        self.hidden: list[Hidden] = []
+        self.faint: list[Faint] = []
+        self.room = MOST_HIDDEN
+        self.revealed: set[Any] | None = None
+
+    def result(self) -> tuple[tuple[Hidden, ...], tuple[Faint, ...], set[Any]]:
+        self._apply()
+        for element in self.document.select("a[href]"):
+            self.blocks.setdefault(element, ())
+        roots, regions, weak = [], [], []
+        for element in self.blocks:
+            state = self._state(element)
+            if state.why:
+                roots.append(element)
+                continue
+            why = _unseen(state)
+            if why:
+                regions.append((element, why))
+            elif faint := _faint(state):
+                weak.append((element, *faint))
+        cleared: list[Any] = []
+        touched: set[Any] = set()
+        for element, why in regions:
+            self._region(element, why, cleared, touched)
+        for element, why, value in weak:
+            self._weak(element, why, value)
+        for element in roots:
+            above = self._above(element)
+            if above is None or not self._state(above).why:
+                self._root(element, self.states[element].why)
+        for text in cleared:
+            text.data = ""
+        dead = {a for a in touched if not a.text.strip() and a.select_one("img") is None}
+        for element in roots:
+            element.decompose()
+        return tuple(self.hidden), tuple(self.faint), dead
+
+    def _apply(self) -> None:
+        """The rules of the style sheets, in the order of the cascade."""
+        found: dict[Any, list[tuple[int, int, Declarations]]] = {}
+        for order, rule in enumerate(self.rules):
+            if not rule.media:
+                for element in self._select(rule.selector):
+                    found.setdefault(element, []).append((rule.rank, order, rule.block))
+        for element, some in found.items():
+            some.sort(key=_cascade)
+            ranked = tuple([block for _, _, block in some])
+            own = self.blocks.get(element)
+            if own is None:
+                self.blocks[element] = ranked
+            elif len(own) == 2 or element.attr("style") is None:
+                self.blocks[element] = (own[0], *ranked, *own[1:])
+            else:
+                self.blocks[element] = (*ranked, *own)
+
+    def _select(self, selector: str) -> list[Any]:
+        # A combinator is tried on each element above.
+        self.work -= 1 + 8 * (selector.count(" ") + selector.count("~"))
+        if self.work < 0:
+            return []
+        try:
+            return self.document.select(selector)  # type: ignore[no-any-return]
+        except ValueError:
+            return []
+
+    def _above(self, element: Any) -> Any:
+        """The next element above that says something of how it is shown."""
+        blocks = self.blocks
+        above = element.parent
+        while above is not None and above not in blocks:
+            above = above.parent
+        return above
+
+    def _state(self, element: Any) -> _State:
+        states = self.states
+        chain = []
+        at = element
+        state = _PAGE
+        while at is not None:
+            known = states.get(at)
+            if known is not None:
+                state = known
+                break
+            chain.append(at)
+            at = self._above(at)
+        for one in reversed(chain):
+            state = _derived(state, self.blocks[one], one.tag, self.quirks)
+            states[one] = state
+        return state
+
+    def _texts(self, element: Any) -> Iterator[Any]:
+        """The text that is shown as the element says, and not as an element in it does."""
+        blocks = self.blocks
+        stack = [element]
+        while stack:
+            for child in stack.pop():
+                if isinstance(child, turbohtml.Text):
+                    if not child.data.isspace():
+                        yield child
+                elif isinstance(child, turbohtml.Element) and child not in blocks and child.tag not in _UNREAD:
+                    stack.append(child)
+
+    def _region(self, element: Any, why: str, cleared: list[Any], touched: set[Any]) -> None:
+        texts = list(self._texts(element))
+        if not texts:
+            return
+        anchors = _anchors_of(texts)
+        self._note(" ".join([text.data for text in texts]), why, element, tuple([_link(a) for a in anchors]))
+        cleared += texts
+        touched.update(anchors)
+
+    def _root(self, element: Any, why: str) -> None:
+        self._note(element.to_text(), why, element, _anchors(element) if element.tag != "a" else (_link(element),))
+
+    def _note(self, text: str, why: str, element: Any, links: tuple[Link, ...]) -> None:
+        text = _shown(text).strip()[: self.room]
+        if not text and not links:
+            return
+        self.room -= len(text)
+        self.hidden.append(Hidden(text, "media" if self._on_some_screens(element) else why, links))
+
+    def _weak(self, element: Any, why: str, value: float) -> None:
+        texts = list(self._texts(element))
+        text = _shown(" ".join([text.data for text in texts])).strip()[: self.room]
+        if text:
+            self.room -= len(text)
+            self.faint.append(Faint(text, why, round(value, 2), tuple([_link(a) for a in _anchors_of(texts)])))
+
+    def _on_some_screens(self, element: Any) -> bool:
+        if self.revealed is None:
+            self.revealed = set()
+            for rule in self.rules:
+                if rule.media and styles.reveals(rule.block):
+                    self.revealed.update(self._select(rule.selector))
+        return element in self.revealed
+
+
+_UNREAD = frozenset(("script", "style", "template", "title", "datalist", "noframes", "noembed"))
+
+
+def _cascade(one: tuple[int, int, Declarations]) -> tuple[int, int]:
+    return one[:2]
+
+
+def _anchors_of(texts: list[Any]) -> list[Any]:
+    found: dict[Any, None] = {}
+    for text in texts:
+        anchor = text.parent.closest("a[href]")
+        if anchor is not None:
+            found[anchor] = None
+    return list(found)
+
+
+def _link(anchor: Any) -> Link:
+    return Link(_one(anchor.attr("href")).strip(), _shown(anchor.text[:LONGEST_LINK_TEXT]))
+
+
+def _derived(above: _State, blocks: tuple[Declarations, ...], tag: str, quirks: bool) -> _State:
+    """From what is inherited and what the element says."""
+    key = (above, blocks, tag, quirks)
+    state = _derivations.get(key)
+    if state is None:
+        if len(_derivations) >= 8192:
+            _derivations.clear()
+        state = _derivations[key] = _derive(above, styles.style(blocks), tag, quirks)
+    return state
+
+
+_derivations: dict[tuple[_State, tuple[Declarations, ...], str, bool], _State] = {}
+"""Bounded, since strangers fill it."""
+
+
+def _derive(above: _State, style: Style, tag: str, quirks: bool) -> _State:
+    color, paint, font, shown, opacity, away, why = above
+    if tag == "table" and quirks:
+        color, font = styles.BLACK, styles.FONT  # WHATWG HTML section 15.3.10
+    if style.color == styles.UNKNOWN:
+        color = None
+    elif isinstance(style.color, tuple):
+        color = style.color
+    elif tag == "a" and style.color is None:
+        color = None  # each mail program has its own colour for links
+    if style.picture:
+        paint = None
+    elif style.paint == styles.UNKNOWN:
+        paint = None
+    elif isinstance(style.paint, tuple):
+        if style.paint[3] >= 1:
+            paint = style.paint
+        elif style.paint[3] > 0:
+            paint = styles.over(style.paint, paint) if paint is not None else None
+    if style.out and style.paint is None:
+        paint = None  # it lies over something else
+    if style.font is not None:
+        font = style.font.value * font if style.font.relative else style.font.value
+    if style.shown is not None:
+        shown = style.shown
+    if style.indent is not None:
+        away = not style.indent.relative and style.indent.value <= styles.AWAY
+    if style.opacity is not None:
+        opacity *= max(0.0, min(1.0, style.opacity))
+    return _State(color, paint, font, shown, opacity, away, why or _removed(style, tag, opacity))
+
+
+def _removed(style: Style, tag: str, opacity: float) -> str:
+    """Why nothing in the element is shown."""
+    if style.gone:
+        return "display"
+    if opacity < styles.INVISIBLE_OPACITY:
+        return "opacity"
+    if style.overflow and (style.width or style.height):
+        boxed = style.boxed if style.boxed is not None else tag not in _INLINE or style.out
+        if boxed and (tag not in _CELLS or style.boxed):
+            return "size"
+    if style.away:
+        return "away"
+    return "clip" if style.clipped else ""
+
+
+def _unseen(state: _State) -> str:
+    """Why the text of an element cannot be seen, "" if it can."""
+    if not state.shown:
+        return "visibility"
+    if state.font < styles.INVISIBLE_FONT:
+        return "size"
+    if state.away:
+        return "away"
+    if state.color is not None and state.color[3] == 0:
+        return "colour"
+    if state.color is None or state.paint is None:
+        return ""
+    return "colour" if styles.contrast(state.color, state.paint) < styles.INVISIBLE_CONTRAST else ""
+
+
+def _faint(state: _State) -> tuple[str, float] | None:
+    if state.font < styles.TINY_FONT:
+        return "size", state.font
+    if state.opacity < styles.FAINT_OPACITY:
+        return "opacity", state.opacity
+    if state.color is not None and state.paint is not None:
+        contrast = styles.contrast(state.color, state.paint)
+        if contrast < styles.FAINT_CONTRAST:
+            return "contrast", contrast
+    return None
 
 
 _make = tuple.__new__
