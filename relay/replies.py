@@ -165,6 +165,12 @@ TOO_COMPLEX = Reply(554, 6, 0, "The HTML is too complex to be checked")
 REVIEW_REFUSED = Reply(554, 7, 0, "Refused after review")
 NO_CONSENT_YET = Reply(554, 7, 0, "No valid consent of the recipient yet")
 NO_TRANSFER_BASIS = Reply(554, 7, 0, "Nothing declared covers transfers to the recipient's region")
+HEALTH_DATA = Reply(554, 7, 0, "The message has health data of a person")
+PAYMENT_DATA = Reply(554, 7, 0, "The message has a payment card, bank account or national identity number")
+SPECIAL_DATA = Reply(554, 7, 0, "The message tells sensitive personal data to its reader")
+ABUSIVE = Reply(554, 7, 0, "The wording is abusive")
+PROHIBITED = Reply(554, 7, 0, "The wording is typical of prohibited content")
+NEEDS_REVIEW = Reply(554, 7, 0, "The message needs a review")
 SIMULATED_REFUSE = Reply(554, 7, 0, "Simulated: refused")
 
 # -- policy, this recipient must not be mailed ----------------------------------
@@ -173,6 +179,8 @@ NO_SUCH_DOMAIN = Reply(550, 1, 2, "The recipient's domain does not exist")
 RECIPIENT_NULL_MX = Reply(556, 1, 10, "The recipient's domain takes no mail (null MX)")
 SUPPRESSED = Reply(550, 7, 1, "Recipient is suppressed: opted out, complained, or bounced")
 NO_CONSENT = Reply(550, 7, 1, "No valid consent of the recipient")
+NOT_BUSINESS = Reply(550, 7, 1, "Not a business address; people at personal addresses are not to be mailed")
+ROLE_ADDRESS = Reply(550, 7, 1, "No person reads mail at this address")
 
 
 def table() -> dict[str, Reply]:

@@ -16,7 +16,9 @@ from relay.checks import (
     one_click_unsubscribe,
     postal_address,
     rate,
+    recipient_business,
     recipient_domain,
+    recipient_role,
     recipient_suppressed,
     recipient_syntax,
     sender_domain_owned,
@@ -42,6 +44,8 @@ CHECKS: tuple[Check, ...] = (
     recipient_syntax.CHECK,
     recipient_domain.CHECK,
     recipient_suppressed.CHECK,
+    recipient_business.CHECK,
+    recipient_role.CHECK,
     rate.CHECK,  # last: what is refused above must not use up the quota
     # message
     well_formed.CHECK,

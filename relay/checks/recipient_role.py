@@ -1,0 +1,41 @@
+"""The recipient is a function that nobody reads, or that was never meant for campaigns (RFC 2142):
+abuse@, postmaster@, noreply@.
+
+info@ and sales@ are how businesses are written to, and are none; a policy names more with `also`.
+
+Reply:     550 5.7.1
+Evidence:  name (the local part as the list has it)
+"""
+
+from __future__ import annotations
+
+from relay import replies
+from relay.checks.check import Check, CheckSettings
+from relay.model import Evidence, Mail, Stage
+from relay.ports import Tools
+
+
+class Settings(CheckSettings):
+    """also    further local parts
+    allow   local parts that are fine all the same"""
+
+    also: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+
+
+def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
+    assert mail.recipient is not None
+    name = mail.recipient.address.local.partition("+")[0].lower()
+    if not tools.lists.holds("role-names", name) and name not in settings.also:
+        return None
+    return None if name in settings.allow else Evidence({"name": name})
+
+
+CHECK = Check(
+    name="recipient-role",
+    stages=(Stage.RECIPIENT,),
+    reply=replies.ROLE_ADDRESS,
+    run=run,
+    remedy="Remove the contact: behind this address stands a function of the network and no person.",
+    settings=Settings,
+)
