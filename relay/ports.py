@@ -25,6 +25,7 @@ from relay.model import (
     Joined,
     Mail,
     Offers,
+    Recipient,
     RecipientFacts,
     Review,
     Ruling,
@@ -90,6 +91,14 @@ class Recipients(Protocol):
 
     async def forget(self, tenant: str, sender: str, recipient: str) -> None:
         """A remembered 4yz was given once."""
+        ...
+
+
+class Contacts(Protocol):
+    """Who mailed whom and when, for checks that ask how often."""
+
+    def sent(self, tenant: str, stream: str, recipients: Sequence[Recipient], now: float) -> None:
+        """The next hop took a message for these.  Never raises, never waits; a crash may lose the last second."""
         ...
 
 

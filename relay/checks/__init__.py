@@ -7,17 +7,23 @@ itself; this tuple is the whole truth.  Policies import CHECKS by name from here
 from __future__ import annotations
 
 from relay.checks import (
+    credential_sharing,
     dkim,
     dmarc_aligned,
     from_owned,
     html_too_complex,
     loop,
+    new_recipients,
     null_sender,
     one_click_unsubscribe,
+    opt_out_sync,
     postal_address,
+    quiet_hours,
     rate,
     recipient_business,
     recipient_domain,
+    recipient_frequency,
+    recipient_pressure,
     recipient_role,
     recipient_suppressed,
     recipient_syntax,
@@ -33,6 +39,7 @@ from relay.checks import (
 from relay.checks.check import Check
 
 CHECKS: tuple[Check, ...] = (
+    credential_sharing.CHECK,
     # sender
     tenant_standing.CHECK,
     tenant_profile.CHECK,
@@ -40,12 +47,19 @@ CHECKS: tuple[Check, ...] = (
     sender_domain_resolves.CHECK,
     spf.CHECK,
     null_sender.CHECK,
+    opt_out_sync.CHECK,
     # recipient
     recipient_syntax.CHECK,
     recipient_domain.CHECK,
     recipient_suppressed.CHECK,
+    recipient_consent.CHECK,
     recipient_business.CHECK,
     recipient_role.CHECK,
+    recipient_frequency.CHECK,
+    new_recipients.CHECK,
+    recipient_pressure.CHECK,
+    recipient_jurisdiction.CHECK,
+    quiet_hours.CHECK,
     rate.CHECK,  # last: what is refused above must not use up the quota
     # message
     well_formed.CHECK,
