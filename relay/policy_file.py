@@ -220,7 +220,7 @@ class Policies:
         policies, no_else = {}, set()
         for name in reads:
             chain = _chain(name, reads)
-            if chain is None:
+            if chain is None or _lacks_settings(chain, checks):
                 continue
             policies[name] = _policy(chain, checks)
             if _lacks_else(chain):
@@ -352,6 +352,7 @@ def validate(path: Path, *, checks: Sequence[Check] | None = None) -> list[str]:
     own = _read_file(path, known)
     reads[own.name] = own
     chain = _chain(own.name, reads) or [own]
+    _lacks_settings(chain, known)
     return [line for read in reversed(chain) for line in read.document.lines()]
 
 
@@ -590,6 +591,28 @@ def _defaults(check: Check) -> Any:
     return check.settings.model_validate_json("{}", strict=True)
 
 
+def _lacks_settings(chain: Sequence[_Read], checks: Mapping[str, Check]) -> bool:
+    """Whether a check is named and nowhere given what it must be given; a problem of the last file then."""
+    leaf = chain[-1]
+    configured = {name for read in chain for name in read.uses}
+    lacking = False
+    for read in chain:
+        for id, named in read.named.items():
+            for name in named:
+                if name not in checks or name in configured:
+                    continue
+                try:
+                    _defaults(checks[name])
+                except ValidationError as error:
+                    given = ", ".join(str(detail["loc"][0]) for detail in error.errors(include_url=False))
+                    ids = [clause.id for clause in leaf.file.clauses] if leaf.file is not None else []
+                    at: Path_ = ("clauses", ids.index(id), "checks") if id in ids else ()
+                    leaf.document.problem(at, f"{name} must be given {given}")
+                    configured.add(name)
+                    lacking = True
+    return lacking
+
+
 _ONE_CLICK = "one-click-unsubscribe"
 
 
@@ -686,6 +709,8 @@ def _lack(clause: Clause, rule: Rule, config: Any, tenants: Sequence[Tenant]) ->
             return f"no scanner is configured (scanners.{what})", True
     if "egress" in check.needs and not config.egress:
         return "no egress addresses are configured", True
+    if "transfers" in check.needs and (without := [t.id for t in tenants if not t.transfers]):
+        return f"no transfers are declared for tenant {', '.join(without)}", len(without) == len(tenants)
     if "profile" in check.needs and check.name != "tenant-profile":
         without = [t.id for t in tenants if not _has_profile(check.name, t)]
         if without:

@@ -170,7 +170,7 @@ def _region(text: str) -> str:
     try:
         return regions.place(text)
     except ValueError as error:
-        raise BadConsent(str(error)) from None
+        raise BadConsent(f"{text[:40]!r} is {error}") from None
 
 
 @lru_cache(maxsize=1000)
