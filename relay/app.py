@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import orjson
 
 from relay import emit as emitting
+from relay.aside import Threads
 from relay.config import Config, ConfigError, load, read_key
 from relay.dns.authentication import DomainAuthentication, Unasked
 from relay.dns.resolver import Resolver
@@ -36,9 +37,12 @@ from relay.lists import Lists
 from relay.message.content import Content
 from relay.model import Offers, Tenant
 from relay.outgoing import Outgoing
+from relay.phrases import Phrases
 from relay.policy import Policy
 from relay.policy_file import Policies
 from relay.ports import Dns, Recipients, Tools, Unavailable
+from relay.scanners.clamd import Clamd
+from relay.scanners.rspamd import Rspamd
 from relay.serve import Process, Refused
 from relay.smtp.auth import Login
 from relay.smtp.body import Chunks
@@ -51,6 +55,7 @@ from relay.smtp.upstream import Hop, Hops
 from relay.stores import recipients as stored
 from relay.stores import throttle as throttles
 from relay.stores.canary import open_keys
+from relay.stores.contacts import Contacts, Wanted
 from relay.stores.database import Database
 from relay.stores.decisions import newest, public
 from relay.stores.directory import Directory
@@ -151,6 +156,7 @@ class App:
                     guard=config.limits.guard,
                 ),
                 Purge(stored.Recipients(database, keys.address), process.emit),
+                Purge(Contacts(database, keys.address, lambda tenant: 0), process.emit),
             ]
             tasks = [asyncio.create_task(job.run(), name=type(job).__name__) for job in jobs]
             if self._beside is not None:
@@ -225,6 +231,7 @@ class Worker:
     directory: Directory
     policies: Policies
     lists: Lists
+    phrases: Phrases
     dns: Dns
     quotas: SqliteQuotas
     ledger: SqliteLedger
@@ -266,8 +273,20 @@ class Worker:
             hops = await _hops(config, database, emit)
             stack.push_async_callback(hops.close)
             lists = config.load_lists()
+            phrases = await asyncio.to_thread(config.load_phrases)
             sightings = await SqliteSightings.open(database, emit=emit)
             stack.push_async_callback(sightings.close)
+            contacts = await Contacts.open(
+                database,
+                keys.address,
+                Wanted(directory.tenant, policies),
+                personal=lambda domain: bool(lists.covers("personal-domains", domain)),
+                emit=emit,
+            )
+            stack.push_async_callback(contacts.close)
+            aside = Threads(config.limits.check_time)
+            stack.callback(aside.close)
+            malware, spam = scanners(config)
             tools = Tools(
                 dns=dns,
                 authentication=DomainAuthentication(
@@ -281,12 +300,20 @@ class Worker:
                 lists=lists,
                 sightings=sightings,
                 directory=directory,
+                phrases=phrases,
+                encrypted=config.encrypted,
+                malware=malware,
+                spam=spam,
+                aside=aside,
             )
             random = Random()
             flow = Flow(
                 policies=policies,
                 directory=directory,
-                recipients=stored.Recipients(database, keys.address, plaintext=config.suppression.plaintext),
+                recipients=stored.Recipients(
+                    database, keys.address, plaintext=config.suppression.plaintext, contacts=contacts
+                ),
+                contacts=contacts,
                 quotas=quotas,
                 ledger=ledger,
                 throttle=throttle,
@@ -346,8 +373,11 @@ class Worker:
                     stack.callback(listener.close)
                     listeners.append(listener)
             _watch(process, hops, load_, ledger)
+            for name, scanner in (("clamd", malware), ("rspamd", spam)):
+                if scanner is not None:
+                    emit.condition(name, partial(getattr, scanner, "trouble"))
             return cls(
-                config, emit, database, directory, policies, lists, dns, quotas, ledger, hops, login, listeners,
+                config, emit, database, directory, policies, lists, phrases, dns, quotas, ledger, hops, login, listeners,
                 certificate, stack.pop_all(),
             )  # fmt: skip
 
@@ -357,6 +387,7 @@ class Worker:
         credentials = await asyncio.to_thread(config.file_credentials)  # hashes what is plain text
         self.policies.reload(config.policies)
         await asyncio.to_thread(self.lists.reload, config.list_files())
+        await asyncio.to_thread(self.phrases.reload, config.phrases)
         if self.certificate is not None:
             await asyncio.to_thread(self.certificate.reload)
         self.directory.declare(tenants, credentials)
@@ -389,6 +420,35 @@ def _gauge(hop: Hop, name: str) -> float:
 
 def _trouble(hop: Hop) -> str:
     return "" if hop.healthy else hop.last_error or "not reached yet"
+
+
+def scanners(config: Config, *, secrets: bool = True) -> tuple[Clamd | None, Rspamd | None]:
+    """The scanners that are configured.
+
+    secrets  read rspamd's password file.  Raises ConfigError if it cannot be read
+    """
+    clamd, rspamd = config.scanners.clamd, config.scanners.rspamd
+    malware = spam = None
+    if clamd is not None:
+        malware = Clamd(
+            socket=clamd.socket,
+            host=clamd.host,
+            port=clamd.port,
+            timeout=clamd.timeout,
+            max_size=clamd.max_size,
+            skip=clamd.on_oversize == "skip",
+            connections=clamd.connections,
+        )
+    if rspamd is not None:
+        spam = Rspamd(
+            rspamd.url,
+            password=rspamd.password() if secrets else "",
+            timeout=rspamd.timeout,
+            max_size=rspamd.max_size,
+            skip=rspamd.on_oversize == "skip",
+            connections=rspamd.connections,
+        )
+    return malware, spam
 
 
 async def _hops(config: Config, database: Database, emit: Emit) -> Hops:
@@ -529,11 +589,16 @@ async def examiner(config: Config | None, *, offline: bool, tenant: bool) -> Asy
     """
     missing = {"session": "no-session"}
     if offline:
-        missing |= {"dns": "offline", "state": "offline", "scanner": "offline"}
+        missing |= {"dns": "offline", "state": "offline", "malware-scanner": "offline", "spam-scanner": "offline"}
     if not tenant:
         missing |= {"profile": "no-tenant", "tenant": "no-tenant"}
     if config is None or not config.egress:
         missing["egress"] = "no-egress"
+    malware, spam = scanners(config, secrets=False) if config and not offline else (None, None)
+    if malware is None:
+        missing.setdefault("malware-scanner", "no-scanner")
+    if spam is None:
+        missing.setdefault("spam-scanner", "no-scanner")
     policies = config.load_policies() if config else Policies()
     tenants = config.file_tenants(keys=False) if config else []
     async with contextlib.AsyncExitStack() as stack:
@@ -549,6 +614,8 @@ async def examiner(config: Config | None, *, offline: bool, tenant: bool) -> Asy
         dns = resolver(config) if config else Resolver()
         if isinstance(dns, Resolver):
             stack.push_async_callback(dns.close)
+        aside = Threads(config.limits.check_time if config else 2.0)
+        stack.callback(aside.close)
         hop = config.next_hop.envelope_domain or "" if config else ""
         authentication: Any = (
             Unasked(clock)
@@ -563,6 +630,11 @@ async def examiner(config: Config | None, *, offline: bool, tenant: bool) -> Asy
             lists=config.load_lists() if config else Lists(),
             sightings=MemorySightings(),
             directory=directory,
+            phrases=config.load_phrases() if config else Phrases(),
+            encrypted=config.encrypted if config else lambda tenant: False,
+            malware=malware,
+            spam=spam,
+            aside=aside,
         )
         limit = config.limits.message_size if config else SmtpLimits().message_size
         yield Bench(directory, policies, recipients, tools, limit)

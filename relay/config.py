@@ -30,11 +30,13 @@ from pydantic import (
     field_validator,
 )
 
-from relay import model
+from relay import model, regions
 from relay.address import BadAddress, domain_name
 from relay.address import parse as parse_address
 from relay.checks.catalogue import NAMES
 from relay.lists import BadList, Lists
+from relay.phrases import Phrases
+from relay.phrases import problems as phrase_problems
 from relay.policy_file import Policies, override_problems
 from relay.yaml_marks import Document, FileError, Path_, near
 
@@ -141,6 +143,18 @@ def _base_url(value: Any) -> Any:
             raise ValueError("must be an address such as https://mail.platform.example")
         return value.rstrip("/")
     return value
+
+
+def _scanner_url(value: Any) -> Any:
+    if isinstance(value, str):
+        if not re.match(r"https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?/?\Z", value):
+            raise ValueError("must be an address such as http://127.0.0.1:11333")
+        return value.rstrip("/")
+    return value
+
+
+def _region(value: Any) -> Any:
+    return regions.region(value) if isinstance(value, str) else value
 
 
 def _nameserver(value: Any) -> Any:
@@ -341,6 +355,8 @@ class TenantConfig(Settings):
     credentials: dict[Name, CredentialConfig] = {}
     overrides: dict[str, OverrideConfig] = {}
     quota: dict[str, Annotated[int, Field(ge=0)]] = {}
+    transfers: tuple[Annotated[str, BeforeValidator(_region)], ...] = ()
+    agreements: dict[Literal["hipaa"], Annotated[float, BeforeValidator(_until)] | None] = {}
 
     def profile(self) -> model.Profile:
         """What the operator's own file says counts as verified."""
@@ -376,6 +392,50 @@ class Http(Settings):
     public: Web | None = None
     admin: Web | None = None
     base_url: Annotated[str, BeforeValidator(_base_url)] = ""
+
+
+class ClamdConfig(Settings):
+    """
+    socket       a unix socket; or host and port
+    timeout      seconds for one message, the wait for a free connection included
+    max_size     a larger message is not scanned; clamd's own StreamMaxLength should not be smaller
+    on_oversize  skip: it passes and the decision says so; defer: 451
+    connections  at once, of one worker; clamd's MaxThreads is a good number
+    """
+
+    socket: File | None = None
+    host: Host = "127.0.0.1"
+    port: int = Field(default=3310, ge=1, le=65535)
+    timeout: Seconds = 10.0
+    max_size: Annotated[Octets, Field(ge=1024)] = 25 << 20
+    on_oversize: Literal["skip", "defer"] = "skip"
+    connections: Count = Field(default=10, le=1000)
+
+
+class RspamdConfig(Settings):
+    """
+    url            of a normal or proxy worker
+    password_file  its first line goes along in the Password header
+    timeout, max_size, on_oversize, connections  as of clamd
+    """
+
+    url: Annotated[str, BeforeValidator(_scanner_url)] = "http://127.0.0.1:11333"
+    password_file: File | None = None
+    timeout: Seconds = 8.0
+    max_size: Annotated[Octets, Field(ge=1024)] = 10 << 20
+    on_oversize: Literal["skip", "defer"] = "skip"
+    connections: Count = Field(default=10, le=1000)
+
+    def password(self) -> str:
+        """Raises ConfigError if the file cannot be read."""
+        return _first_line(self.password_file) if self.password_file else ""
+
+
+class Scanners(Settings):
+    """Programs of others that look at messages; what is not named is not asked, and coverage says so."""
+
+    clamd: ClamdConfig | None = None
+    rspamd: RspamdConfig | None = None
 
 
 class Limits(Settings):
@@ -477,6 +537,8 @@ class Config(Settings):
     trace: Literal["full", "private"] = "full"
     suppression: SuppressionConfig = SuppressionConfig()
     lists: dict[ListName, tuple[File, ...]] = {}
+    scanners: Scanners = Scanners()
+    phrases: File | None = None
     feedback: dict[str, Any] = {}
 
     _file: Path = PrivateAttr(default=Path())
@@ -504,6 +566,15 @@ class Config(Settings):
     def load_lists(self) -> Lists:
         """Raises lists.BadList."""
         return Lists(self.list_files())
+
+    def load_phrases(self) -> Phrases:
+        """The shipped phrase sets and those of the folder `phrases`.  Raises phrases.PhraseError."""
+        return Phrases(self.phrases)
+
+    def encrypted(self, tenant: model.Tenant) -> bool:
+        """The way to this tenant's next hop is TLS, which is never given up where it is asked for."""
+        hop = self.next_hops.get(tenant.next_hop, self.next_hop)
+        return hop.tls != "none"
 
     def file_tenants(self, *, keys: bool = True) -> list[model.Tenant]:
         """The tenants that this file declares.
@@ -540,6 +611,7 @@ class Config(Settings):
             shadow=tenant.shadow,
             quota=dict(tenant.quota),
             next_hop=tenant.next_hop,
+            agreements={str(name): until for name, until in tenant.agreements.items()},
             from_file=True,
         )
 
@@ -590,6 +662,8 @@ def parse(text: bytes, name: str, *, folder: Path, secrets: bool = False) -> Con
         checks = [*_refusals(config), *(_unreadable(config) if secrets else ())]
         policies, lines = Policies.partly(config.policies if config.policies and config.policies.is_dir() else None)
         checks += _tenant_refusals(config, policies)
+        if config.phrases is not None and config.phrases.is_dir():
+            lines = [*lines, *phrase_problems(config.phrases)]
         for place, what in checks:
             if not any(_near(place, other) for other in wrong):
                 document.problem(place, what, key=what.startswith(("already", "unknown")))
@@ -641,6 +715,9 @@ def _refusals(config: Config) -> Iterator[tuple[Path_, str]]:
             for name_ in ("ca_file", "server_name"):
                 if getattr(hop, name_) is not None:
                     yield (*at, name_), f"{name_} has no meaning with tls: none"
+    clamd = config.scanners.clamd
+    if clamd is not None and clamd.socket is not None and clamd.model_fields_set & {"host", "port"}:
+        yield ("scanners", "clamd", "socket"), "socket, or host and port; not both"
     if config.counters != "store":
         if config.counters.startswith(("valkey:", "redis:")):
             yield ("counters",), "Valkey is not in this version; store is"
@@ -648,6 +725,8 @@ def _refusals(config: Config) -> Iterator[tuple[Path_, str]]:
             yield ("counters",), f"must be store{near(config.counters, ['store'])}"
     if config.policies is not None and not config.policies.is_dir():
         yield ("policies",), "not a folder"
+    if config.phrases is not None and not config.phrases.is_dir():
+        yield ("phrases",), "not a folder"
     for name, files in config.lists.items():
         for i, file in enumerate(files):
             try:
@@ -766,6 +845,9 @@ def _unreadable(config: Config) -> Iterator[tuple[Path_, str]]:
                 ssl.create_default_context(cafile=str(hop.ca_file))
             except (OSError, ssl.SSLError) as error:
                 yield (*at, "ca_file"), f"not certificates in PEM form: {_why(error)}"
+    rspamd = config.scanners.rspamd
+    if rspamd is not None and rspamd.password_file is not None and (what := _said(_first_line, rspamd.password_file)):
+        yield ("scanners", "rspamd", "password_file"), what
     for id, tenant in config.tenants.items():
         for name, domain in tenant.domains.items():
             if domain.dkim and domain.dkim.key_file and (what := _said(read_key, domain.dkim.key_file)):

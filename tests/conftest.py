@@ -14,6 +14,8 @@ PROGRAMS = {
     "openssl": "openssl",
     "node": "node",
     "chromium": "chromium",
+    "clamd": "clamd",
+    "rspamd": "rspamd",
 }
 
 

@@ -223,7 +223,9 @@ async def test_what_is_refused_does_not_use_up_the_quota() -> None:
         counted.append("one")
         return None
 
-    rate = Rule(Check("rate", (Stage.RECIPIENT,), replies.RATE, count, ""), CheckSettings(), ("B8",), Then.DEFER)
+    spared = frozenset({Then.REFUSE, Then.HOLD, Then.DEFER})
+    check = Check("rate", (Stage.RECIPIENT,), replies.RATE, count, "", spared_by=spared)
+    rate = Rule(check, CheckSettings(), ("B8",), Then.DEFER)
     await verdict(rule("a", Then.REFUSE), rate)
     assert counted == []
     await verdict(rule("a", Then.RECORD), rate)

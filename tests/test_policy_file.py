@@ -41,7 +41,7 @@ CHECKS = (
     check("from-owned"),
     check("spf", Stage.SENDER),
     check("null-sender", Stage.RECIPIENT, Stage.MESSAGE),
-    check("rate", Stage.RECIPIENT, then=Then.DEFER),
+    check("rate", Stage.RECIPIENT, then=Then.DEFER, spared_by=frozenset({Then.REFUSE})),
     check("recipient-suppressed", Stage.RECIPIENT),
     check("well-formed", repairs=True, then=Then.REPAIR),
     check("unsubscribe-link"),

@@ -32,10 +32,12 @@ class Check:
     remedy    a sentence for the tenant: how to mend what was found
     then      what follows if the policy file does not say
     outage    what follows if a need is away: "defer" (451) or "skip" (recorded)
-    needs     facts it cannot do without: dns, state (the stores), session, profile, egress, tenant.
+    needs     facts it cannot do without: dns, state (the stores), session, profile, egress, tenant,
+              malware-scanner, spam-scanner.
               `check --offline` and coverage ask for them
     repairs   this version can mend (some of) what it finds
     shadowed  False: shadow never covers it
+    spared_by left out once an earlier finding comes to one of these; such checks come last in their stage
     shown     the name on the wire, where the check's own would tell of other tenants
     """
 
@@ -50,6 +52,7 @@ class Check:
     needs: frozenset[str] = frozenset()
     repairs: bool = False
     shadowed: bool = True
+    spared_by: frozenset[Then] = frozenset()
     shown: str = ""
     waits: bool = field(init=False)
 

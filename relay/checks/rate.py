@@ -161,4 +161,5 @@ CHECK = Check(
     settings=Settings,
     then=Then.DEFER,
     needs=frozenset({"session"}),
+    spared_by=frozenset({Then.REFUSE, Then.HOLD, Then.DEFER}),  # what is refused must not use up the quota
 )

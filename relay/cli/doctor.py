@@ -108,6 +108,8 @@ async def examine(path: Path, now: float, *, offline: bool = False) -> AsyncIter
     if not offline:
         for name, hop in config.hops().items():
             yield await _next_hop(config, name, hop)
+        async for line in _scanners(config):
+            yield line
         async for line in _dns(config, tenants):
             yield line
     for line in _coverage(config, tenants):
@@ -338,6 +340,26 @@ async def _next_hop(config: Config, name: str, hop: Any) -> Line:
     finally:
         if link is not None and link.transport is not None:
             link.transport.close()
+
+
+async def _scanners(config: Config) -> AsyncIterator[Line]:
+    """Whether each that is configured answers, and its version."""
+    from relay.app import scanners
+    from relay.config import ConfigError
+    from relay.ports import Unavailable
+
+    try:
+        found = scanners(config)
+    except ConfigError:
+        return  # reported with the configuration
+    for name, scanner in zip(("clamd", "rspamd"), found, strict=True):
+        if scanner is None:
+            continue
+        try:
+            yield Line("ok", f"scanner {name}", await scanner.version())
+        except Unavailable as error:
+            mend = f"start it, or mend scanners.{name}; until then its check does as the policy says of an outage"
+            yield Line("fail", f"scanner {name}", error.why, mend)
 
 
 async def _dns(config: Config, tenants: list[Tenant]) -> AsyncIterator[Line]:
