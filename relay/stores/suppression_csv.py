@@ -6,19 +6,16 @@ one by one and cost nothing else.  Nothing here keeps more than a few lines in m
 
 from __future__ import annotations
 
-import codecs
 import csv
 import difflib
-import io
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import lru_cache
 from operator import itemgetter
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from relay.address import plain
+from relay.stores.csv_lines import LONGEST, BadLine, Line, Lines, bare, harmed, harmless, iso, moment
 from relay.stores.forms import BOUNCE, DIGESTS, FOR_EVER, REASONS, BadEntry, Entry, entry, scope
 
 COLUMNS = (
@@ -71,23 +68,8 @@ _REASONS = {
     "blocked": "manual",
 }
 
-LONGEST = 64 * 1024
-"""Characters of one line; more is no list."""
-JOINED = 20
-"""Lines that a quoted cell may span."""
 KINDS = 1000
 """Lines that are remembered for what they say beside the address: most lines of a list say the same."""
-_LAST = 253402300799.0  # 9999-12-31T23:59:59Z
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
-
-
-@dataclass(frozen=True, slots=True)
-class BadLine:
-    """number  of the line in the file, from 1; text as it stands there"""
-
-    number: int
-    why: str
-    text: str
 
 
 class NotAList(ValueError):
@@ -119,7 +101,7 @@ class Reader:
     ) -> None:
         self.over = 0
         self.header = ""
-        self._text = _Lines(file)
+        self._text = Lines(file)
         self._defaults = defaults
         self._now = now
         self._on_bad = on_bad
@@ -162,7 +144,7 @@ class Reader:
             like, lasts = self._alike[self._beside(cells)]
             added, until = like.added, like.until
             if self._dated is not None:
-                added = _time(cells[self._dated].strip(), "added")
+                added = moment(cells[self._dated].strip(), "added")
                 if lasts is not None:
                     until = added + lasts
         except (IndexError, KeyError, BadEntry):
@@ -244,29 +226,13 @@ class Reader:
         )
 
     def _cells(self, line: str) -> list[str]:
-        if not self._delimiter:
-            return [line.strip()]
-        if '"' not in line:
-            return line.split(self._delimiter)
-        taken = [line + "\n"]
-        while True:
-            try:
-                cells = next(csv.reader(taken, delimiter=self._delimiter, strict=True))
-            except csv.Error as error:
-                # The quote that opens here may close further down, or may be a mistake of this line alone.
-                more = self._text.peek(len(taken)) if "unexpected end" in str(error) else None
-                if more is None or len(taken) > JOINED:
-                    raise BadEntry("a quote is opened and not closed, or text follows a closing quote") from None
-                taken.append(more + "\n")
-            else:
-                self._text.skip(len(taken) - 1)
-                return cells
+        return self._text.cells(line, self._delimiter) if self._delimiter else [line.strip()]
 
     # -- one line -----------------------------------------------------------------------
     def _entry(self, cells: list[str]) -> Entry:
         d = self._defaults
         if not self._delimiter:
-            form, value = guess(_value(cells[0]))
+            form, value = guess(bare(cells[0]))
             return entry(
                 form, value, _need_reason(d.reason), now=self._now, tenant=d.tenant, scope=d.scope, stream=d.stream,
                 source=d.source, until=d.until, bounce=d.bounce,
@@ -274,11 +240,11 @@ class Reader:
         said = {}
         for column, at in self._columns.items():
             if at < len(cells) and (cell := cells[at].strip()):
-                said[column] = cell[1:] if len(cell) > 1 and cell[0] == "'" and cell[1] in _FORMULA else cell
+                said[column] = harmed(cell)
         form = value = ""
         for form in _VALUES:
             if form in said:
-                value = _value(said[form])
+                value = bare(said[form])
                 break
         if not value:
             raise BadEntry("nothing says who is meant")
@@ -288,10 +254,10 @@ class Reader:
         tenant = get("tenant", "")
         if tenant and d.tenant and tenant != d.tenant:
             raise BadEntry(f"belongs to tenant {tenant[:64]}, and the import is for {d.tenant}")
-        added = _time(said["added"], "added") if "added" in said else None
+        added = moment(said["added"], "added") if "added" in said else None
         if added is not None and added > self._now + 86400:
             raise BadEntry("added lies in the future")
-        until = _time(said["until"], "until") if "until" in said else None
+        until = moment(said["until"], "until") if "until" in said else None
         scope = get("scope", "").lower()
         stream = get("stream", "").lower()
         if "reason" in said:
@@ -310,15 +276,6 @@ class Reader:
 
 def _nothing(cells: list[str]) -> tuple[()]:
     return ()
-
-
-def _value(cell: str) -> str:
-    """`Jo <jo@example.com>` and `"jo@example.com"` are addresses too, in lists made by people."""
-    if cell[-1:] == ">" and "<" in cell:
-        return cell[cell.rindex("<") + 1 : -1].strip()
-    if len(cell) > 2 and cell[0] == cell[-1] == '"':
-        return cell[1:-1].strip()
-    return cell
 
 
 def guess(text: str) -> tuple[str, str]:
@@ -360,99 +317,6 @@ def _reason(text: str) -> str:
     raise BadEntry(f"unknown reason {text[:40]!r}" + (f"; did you mean {close[0]}?" if close else ""))
 
 
-@lru_cache(maxsize=1000)
-def _time(text: str, column: str) -> float:
-    """ISO 8601 (UTC where no zone is given) or seconds or milliseconds since the epoch."""
-    if text.replace(".", "", 1).isdigit() and len(text) > 8:
-        number = float(text)
-        number = number / 1000 if number > 1e11 else number
-        if number > _LAST:
-            raise BadEntry(f"{column} lies beyond the year 9999")
-        return number
-    try:
-        moment = datetime.fromisoformat(text.replace(" UTC", "+00:00"))
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        raise BadEntry(f"{column} is not a time such as 2026-04-30 or 2026-04-30T12:00:00Z") from None
-
-
-# -- octets to lines ----------------------------------------------------------------------
-class _Lines:
-    """Numbered lines without their ends.  UTF-8 or UTF-16 by mark or by look; a line that is not
-    UTF-8 is taken as Latin-1, alone, since lists are glued together from many sources."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        buffered = file if isinstance(file, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, file))
-        self._given = file
-        encoding = _encoding(buffered.peek(4)[:64])
-        self._file = io.TextIOWrapper(
-            buffered, encoding, errors="surrogateescape" if encoding == "utf-8-sig" else "replace"
-        )
-        self._ahead: deque[str] = deque()
-        self._rest = ""
-        self._end = False
-        self.number = 0
-
-    def __iter__(self) -> Iterator[str]:
-        ahead = self._ahead
-        while ahead or self._read():
-            self.number += 1
-            yield ahead.popleft()
-
-    def peek(self, ahead: int) -> str | None:
-        """The line so many after the current one."""
-        while len(self._ahead) < ahead:
-            if not self._read():
-                return None
-        return self._ahead[ahead - 1]
-
-    def skip(self, lines: int) -> None:
-        for _ in range(lines):
-            self._ahead.popleft()
-        self.number += lines
-
-    def close(self) -> None:
-        buffered = self._file.detach()
-        if buffered is not self._given:
-            buffered.detach()
-
-    def _read(self) -> bool:
-        """Whether there were lines more."""
-        lines: list[str] = []
-        while not lines and not self._end:
-            block = self._file.read(LONGEST)
-            self._end = len(block) < LONGEST
-            *lines, self._rest = (self._rest + block).split("\n")
-            if self._end and self._rest:
-                lines.append(self._rest)
-            self._rest = self._rest[:LONGEST]  # too long already, however it goes on
-            if not block.isascii() or (lines and not lines[0].isascii()):
-                lines = [_text(line) for line in lines]
-            # Only where two blocks meet can a line be as long as a block.
-            if lines and len(lines[0]) >= LONGEST:
-                lines[0] = lines[0][:200] + "\ufffd"  # half a line could be another address
-        self._ahead += lines
-        return bool(lines)
-
-
-def _text(line: str) -> str:
-    try:
-        line.encode()
-    except UnicodeEncodeError:
-        return line.encode("utf-8", "surrogateescape").decode("latin-1")
-    return line
-
-
-def _encoding(start: bytes) -> str:
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
-    if len(start) > 3 and not any(start[1::2]):
-        return "utf-16-le"
-    if len(start) > 3 and not any(start[0::2]):
-        return "utf-16-be"
-    return "utf-8-sig"
-
-
 # -- writing --------------------------------------------------------------------------------
 def header() -> str:
     return ",".join(COLUMNS) + "\r\n"
@@ -461,30 +325,14 @@ def header() -> str:
 def rows(entries: Iterable[Entry]) -> Iterator[str]:
     """CSV lines (RFC 4180).  A cell that a spreadsheet would run as a formula gets an apostrophe
     before it, which reading takes away again."""
-    line = csv.writer(_Line()).writerow
+    line = csv.writer(Line()).writerow
     for form, value, reason, tenant, stream, source, added, until in entries:
         values = [""] * len(_FORMS)
         if (at := _FORMS.get(form)) is not None:
-            values[at] = _harmless(value)
+            values[at] = harmless(value)
         yield line(
             (
-                *values, reason, scope(tenant, stream), _harmless(tenant), stream, _harmless(source),
-                _iso(added), _iso(until),
+                *values, reason, scope(tenant, stream), harmless(tenant), stream, harmless(source),
+                iso(added), iso(until),
             )
         )  # fmt: skip
-
-
-class _Line:
-    """A file for `csv.writer`, whose `writerow` returns what `write` does."""
-
-    def write(self, line: str) -> str:
-        return line
-
-
-def _harmless(cell: str) -> str:
-    return "'" + cell if cell.startswith(_FORMULA) else cell
-
-
-@lru_cache(maxsize=1000)
-def _iso(at: float | None) -> str:
-    return "" if at is None else datetime.fromtimestamp(at, UTC).isoformat().replace("+00:00", "Z")
