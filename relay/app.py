@@ -29,6 +29,7 @@ from relay.events import Emit, LookupSlow
 from relay.examine import Examined, examine
 from relay.flow import Flow
 from relay.flow import Limits as FlowLimits
+from relay.holds import Holds
 from relay.jobs.checkpoints import Checkpoints
 from relay.jobs.purge import Purge
 from relay.jobs.retention import Retention
@@ -56,15 +57,18 @@ from relay.stores import recipients as stored
 from relay.stores import throttle as throttles
 from relay.stores.canary import open_keys
 from relay.stores.contacts import Contacts, Wanted
+from relay.stores.copies import Copies
 from relay.stores.database import Database
 from relay.stores.decisions import newest, public
 from relay.stores.directory import Directory
+from relay.stores.holds import SqliteReviews
 from relay.stores.ledger import SqliteLedger
 from relay.stores.memory import MemoryDirectory, MemoryRecipients
 from relay.stores.memory_quotas import MemoryQuotas
 from relay.stores.memory_sightings import MemorySightings
 from relay.stores.migrate import MigrationError, migrate
 from relay.stores.quotas import SqliteQuotas
+from relay.stores.rulings import SqliteRulings
 from relay.stores.sightings import SqliteSightings
 from relay.web.app import admin, serve_http
 from relay.web.app import public as public_pages
@@ -213,6 +217,7 @@ async def _prepare(config: Config) -> None:
     database = await Database.open(config.store, warm=False)
     try:
         await open_keys(database, config.keys)
+        await _declare(database, config)
         last = await newest(database)
         if last is not None and last > time.time() + 60:
             when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(last))
@@ -287,6 +292,12 @@ class Worker:
             aside = Threads(config.limits.check_time)
             stack.callback(aside.close)
             malware, spam = scanners(config)
+            rulings = SqliteRulings(database, emit=emit)
+            await rulings.start()
+            stack.push_async_callback(rulings.close)
+            reviews = SqliteReviews(database, Copies(database, keys.master), emit=emit)
+            await reviews.start()
+            stack.push_async_callback(reviews.close)
             tools = Tools(
                 dns=dns,
                 authentication=DomainAuthentication(
@@ -305,8 +316,16 @@ class Worker:
                 malware=malware,
                 spam=spam,
                 aside=aside,
+                rulings=rulings,
             )
             random = Random()
+            outgoing = Outgoing(
+                config.hostname,
+                directory.installation,
+                config.trace,
+                lambda tenant: hops.of(tenant).profile,
+                random,
+            )
             flow = Flow(
                 policies=policies,
                 directory=directory,
@@ -318,17 +337,17 @@ class Worker:
                 ledger=ledger,
                 throttle=throttle,
                 next_hops=hops,
-                outgoing=Outgoing(
-                    config.hostname,
-                    directory.installation,
-                    config.trace,
-                    lambda tenant: hops.of(tenant).profile,
-                    random,
-                ),
+                outgoing=outgoing,
+                holds=Holds(reviews, rulings, outgoing, mend=config.limits.mend),
                 tools=tools,
                 emit=emit,
                 random=random,
-                limits=FlowLimits(config.limits.verdict_time, config.limits.pace, config.limits.pacing_sessions),
+                limits=FlowLimits(
+                    config.limits.verdict_time,
+                    config.limits.pace,
+                    config.limits.pace_no_queue,
+                    config.limits.pacing_sessions,
+                ),
             )
             login = Login(
                 directory,
@@ -604,11 +623,14 @@ async def examiner(config: Config | None, *, offline: bool, tenant: bool) -> Asy
     async with contextlib.AsyncExitStack() as stack:
         directory: Any = MemoryDirectory(tenants)
         recipients: Recipients = MemoryRecipients()
+        rulings: SqliteRulings | None = None
         if config is not None and config.store.exists() and not offline:
             database = await Database.open(config.store, warm=False)
             stack.push_async_callback(database.close)
             directory = Directory(database, tenants, [])
             await directory.refresh()
+            rulings = SqliteRulings(database)
+            await rulings.refresh()
             recipients = stored.Recipients(database)
         clock = time.time
         dns = resolver(config) if config else Resolver()
@@ -635,6 +657,7 @@ async def examiner(config: Config | None, *, offline: bool, tenant: bool) -> Asy
             malware=malware,
             spam=spam,
             aside=aside,
+            rulings=rulings,
         )
         limit = config.limits.message_size if config else SmtpLimits().message_size
         yield Bench(directory, policies, recipients, tools, limit)

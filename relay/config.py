@@ -357,6 +357,7 @@ class TenantConfig(Settings):
     quota: dict[str, Annotated[int, Field(ge=0)]] = {}
     transfers: tuple[Annotated[str, BeforeValidator(_region)], ...] = ()
     agreements: dict[Literal["hipaa"], Annotated[float, BeforeValidator(_until)] | None] = {}
+    opt_out: Literal["hosted", "synced", "both"] = "hosted"
 
     def profile(self) -> model.Profile:
         """What the operator's own file says counts as verified."""
@@ -464,6 +465,7 @@ class Limits(Settings):
     verdict_time: Seconds = 20.0
     check_time: Seconds = 2.0
     pace: Seconds = 10.0
+    pace_no_queue: Seconds = 30.0
     pacing_sessions: Annotated[int, Field(ge=0)] = 200
     guard: Seconds = 3600.0
     unseen: Seconds = 60.0
@@ -612,6 +614,7 @@ class Config(Settings):
             quota=dict(tenant.quota),
             next_hop=tenant.next_hop,
             agreements={str(name): until for name, until in tenant.agreements.items()},
+            opt_out=tenant.opt_out,
             from_file=True,
         )
 

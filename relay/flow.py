@@ -3,6 +3,7 @@
     MAIL      sender()      the tenant's standing, ownership, domain authentication
     RCPT      recipient()   facts in one round trip, the recipient checks, quota reserved and paced
     DATA      message()     parsed once -> verdict -> repaired, signed -> intent -> next hop -> outcome
+                            held for review or refused instead: relay/holds.py has what is kept and told
     RSET ...  abandoned()   what was set aside is given back
 
 Checks find, the policy judges, this file carries out.  Nobody gets a 250 before the next hop
@@ -22,6 +23,7 @@ from relay import replies
 from relay.address import Address
 from relay.deadline import Deadline
 from relay.events import Emit, MailDecided
+from relay.holds import Holds
 from relay.message import Message
 from relay.message.content import Content
 from relay.model import (
@@ -40,8 +42,8 @@ from relay.model import (
     Verdict,
 )
 from relay.outgoing import Outgoing, guard_key
-from relay.policy import Policies
-from relay.ports import Directory, Ledger, NextHops, Quotas, Recipients, Throttle, Tools, Unavailable
+from relay.policy import Policies, Policy
+from relay.ports import Contacts, Directory, Ledger, NextHops, Quotas, Recipients, Throttle, Tools, Unavailable
 from relay.replies import Reply
 from relay.simulator import SIMULATED, simulated
 from relay.storm import Storm
@@ -61,6 +63,7 @@ class Limits:
 
     verdict_time: float = 20.0  # from end of data to the start upstream
     pace: float = 10.0  # waited in one transaction before a quota refuses
+    pace_no_queue: float = 30.0  # the same for a client that never tries again
     pacing_sessions: int = 200  # sessions that may wait at once, in this worker
 
 
@@ -76,11 +79,13 @@ class Flow:
         throttle: Throttle,
         next_hops: NextHops,
         outgoing: Outgoing,
+        holds: Holds,
         tools: Tools,
         emit: Emit,
         random: Callable[[int], bytes],
         clock: Callable[[], float] = time.time,
         limits: Limits | None = None,
+        contacts: Contacts | None = None,
     ) -> None:
         self._policies = policies
         self._directory = directory
@@ -90,6 +95,8 @@ class Flow:
         self._storm = Storm(throttle)
         self._next_hops = next_hops
         self._outgoing = outgoing
+        self._holds = holds
+        self._contacts = contacts
         self._tools = tools
         self._emit = emit
         self._random = random
@@ -112,7 +119,7 @@ class Flow:
         verdict = await self._judge(Stage.SENDER, mail)
         if verdict.because is None:
             return Answer(replies.SENDER_OK)
-        return await self._refuse("sender", mail, verdict)
+        return await self._refuse("sender", mail, verdict, await self._answer(mail, verdict))
 
     # -- RCPT -----------------------------------------------------------------------
     async def recipient(self, session: Session, envelope: Envelope, recipient: Recipient) -> Answer:
@@ -137,7 +144,7 @@ class Flow:
             if verdict.because is None:
                 envelope.recipients.append(recipient)
                 return Answer(replies.RECIPIENT_OK)
-            answer = self._answer(verdict.because, reference(self._random(16)))
+            answer = await self._answer(mail, verdict)
         self._give_back([recipient], mail.now)
         if answer.reply.temporary:
             envelope.deferred += 1
@@ -154,8 +161,10 @@ class Flow:
 
     async def _paced(self, mail: Mail, because: Finding) -> bool:
         """Wait where the quota will soon allow it: a tool without a queue is slowed, not failed."""
-        wait, envelope = because.evidence.retry_in, mail.envelope
-        if because.check != "rate" or wait is None or envelope.paced + wait > self._limits.pace:
+        wait, envelope, pace = because.evidence.retry_in, mail.envelope, self._limits.pace
+        if mail.tenant.client == "no-queue":
+            pace = max(pace, self._limits.pace_no_queue)
+        if because.check != "rate" or wait is None or envelope.paced + wait > pace:
             return False
         if self._pacing >= self._limits.pacing_sessions or mail.session.gone():
             return False
@@ -175,20 +184,24 @@ class Flow:
         if envelope.simulate:
             answer = replace(SIMULATED[envelope.simulate], ref=envelope.ref)
             return await self._refuse("message", mail, PASSED, answer, "simulated: sent to nobody")
-        kept = self._policies(envelope.tenant).ledger == "all"
+        policy = self._policies(envelope.tenant)
+        kept = policy.ledger == "all"
         verdict = PASSED
         task = self._deadline.begin()
         try:
             if content.fault:
-                return await self._refuse("message", mail, Verdict(Action.REFUSE), _fault(content, envelope))
+                fault = await self._holds.gently(mail, _fault(content, envelope))
+                return await self._refuse("message", mail, Verdict(Action.REFUSE), fault)
             mail.message = await Message.read(content)
             if storm := await self._storm.wait(mail):
                 return await self._refuse("message", mail, Verdict(Action.DEFER), storm)
+            await self._holds.prepare(mail)
             verdict = await self._judge(Stage.MESSAGE, mail)
             if verdict.because is not None:
-                if verdict.action is Action.REFUSE:
+                answer = await self._holds.answer(mail, verdict, policy, envelope.ref)
+                if answer.reply.code >= 500:
                     await self._storm.refused(mail)
-                return await self._refuse("message", mail, verdict)
+                return await self._refuse("message", mail, verdict, answer)
             key = guard_key(mail) if kept else b""
             if key and (repeated := await self._sent_before(mail, key)):
                 return await self._refuse("message", mail, verdict, repeated)
@@ -205,7 +218,7 @@ class Flow:
             return await self._put_off(mail, outage.reply or replies.STORE_DOWN, "store", outage.why)
         finally:
             self._deadline.end(task)
-        return await self._send(mail, verdict, body, kept)
+        return await self._send(mail, verdict, body, policy)
 
     async def _put_off(self, mail: Mail, reply: Reply, check: str, why: str = "") -> Answer:
         """Trouble of ours before anything was sent: 451, and written down if that is still possible."""
@@ -229,8 +242,9 @@ class Flow:
             return Answer(Reply(250, 0, 0, _words(earlier.reply)), "duplicate", earlier.ref)
         return None
 
-    async def _send(self, mail: Mail, verdict: Verdict, body: Sequence[Any], kept: bool) -> Answer:
+    async def _send(self, mail: Mail, verdict: Verdict, body: Sequence[Any], policy: Policy) -> Answer:
         """The next hop's answer is ours.  Nothing here may fail once it was asked."""
+        kept = policy.ledger == "all"
         envelope = mail.envelope
         hop = self._next_hops.of(envelope.tenant)
         delivery = await hop.send(envelope, envelope.recipients, body, sum(map(len, body)))
@@ -239,6 +253,11 @@ class Flow:
         if delivery.reply.positive:
             for recipient in envelope.recipients:
                 self._quotas.commit(recipient.reservation, now)
+                if recipient.first is not None:
+                    self._quotas.commit(recipient.first, now)
+            self._holds.sent(mail, verdict, policy.review)
+            if self._contacts is not None:
+                self._contacts.sent(envelope.tenant.id, envelope.stream, envelope.recipients, now)
         else:
             self._give_back(envelope.recipients, now)
             if delivery.refused:
@@ -275,29 +294,29 @@ class Flow:
     async def _judge(self, stage: Stage, mail: Mail) -> Verdict:
         return await self._policies(mail.tenant).judge(stage, mail, self._tools, self._emit)
 
-    async def _refuse(
-        self, kind: str, mail: Mail, verdict: Verdict, answer: Answer | None = None, note: str = ""
-    ) -> Answer:
+    async def _answer(self, mail: Mail, verdict: Verdict) -> Answer:
+        """To MAIL or RCPT; that of a message has the transaction's own reference."""
+        return await self._holds.answer(mail, verdict, self._policies(mail.tenant), reference(self._random(16)))
+
+    async def _refuse(self, kind: str, mail: Mail, verdict: Verdict, answer: Answer, note: str = "") -> Answer:
         """Whatever is not forwarded ends here: quota given back, the decision durable, then the reply."""
-        if answer is None:
-            assert verdict.because is not None
-            ref = mail.envelope.ref if kind == "message" else reference(self._random(16))
-            answer = self._answer(verdict.because, ref)
-        if kind == "message":
+        if answer.reply is replies.HELD_ACCEPTED and not mail.envelope.linked:
+            for recipient in mail.envelope.recipients:  # it will be sent on, or its sender be told
+                self._quotas.commit(recipient.reservation, mail.now)
+        elif kind == "message":
             self._give_back(mail.envelope.recipients, mail.now)
         await self._ledger.record(self._decision(kind, mail, verdict, answer, note))
         self._tell(kind, mail, verdict, answer)
         return answer
-
-    def _answer(self, because: Finding, ref: str) -> Answer:
-        retry_in = because.evidence.retry_in
-        return Answer(because.reply, because.shown or because.check, ref, retry_in)
 
     def _give_back(self, recipients: Sequence[Recipient], now: float) -> None:
         for recipient in recipients:
             if recipient.reservation is not None:
                 self._quotas.release(recipient.reservation, now)
                 recipient.reservation = None
+            if recipient.first is not None:
+                self._quotas.release(recipient.first, now)
+                recipient.first = None
 
     def _decision(self, kind: str, mail: Mail, verdict: Verdict, answer: Answer, note: str = "") -> Decision:
         """The verdict as the ledger keeps it."""
@@ -314,7 +333,7 @@ class Flow:
             stream=envelope.stream,
             credential=session.credential,
             policy=envelope.tenant.policy,
-            check=because.check if because and because.shown == answer.check != "" else answer.check,
+            check=because.check if because else answer.check,
             clauses=because.clauses if because else (),
             shadow=any(f.shadow for f in verdict.findings),
             code=answer.reply.code,
@@ -324,6 +343,7 @@ class Flow:
             sender_domain=envelope.sender.domain if envelope.sender else "",
             took=now - mail.now,
             linked=envelope.linked,
+            case=mail.case,
             sender=_text(envelope),
             recipients=tuple(r.address.text for r in recipients),
             client=session.client,
@@ -345,7 +365,7 @@ class Flow:
                 stream=envelope.stream,
                 policy=envelope.tenant.policy,
                 action=_action(verdict, answer),
-                check=answer.check or "none",
+                check=(verdict.because.check if verdict.because else answer.check) or "none",
                 code=answer.reply.code,
                 size=message.size if message else 0,
                 count=1 if mail.recipient else len(envelope.recipients),
@@ -362,9 +382,11 @@ def _ref(mail: Mail, answer: Answer) -> str:
 def _action(verdict: Verdict, answer: Answer) -> str:
     if answer is _ABORTED:
         return "aborted"
+    if verdict.action is Action.HOLD:
+        return verdict.action.value
     if answer.reply.positive:
         return Action.FORWARD.value
-    if verdict.action is Action.FORWARD:
+    if verdict.action is Action.FORWARD or answer.reply.temporary:
         return (Action.DEFER if answer.reply.temporary else Action.REFUSE).value
     return verdict.action.value
 

@@ -16,6 +16,7 @@ from relay.address import parse
 from relay.checks.check import Check
 from relay.events import Event, MailDecided
 from relay.flow import Flow, Limits
+from relay.holds import Holds
 from relay.message.content import Content
 from relay.model import (
     Answer,
@@ -38,6 +39,7 @@ from relay.outgoing import Outgoing
 from relay.policy import Policy, Rule
 from relay.ports import Tools, Unavailable
 from relay.replies import Reply
+from relay.stores.memory_reviews import MemoryReviews
 
 RAW = b"From: News <news@acme.example>\r\nMessage-ID: <1@acme.example>\r\nDate: x\r\nSubject: hi\r\n\r\nhello\r\n"
 NOON = 1_800_000_000.0
@@ -60,6 +62,7 @@ class World:
         self.hits: dict[str, int] = {}
         self.sent: list[bytes] = []
         self.then = Then.REFUSE
+        self.reviews = MemoryReviews()
         self.policy = Policy("test", "Test", "1", (), {s: (self._rule(s),) for s in Stage}, ledger=ledger)  # type: ignore[arg-type]
         counter = itertools.count()
         random = lambda n: next(counter).to_bytes(n, "big")  # noqa: E731
@@ -71,8 +74,9 @@ class World:
             ledger=self,  # type: ignore[arg-type]
             throttle=self,  # type: ignore[arg-type]
             next_hops=self,  # type: ignore[arg-type]
-            outgoing=Outgoing("relay.test", "inst", "full", lambda tenant: "mta", random),
-            tools=Tools(dns=None, authentication=None, quotas=self),  # type: ignore[arg-type]
+            outgoing=(outgoing := Outgoing("relay.test", "inst", "full", lambda tenant: "mta", random)),
+            holds=Holds(self.reviews, self.reviews, outgoing),
+            tools=Tools(dns=None, authentication=None, quotas=self, rulings=self.reviews),  # type: ignore[arg-type]
             emit=self.events.append,
             random=random,
             clock=lambda: self.now,

@@ -27,7 +27,7 @@ VOLATILE = frozenset(
 NORMALISED = 64 * 1024
 """Characters of the visible text that are read for words; what is beyond counts as it stands."""
 FEW = 8
-"""Words: a text of fewer says too little of a campaign, so that the rest of the message counts too."""
+"""Words: a text of fewer says too little of a campaign for a decision to bind others of it."""
 RUN = 4
 """Capitalised words in a row that may be a name."""
 _LINKS = 500
@@ -107,7 +107,7 @@ _BASE64 = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 
 
 # -- what a campaign shares ---------------------------------------------------------------------
-def template(message: Message, recipients: Sequence[str], *, attached: bool = False) -> bytes:
+def template(message: Message, recipients: Sequence[str], *, files: bool | None = False) -> bytes:
     """16 octets: subject and visible text less names, numbers, addresses and URL paths, and the hosts of links.
 
     A name is what the recipients' addresses or the To field hold, and any capitalised words, RUN of them
@@ -115,7 +115,7 @@ def template(message: Message, recipients: Sequence[str], *, attached: bool = Fa
     in capitals is not one: shouting is no name.
 
     recipients  of the envelope
-    attached    files count as well: for checks that look into them
+    files       what is attached counts as well; None: if the text has fewer than FEW words, and pictures then too
     """
     view = message.visible.main
     text = view.text if view is not None else ""
@@ -129,8 +129,8 @@ def template(message: Message, recipients: Sequence[str], *, attached: bool = Fa
     if view is not None:
         hosts = sorted({_host(link.href) for link in view.links[:_LINKS]})
         digest.update(b"\0\4" + "\1".join(hosts).encode("utf-8", "surrogatepass"))
-    few = len(words) < FEW
-    if attached or few:
+    few = files is None and len(words) < FEW
+    if files or few:
         for part in message.parts:
             if part.is_attachment or (few and not part.content_type.startswith("text/")):
                 digest.update(b"\0\5" + part.content_type.encode("utf-8", "surrogatepass"))
