@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import orjson
 
 from relay import emit as emitting
+from relay.address import parse
 from relay.aside import Threads
 from relay.config import Config, ConfigError, load, read_key
 from relay.dns.authentication import DomainAuthentication, Unasked
@@ -31,12 +32,15 @@ from relay.flow import Flow
 from relay.flow import Limits as FlowLimits
 from relay.holds import Holds
 from relay.jobs.checkpoints import Checkpoints
+from relay.jobs.ladder import Ladder
+from relay.jobs.notices import NoticeSender
 from relay.jobs.purge import Purge
 from relay.jobs.retention import Retention
 from relay.keys import KeysError
 from relay.lists import Lists
 from relay.message.content import Content
-from relay.model import Offers, Tenant
+from relay.model import Domain, Offers, Tenant
+from relay.notice import Operator as Writer
 from relay.outgoing import Outgoing
 from relay.phrases import Phrases
 from relay.policy import Policy
@@ -67,9 +71,11 @@ from relay.stores.memory import MemoryDirectory, MemoryRecipients
 from relay.stores.memory_quotas import MemoryQuotas
 from relay.stores.memory_sightings import MemorySightings
 from relay.stores.migrate import MigrationError, migrate
+from relay.stores.opt_outs import OptOuts
 from relay.stores.quotas import SqliteQuotas
 from relay.stores.rulings import SqliteRulings
 from relay.stores.sightings import SqliteSightings
+from relay.stores.tenants import Tenants
 from relay.web.app import admin, serve_http
 from relay.web.app import public as public_pages
 
@@ -145,10 +151,28 @@ class App:
         config: Config = process.config
         database = await Database.open(config.store, warm=False)
         tasks: list[asyncio.Task[Any]] = []
+        stack = contextlib.AsyncExitStack()
         try:
             keys = await open_keys(database, config.keys)
             policies = config.load_policies()
-            process.reload = lambda new: policies.reload(new.policies)
+            directory = Directory(database, config.file_tenants(), load_key=_key, emit=process.emit)
+            await directory.start()
+            stack.push_async_callback(directory.close)
+            ledger = await SqliteLedger.open(
+                database, process.name, keys.ledger, spill_folder(config), emit=process.emit, guard=config.limits.guard
+            )
+            stack.push_async_callback(ledger.close)
+            hops = await _hops(config, database, process.emit, probe=False)
+            stack.push_async_callback(hops.close)
+            random = Random()
+
+            async def reload(new: Config) -> None:
+                tenants = new.file_tenants()
+                policies.reload(new.policies)
+                directory.declare(tenants, ())
+                await _declare(database, new)
+
+            process.reload = reload
             jobs: list[Job] = [
                 Checkpoints(database, keys, process.emit, every=config.ledger.checkpoint),
                 Retention(
@@ -161,6 +185,29 @@ class App:
                 ),
                 Purge(stored.Recipients(database, keys.address), process.emit),
                 Purge(Contacts(database, keys.address, lambda tenant: 0), process.emit),
+                Ladder(
+                    database,
+                    ledger,
+                    keys.ledger,
+                    policies,
+                    directory.tenant,
+                    process.emit,
+                    random,
+                    keep=config.ledger.retention,
+                ),
+                NoticeSender(
+                    database,
+                    ledger,
+                    hops,
+                    Writer(config.operator.name, config.operator.from_address, config.operator.abuse),
+                    policies,
+                    directory.tenant,
+                    partial(_operator_key, config, directory),
+                    process.emit,
+                    random,
+                    hostname=config.hostname,
+                    base_url=config.http.base_url,
+                ),
             ]
             tasks = [asyncio.create_task(job.run(), name=type(job).__name__) for job in jobs]
             if self._beside is not None:
@@ -184,6 +231,7 @@ class App:
                 if task.get_name() not in ("public", "admin"):
                     task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await stack.aclose()
             await database.close()
 
 
@@ -224,6 +272,13 @@ async def _prepare(config: Config) -> None:
             raise Refused(f"the clock is before the last decision in {config.store} ({when}); set the clock first")
     finally:
         await database.close()
+
+
+async def _declare(database: Database, config: Config) -> None:
+    """Which tenants have to report the opt-outs that are made elsewhere, from now on or still."""
+    tenants = config.file_tenants(keys=False)
+    tenants += [tenant for tenant in await Tenants(database).all() if tenant.id not in config.tenants]
+    await OptOuts(database).declare(tenants, time.time())
 
 
 @dataclass
@@ -470,7 +525,7 @@ def scanners(config: Config, *, secrets: bool = True) -> tuple[Clamd | None, Rsp
     return malware, spam
 
 
-async def _hops(config: Config, database: Database, emit: Emit) -> Hops:
+async def _hops(config: Config, database: Database, emit: Emit, *, probe: bool = True) -> Hops:
     """The next hops, each asked once for what it offers; what it said last time counts until it answers."""
     rows = await database.read("SELECT name, value FROM meta WHERE name LIKE 'offers:%'")
     kept = {name: Offers(**orjson.loads(value)) for name, value in rows}
@@ -512,6 +567,8 @@ async def _hops(config: Config, database: Database, emit: Emit) -> Hops:
             remember=partial(remember, key),
         )
     all_hops = Hops(hops.pop(""), hops)
+    if not probe:
+        return all_hops
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(3):
             await all_hops.probe()
@@ -542,6 +599,18 @@ def _key(path: Path) -> Any:
         return read_key(path)
     except ConfigError as error:
         raise ValueError(str(error)) from None
+
+
+def _operator_key(config: Config, directory: Directory) -> Domain | None:
+    """What signs mail from the operator's own address, if anything does."""
+    own = config.operator.dkim
+    name = parse(config.operator.from_address).domain
+    if own is not None and own.key_file is not None:
+        return Domain(name, "", True, "relay", own.selector, (), read_key(own.key_file))
+    owner = directory.owner(name)
+    tenant = directory.tenant(owner) if owner is not None else None
+    domain = tenant.domain_for(name) if tenant is not None else None
+    return domain if domain is not None and domain.dkim_by == "relay" else None
 
 
 async def _explain(database: Database, policies: Policies, ref: str) -> dict[str, Any] | None:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from relay.stores.database import Database
 
 CLIENTS = ("standard", "postal", "no-queue")
+OPT_OUTS = ("hosted", "synced", "both")
+AGREEMENTS = ("hipaa",)  # relay.model.AGREEMENTS, which is not imported for the sake of --help
 
 
 @click.group("tenant", cls=Group)
@@ -41,6 +43,8 @@ def _profile_options(function: Any) -> Any:
         click.option("--trading-name", help="A name the mail may be signed with instead."),
         click.option("--legal-name", help="The registered name of the business."),
         click.option("--client", type=click.Choice(CLIENTS), help="How its sending tool takes refusals."),
+        click.option("--transfers", help="Where it may send personal data to: EU,GB,US or * (empty: not declared)."),
+        click.option("--opt-out", type=click.Choice(OPT_OUTS), help="Where people leave: our link, its own, or both."),
         click.option("--next-hop", help="The name of its own next hop in the configuration."),
         click.option("--shadow/--no-shadow", default=None, help="Judge and record, and do not act on it."),
     ):
@@ -62,12 +66,15 @@ def add(shell: Shell, /, id: str, policy: str, profile_verified: bool, **fields:
     refuse_declared(config, id)
     _known_names(config, policy, fields.get("next_hop"))
     given = {name: value for name, value in fields.items() if value is not None}
+    if "transfers" in given:
+        given["transfers"] = _regions(given["transfers"])
     profile = {name: given.pop(name) for name in _PROFILE if name in given}
     tenant = Tenant(id, policy, Profile(**profile, verified=profile_verified), created=time.time(), **given)
 
     async def main() -> None:
         async with open_store(config) as database:
             await _tenants(database).add(tenant)
+            await _declare(config, database)
 
     shell.run(main)
     click.echo(f"tenant {id} added under policy {policy}")
@@ -83,13 +90,36 @@ def add(shell: Shell, /, id: str, policy: str, profile_verified: bool, **fields:
 @click.option("--policy", help="The policy that judges its mail.")
 @_profile_options
 @click.option("--profile-verified/--profile-unverified", default=None, help="You have looked, and it is true.")
+@click.option("--agreement", type=click.Choice(AGREEMENTS), help="It is signed and on file: hipaa lets health data pass.")
+@click.option("--until", type=Moment(), help="When that agreement ends; without it, not by itself.")
+@click.option("--no-agreement", "withdrawn", type=click.Choice(AGREEMENTS), help="It is no longer on file.")
 @click.pass_obj
-def set_(shell: Shell, /, id: str, policy: str | None, profile_verified: bool | None, **fields: Any) -> None:
-    """Change a tenant of the store.  Changing its names or address leaves it verified only if you say so."""
+def set_(
+    shell: Shell,
+    /,
+    id: str,
+    policy: str | None,
+    profile_verified: bool | None,
+    agreement: str | None,
+    until: float | None,
+    withdrawn: str | None,
+    **fields: Any,
+) -> None:
+    """Change a tenant of the store.  Changing its names or address leaves it verified only if you say so.
+
+    \b
+      aup-relay tenant set clinic --agreement hipaa --until 2027-12-31
+    """
     config = shell.config()
     refuse_declared(config, id)
+    if until is not None and agreement is None:
+        fail("--until says when an agreement ends; name it with --agreement")
+    if until is not None and until <= time.time():
+        fail("the agreement would have ended already; --no-agreement takes it back")
     _known_names(config, policy, fields.get("next_hop"))
     changes = {name: value for name, value in fields.items() if value is not None}
+    if "transfers" in changes:
+        changes["transfers"] = _regions(changes["transfers"])
     if policy is not None:
         changes["policy"] = policy
     unverified = profile_verified is None and any(name in changes for name in ("legal_name", "postal_address"))
@@ -97,13 +127,23 @@ def set_(shell: Shell, /, id: str, policy: str | None, profile_verified: bool | 
         changes["verified"] = profile_verified
     elif unverified:
         changes["verified"] = False
-    if not changes:
+    if not (changes or agreement or withdrawn):
         fail("nothing to change; see: aup-relay tenant set --help")
 
     async def main() -> None:
         async with open_store(config) as database:
-            await known_tenant(config, database, id)
+            tenant = await known_tenant(config, database, id)
+            if agreement or withdrawn:
+                kept = {name: end for name, end in tenant.agreements.items() if name != withdrawn}
+                changes["agreements"] = kept | ({agreement: until} if agreement else {})
             await _tenants(database).set(id, **changes)
+            if "opt_out" in changes:
+                await _declare(config, database)
+            if agreement:
+                note = f"{agreement}{f' until {when(until)}' if until else ''}"
+                await shell.record(config, database, "agreement on file", tenant=id, note=note)
+            if withdrawn:
+                await shell.record(config, database, "agreement taken back", tenant=id, note=withdrawn)
 
     shell.run(main)
     click.echo(f"tenant {id} changed: {', '.join(sorted(changes))}")
@@ -141,10 +181,14 @@ def show_(shell: Shell, id: str, as_json: bool) -> None:
     config = shell.config()
 
     async def main() -> dict[str, Any]:
+        from relay.stores.opt_outs import OptOuts
+
         async with open_store(config) as database:
             tenants = _tenants(database)
             tenant = await known_tenant(config, database, id)
             row = _row(tenant, await tenants.standing(id))
+            if reported := await OptOuts(database).last(id):
+                row["opt_outs_reported"] = when(reported["at"]) or None
             row["domains"] = [f"{d.name}{'' if d.verified else ' (unverified)'}" for d in tenant.domains] + [
                 f"{d.name}{'' if d.verified else ' (unverified)'}"
                 for d in await tenants.domains(id)
@@ -232,6 +276,13 @@ def refuse_declared(config: Any, id: str) -> None:
         fail(f"tenant {id!r} is declared in the configuration file, which owns it; change it there")
 
 
+async def _declare(config: Any, database: Database) -> None:
+    """Who has to report opt-outs has so from now on."""
+    from relay.stores.opt_outs import OptOuts
+
+    await OptOuts(database).declare(await every_tenant(config, database), time.time())
+
+
 async def every_tenant(config: Any, database: Database) -> list[Tenant]:
     """Of the file, then of the store."""
     return [
@@ -254,6 +305,16 @@ def _known_names(config: Any, policy: str | None, next_hop: str | None) -> None:
         fail(f"no next hop {next_hop!r} in the configuration{near(next_hop, config.next_hops)}")
 
 
+def _regions(text: str) -> tuple[str, ...]:
+    """`EU, US` -> ("EU", "US")"""
+    from relay.regions import region
+
+    try:
+        return tuple(dict.fromkeys(region(name) for name in text.split(",") if name.strip()))
+    except ValueError as error:
+        fail(f"{text!r}: {error}")
+
+
 def _row(tenant: Tenant, standing: Standing) -> dict[str, Any]:
     profile = tenant.profile
     row: dict[str, Any] = {"id": tenant.id, "policy": tenant.policy, "standing": standing.rung.value}
@@ -267,6 +328,9 @@ def _row(tenant: Tenant, standing: Standing) -> dict[str, Any]:
         "shadow": tenant.shadow,
         "next_hop": tenant.next_hop,
         "quota": dict(quota),
+        "transfers": list(tenant.transfers),
+        "opt_out": tenant.opt_out,
+        "agreements": [f"{name}{f' until {when(end)}' if end else ''}" for name, end in tenant.agreements.items()],
         "declared_in": "file" if tenant.from_file else "store",
     }
     return row

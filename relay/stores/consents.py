@@ -537,11 +537,12 @@ def _open(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]], address_key: 
     for start in range(0, len(keys_), ASKED):
         some = keys_[start : start + ASKED]
         found = db.execute(
-            "SELECT key, tenant, stream, added, coalesce(again, added), form, value, source, folding FROM suppression"
+            "SELECT key, tenant, stream, added, coalesce(again, added), form, value, source, folding, stored"
+            " FROM suppression"
             f" WHERE key IN ({', '.join('?' * len(some))}) AND reason = 'opt-out' AND tenant <> ''",
             some,
         ).fetchall()
-        for key, tenant, stream, added, latest, form, value, source, folding in found:
+        for key, tenant, stream, added, latest, form, value, source, folding, stored in found:
             purposes = {row[2] for row in grants.get((key, tenant), ()) if row[3] > latest}
             streams = [s for s in (MARKETING, TRANSACTIONAL) if stream in ("", s)]
             closed = [s for s in streams if s not in purposes and "all" not in purposes]
@@ -553,9 +554,9 @@ def _open(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]], address_key: 
             )
             for left in closed:  # an opt-out of everything, of which one stream is opened
                 db.execute(
-                    "INSERT INTO suppression (key, tenant, stream, reason, form, value, source, added, folding, again)"
-                    " VALUES (?, ?, ?, 'opt-out', ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-                    (key, tenant, left, form, value, source, added, folding, latest),
+                    "INSERT INTO suppression (key, tenant, stream, reason, form, value, source, added, folding, again,"
+                    " stored) VALUES (?, ?, ?, 'opt-out', ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                    (key, tenant, left, form, value, source, added, folding, latest, stored),
                 )
             if form == "folded":
                 continue  # goes with its address

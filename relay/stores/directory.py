@@ -136,6 +136,10 @@ class Directory:
         """The tenant that verified this domain or its closest parent; the longest match wins."""
         return self._now.owner(domain)
 
+    def owned(self) -> Mapping[str, str]:
+        """Every verified domain and its tenant; another object after a renewal."""
+        return self._now.owners
+
     def tenants(self) -> tuple[Tenant, ...]:
         return tuple(self._now.tenants.values())
 
@@ -220,6 +224,7 @@ def merge(rows: Rows, file_tenants: Sequence[Tenant], key: Callable[[DomainRow],
     operator's word there or by DNS, whose answer is kept in the store.
     """
     standings = rows.standings or {}
+    synced = rows.synced or {}
     claims: dict[str, list[DomainRow]] = {}
     for row in rows.domains:
         claims.setdefault(row.tenant, []).append(row)
@@ -245,6 +250,12 @@ def merge(rows: Rows, file_tenants: Sequence[Tenant], key: Callable[[DomainRow],
                 )
         standing = standings.get(tenant.id, Standing())
         merged.append(
-            replace(tenant, domains=tuple(domains.values()), standing=standing, from_file=tenant.id in declared)
+            replace(
+                tenant,
+                domains=tuple(domains.values()),
+                standing=standing,
+                synced=synced.get(tenant.id),
+                from_file=tenant.id in declared,
+            )
         )
     return merged

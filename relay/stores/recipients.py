@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, islice
@@ -96,7 +97,9 @@ class Recipients:
         plaintext: bool = True,
         folding: bool = True,
         contacts: Contacts | None = None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
+        self._clock = clock
         self._db = database
         self._contacts = contacts
         self._address_key = address_key
@@ -250,13 +253,13 @@ class Recipients:
 
     def _rows(self, entries: Iterable[Entry]) -> Iterator[tuple[Any, ...]]:
         """Each entry's row, and for an address the folded one that goes with it where it differs."""
-        folding, plaintext = self._folding, self._plaintext
+        folding, plaintext, stored = self._folding, self._plaintext, self._clock()
         for entry in entries:
             form, value, reason, tenant, stream, source, added, until = entry
             if form == "address" and plaintext and (not folding or unfoldable(value)):
-                yield (mailbox_key(value), tenant, stream, reason, form, value, source, added, until, folding)
+                yield (mailbox_key(value), tenant, stream, reason, form, value, source, added, until, folding, stored)
                 continue
-            rest = (source, added, until, folding)
+            rest = (source, added, until, folding, stored)
             if form != "address":
                 kept = value if form == "domain" or (plaintext and form != "keyed") else None
                 yield (entry_key(entry), tenant, stream, reason, form, kept, *rest)
@@ -396,12 +399,13 @@ class Recipients:
         def drop(db: sqlite3.Connection) -> None:
             kept = set()
             for key, tenant, stream, reason, _form, _value, source, added, until in _rows_of(db, plain):
-                db.execute(
-                    "DELETE FROM suppression WHERE key = ? AND tenant = ? AND stream = ? AND reason = ?",
+                [(stored,)] = db.execute(
+                    "DELETE FROM suppression WHERE key = ? AND tenant = ? AND stream = ? AND reason = ?"
+                    " RETURNING stored",
                     (key, tenant, stream, reason),
-                )
-                kept.add((tenant, stream, reason, "" if "@" in source else source, added, until))
-            rows = [(key, *row[:3], "keyed", None, *row[3:], FOLDING) for key in sorted(keyed) for row in kept]
+                ).fetchall()
+                kept.add((tenant, stream, reason, "" if "@" in source else source, added, until, FOLDING, stored))
+            rows = [(key, *row[:3], "keyed", None, *row[3:]) for key in sorted(keyed) for row in kept]
             db.executemany(_INSERT, rows)
             if kept:
                 db.execute("INSERT OR IGNORE INTO asked VALUES ('keyed', '', NULL)")
@@ -504,9 +508,9 @@ class Recipients:
 
 # -- SQL --------------------------------------------------------------------------------
 _LISTED = "key, tenant, stream, reason, form, value, source, added, until"
-_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_ROW = "(?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _UPSERT = """
-INSERT INTO suppression (key, tenant, stream, reason, form, value, source, added, until, folding) VALUES %s
+INSERT INTO suppression (key, tenant, stream, reason, form, value, source, added, until, folding, stored) VALUES %s
 ON CONFLICT DO UPDATE SET
     form = CASE excluded.form WHEN 'folded' THEN form ELSE excluded.form END,
     value = coalesce(excluded.value, value),

@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar
 
 from relay.address import BadAddress, domain_name
 from relay.model import Credential, Profile, Rung, Standing, Tenant
+from relay.stores import opt_outs
 from relay.stores.database import Database
 from relay.stores.forms import STREAMS
 
@@ -23,6 +24,7 @@ T = TypeVar("T")
 
 _ID = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?\Z")
 CLIENTS = ("standard", "postal", "no-queue")
+OPT_OUTS = ("hosted", "synced", "both")
 
 
 class Conflict(Exception):
@@ -283,7 +285,7 @@ def network(text: str) -> str:
 _PROFILE = {f.name for f in fields(Profile)}
 _TENANT = (
     "id, policy, legal_name, trading_name, postal_address, contact, privacy_policy, profile_verified,"
-    " client, shadow, quota, next_hop, created"
+    " client, shadow, quota, next_hop, created, agreements, transfers, opt_out"
 )
 _CREDENTIAL = "name, tenant, stream, password_hash, networks"
 _DOMAIN = "name, tenant, verified, token, checked, dkim_by, selector, selectors, key_file, created"
@@ -291,7 +293,10 @@ _STANDING = "tenant, rung, since, until, reason, by, quota, new_recipients"
 
 
 def _tenant(row: Sequence[Any]) -> Tenant:
-    id, policy, legal, trading, postal, contact, privacy, verified, client, shadow, quota, next_hop, created = row
+    (
+        id, policy, legal, trading, postal, contact, privacy, verified, client, shadow, quota, next_hop, created,
+        agreements, transfers, opt_out,
+    ) = row  # fmt: skip
     return Tenant(
         id=id,
         policy=policy,
@@ -301,10 +306,15 @@ def _tenant(row: Sequence[Any]) -> Tenant:
         quota=json.loads(quota),
         next_hop=next_hop,
         created=created,
+        agreements=json.loads(agreements),
+        transfers=tuple(json.loads(transfers)),
+        opt_out=opt_out,
     )
 
 
 def _tenant_values(tenant: Tenant) -> tuple[Any, ...]:
+    if tenant.opt_out not in OPT_OUTS:
+        raise Conflict(f"{tenant.opt_out!r} is no place of opt-outs; there are {', '.join(OPT_OUTS)}")
     if tenant.client not in CLIENTS:
         raise Conflict(f"{tenant.client!r} is no kind of client; there are {', '.join(CLIENTS)}")
     profile = tenant.profile
@@ -323,6 +333,9 @@ def _tenant_values(tenant: Tenant) -> tuple[Any, ...]:
         json.dumps(dict(quota), sort_keys=True),
         tenant.next_hop,
         tenant.created,
+        json.dumps(dict(tenant.agreements), sort_keys=True),
+        json.dumps(tenant.transfers),
+        tenant.opt_out,
     )
 
 
@@ -354,6 +367,7 @@ class Rows:
     standings: Mapping[str, Standing] | None = None
     credentials: tuple[Credential, ...] = ()
     domains: tuple[DomainRow, ...] = ()
+    synced: Mapping[str, float] | None = None
 
 
 def read_rows(db: sqlite3.Connection) -> Rows:
@@ -367,4 +381,5 @@ def read_rows(db: sqlite3.Connection) -> Rows:
         standings={row[0]: _standing(row) for row in db.execute(f"SELECT {_STANDING} FROM standing")},
         credentials=tuple(_credential(row) for row in db.execute(f"SELECT {_CREDENTIAL} FROM credential")),
         domains=tuple(_domain(row) for row in db.execute(f"SELECT {_DOMAIN} FROM domain ORDER BY name, created")),
+        synced=opt_outs.syncs(db),
     )
