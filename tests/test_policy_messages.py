@@ -2,87 +2,128 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
-from relay.dns.authentication import DomainAuthentication
-from relay.dns.resolver import StaticResolver, everything
-from relay.examine import Examined, examine
-from relay.message.content import Content
-from relay.model import Domain, Profile, Tenant
-from relay.policy_file import Policies
-from relay.ports import Tools
-from relay.stores.memory import MemoryRecipients
-from relay.stores.memory_quotas import MemoryQuotas
+from click.testing import CliRunner
+from relay.cli import cli
+from relay.data import shipped
+from relay.trial import Trials
 
 FOLDER = Path(__file__).parent / "policies"
-FILES = {str(path.relative_to(FOLDER)): path for path in sorted(FOLDER.rglob("*.eml"))}
-NOON = 1_795_262_400.0
-ZONE = {
-    "acme.example": {"MX": ["10 mx.acme.example"], "TXT": ["v=spf1 ip4:192.0.2.10 -all"]},
-    "_dmarc.acme.example": {"TXT": ["v=DMARC1; p=none"]},
+NAMES = ("none", "baseline", "prospektr", "leadnest")
+TRIALS = {name: Trials.beside(shipped("policies") / f"{name}.yaml", FOLDER / name) for name in NAMES}
+FILES = {
+    str(path.relative_to(FOLDER)): (trials, expected, path)
+    for trials in TRIALS.values()
+    for expected, path in trials.files()
 }
-
-
-def tenant(policy: str) -> Tenant:
-    profile = Profile(
-        legal_name="Acme Outreach Ltd",
-        postal_address="1 Main Street, Springfield, IL 62701, USA",
-        contact="abuse@acme.example",
-        privacy_policy="https://acme.example/privacy",
-        verified=True,
-    )
-    domain = Domain("acme.example", "acme", verified=True, dkim_by="relay", selector="s1")
-    return Tenant("acme", policy, profile, domains=(domain,))
-
-
-async def judged(path: Path, policy: str, to: Sequence[str] = ()) -> Examined:
-    dns = StaticResolver(ZONE, everything)
-    acme = tenant(policy)
-    return await examine(
-        Content(path.read_bytes().replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")),
-        tenant=acme,
-        policy=Policies().get(policy),
-        stream="marketing",
-        sender="news@acme.example",
-        to=to or ["bob@customer.example"],
-        tools=Tools(
-            dns=dns,
-            authentication=DomainAuthentication(dns, ["192.0.2.10"], clock=lambda: NOON),
-            quotas=MemoryQuotas(),
-            installation="0123456789abcdef",
-            missing={"session": "no-session"},
-        ),
-        recipients=MemoryRecipients(),
-        now=NOON,
-    )
 
 
 @pytest.mark.parametrize("name", FILES)
 async def test_a_message_is_judged_as_its_folder_says(name: str) -> None:
-    policy, what, file = name.split("/")
-    result = await judged(FILES[name], policy)
-    refusing = [finding.check for finding in result.findings if str(finding.then) == "refuse"]
-    if what == "pass":
-        assert (result.reply, refusing) == (None, [])
-        assert result.passes
-    else:
-        assert file.split(".")[0] in refusing
-        assert not result.passes
-        assert result.reply is not None
-        assert result.reply.startswith("5")
+    trials, expected, path = FILES[name]
+    trial = await trials.one(expected, path)
+    assert trial.why == ""
+    if expected == "refuse":
+        assert trial.result.reply is not None and trial.result.reply.startswith("5")
+    if expected in ("hold", "defer"):
+        assert trial.result.reply is not None and trial.result.reply.startswith("451")
 
 
-@pytest.mark.parametrize("policy", ["none", "baseline", "prospektr", "leadnest"])
+@pytest.mark.parametrize("policy", NAMES)
 def test_each_policy_is_shown_both_ways(policy: str) -> None:
-    assert {name.split("/")[1] for name in FILES if name.startswith(policy + "/")} == {"pass", "refuse"}
+    assert TRIALS[policy].strangers() == []
+    assert {"pass", "refuse"} <= {expected for expected, _ in TRIALS[policy].files()}
 
 
 async def test_nobody_at_a_domain_that_does_not_exist() -> None:
     """One recipient of two would not get it: the message goes on, and that is said."""
-    result = await judged(
-        FILES["prospektr/pass/plain.eml"], "prospektr", ["bob@customer.example", "eve@nowhere.invalid"]
-    )
+    raw = (FOLDER / "prospektr/pass/plain.eml").read_bytes()
+    result = await TRIALS["prospektr"].judge(raw, ["bob@customer.example", "eve@nowhere.invalid"])
     assert (str(result.verdict), result.passes) == ("forward", False)
     assert [(f.check, f.recipient) for f in result.findings] == [("recipient-domain", "eve@nowhere.invalid")]
+
+
+# -- the command ---------------------------------------------------------------------------------
+POLICY = "policy: mine\nclauses:\n  - {id: A, says: x, checks: [postal-address, recipient-suppressed, well-formed]}\n"
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    (tmp_path / "mine.yaml").write_text(POLICY)
+    for name, file in [("pass/plain.eml", "prospektr/pass/plain.eml"),
+                       ("refuse/postal-address.eml", "prospektr/refuse/postal-address.eml")]:  # fmt: skip
+        (tmp_path / "mine" / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(FOLDER / file, tmp_path / "mine" / name)
+    return tmp_path / "mine.yaml"
+
+
+def run(file: Path, *words: str) -> Any:
+    return CliRunner().invoke(cli, ["policy", "test", str(file), *words])
+
+
+def test_as_expected(mine: Path) -> None:
+    result = run(mine)
+    assert (result.exit_code, result.stdout) == (0, "pass: 1 of 1, refuse: 1 of 1\n")
+    assert "ok  refuse" in run(mine, "--verbose").stdout
+
+
+def test_what_is_not_as_expected_is_told_with_its_reason(mine: Path) -> None:
+    folder = mine.with_suffix("")
+    shutil.copy(folder / "refuse/postal-address.eml", folder / "pass/footerless.eml")
+    shutil.copy(folder / "pass/plain.eml", folder / "refuse/postal-address.there.eml")
+    shutil.copy(folder / "pass/plain.eml", folder / "refuse/well-formed.eml")
+    result = run(mine)
+    assert result.exit_code == 1
+    assert "footerless.eml: would not go through: postal-address (refuse)" in result.stdout
+    assert "postal-address.there.eml: postal-address does not find anything (found: nothing)" in result.stdout
+    rows = [json.loads(line) for line in run(mine, "--json").stdout.splitlines()]
+    assert [row["right"] for row in rows] == [False, True, True, False, False]
+
+
+def test_who_sends_to_whom_is_said_beside_them(mine: Path) -> None:
+    setup = mine.with_suffix("") / "setup.yaml"
+    setup.write_text("to: [eve@customer.example]\nsuppressed: [Eve@Customer.example]\n")
+    assert "plain.eml: would not go through: recipient-suppressed (refuse)" in run(mine).stdout
+    setup.write_text("tenant: {postal_address: '9 Other Road, Elsewhere, IL 60601'}\n")
+    assert "plain.eml: would not go through: postal-address (refuse)" in run(mine).stdout
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("too: [a@b.example]", "setup.yaml:1:1: too: unknown setting; did you mean 'to'?"),
+        ("from: nobody", "setup.yaml:1:7: from: not a mail address"),
+        ("to: [a@b.example, '@']", "setup.yaml:1:19: to.1: not a mail address"),
+        ("consents: {eve: opt-in}", "setup.yaml:1:17: consents.eve: not a mail address"),
+        ("tenant: {dkim: us}", "setup.yaml:1:16: tenant.dkim"),
+        ("a: [", "setup.yaml:"),
+    ],
+)
+def test_a_setup_that_is_wrong(mine: Path, text: str, said: str) -> None:
+    (mine.with_suffix("") / "setup.yaml").write_text(text)
+    result = run(mine)
+    assert result.exit_code == 2 and said in result.stderr
+
+
+def test_tests_that_would_never_run_are_no_tests(mine: Path) -> None:
+    folder = mine.with_suffix("")
+    (folder / "refused").mkdir()
+    assert "refused: not one of pass, refuse, hold, defer, repair; did you mean 'refuse'?" in run(mine).stderr
+    (folder / "refused").rmdir()
+    shutil.copy(folder / "pass/plain.eml", folder / "refuse/postal-adress.eml")
+    result = run(mine)
+    assert result.exit_code == 2 and "has no check 'postal-adress'; did you mean 'postal-address'?" in result.stderr
+
+
+def test_no_messages_and_a_policy_that_is_wrong(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(POLICY)
+    result = run(tmp_path / "mine.yaml")
+    assert result.exit_code == 2 and "no messages: put .eml files into" in result.stderr
+    (tmp_path / "mine.yaml").write_text(POLICY.replace("postal-address", "postal-adress"))
+    result = run(tmp_path / "mine.yaml")
+    assert result.exit_code == 2 and "did you mean 'postal-address'?" in result.stderr

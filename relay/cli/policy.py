@@ -219,3 +219,51 @@ def validate_(paths: tuple[Path, ...], as_json: bool) -> None:
         if not problems:
             click.echo(f"{len(files)} right")
     sys.exit(1 if problems else 0)
+
+
+@command.command("test")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--messages", type=click.Path(exists=True, file_okay=False, path_type=Path), help="Instead of FILE's own."
+)
+@click.option("--verbose", is_flag=True, help="Also the messages that are as expected.")
+@click.option("--json", "as_json", is_flag=True, help="A JSON object a message.")
+@click.pass_obj
+def test_(shell: Shell, file: Path, messages: Path | None, verbose: bool, as_json: bool) -> None:
+    """Judge the messages beside a policy file: what it must refuse, and what it must let through.
+
+    \b
+    mine.yaml                       the policy
+    mine/setup.yaml                 who sends to whom (may be left out)
+    mine/refuse/CHECK[.note].eml    must be refused by that check; also hold/, defer/, repair/
+    mine/pass/NOTE.eml              must go through
+
+    \b
+      aup-relay policy test policies/mine.yaml
+
+    Nothing is asked of the network.  Exit code 1 if any message is not judged as its folder says.
+    """
+    from relay.trial import Trials, tally
+    from relay.yaml_marks import FileError
+
+    try:
+        trials = Trials.beside(file, messages)
+    except FileError as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+    if strangers := trials.strangers():
+        fail("\n".join(strangers))
+    if not trials.files():
+        fail(f"no messages: put .eml files into {trials.folder}/refuse and {trials.folder}/pass")
+    results = shell.run(trials.run)
+    for trial in results:
+        if as_json:
+            one = {"file": str(trial.file), "expected": trial.expected, "check": trial.check, "right": not trial.why}
+            one |= {"why": trial.why, "verdict": str(trial.result.verdict), "reply": trial.result.reply}
+            click.echo(json.dumps(one, ensure_ascii=False))
+        elif trial.why or verbose:
+            mark = click.style("no", fg="red") if trial.why else click.style("ok", fg="green")
+            click.echo(f"{mark}  {trial.expected.ljust(6)}  {trial.file}" + (f": {trial.why}" if trial.why else ""))
+    if not as_json:
+        click.echo(", ".join(f"{name}: {right} of {count}" for name, right, count in tally(results)))
+    sys.exit(1 if any(trial.why for trial in results) else 0)

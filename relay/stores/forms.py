@@ -163,7 +163,6 @@ def entry_key(entry: Entry) -> bytes:
 
 
 @lru_cache(maxsize=20_000)
-@lru_cache(maxsize=20_000)
 def domain_keys(domain: str) -> tuple[bytes, ...]:
     """Of the domain and each parent."""
     return tuple(domain_key(name) for name in parents(domain))
