@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 import turbohtml
@@ -27,6 +27,8 @@ MOST_HTML = 512 * 1024
 MOST_TAGS = 10_000
 DEEPEST = 256
 """Browsers stop at 512 levels, some readers earlier."""
+MOST_STYLES = 1000
+"""Style attributes that differ from each other; a large newsletter has a hundred."""
 MOST_ATTRIBUTES = 20_000
 """Spaces, slashes and quotes between two `>`: each attribute needs one, and a microsecond."""
 FEW_ATTRIBUTES = 64 * 1024
@@ -138,7 +140,7 @@ _LATIN_1 = bytes(ord(low) if len(low := chr(code).lower()) == 1 and ord(low) < 2
 class Visible:
     """
     per_part     each text part that is shown, in order
-    too_complex  "", or which bound was reached: "size", "tags", "depth", "attributes"; such HTML has no text here
+    too_complex  "", or which bound was reached: "size", "tags", "depth", "attributes", "styles"; such HTML has no text here
     notes        what could not be decoded as it was labelled, or was not read to its end
     """
 
@@ -259,7 +261,10 @@ class Reader:
         document = turbohtml.parse(html, positions=False)
         if tags > DEEPEST and _deep(document, tags):
             return self.too_big(alternative, "depth")
-        hidden, faint, dead = _concealed(document, html, tags)
+        concealed = _concealed(document, html, tags)
+        if concealed is None:
+            return self.too_big(alternative, "styles")
+        hidden, faint, dead = concealed
         text = _shown(document.to_text())
         self._parts.append(TextPart("html", text, _anchors(document, dead), alternative, hidden, faint, html))
         return None
@@ -294,39 +299,53 @@ _ACTING = "[bgcolor],[background],[hidden],font,body[text],dialog,audio,video,ca
 _GONE = Declarations({"display": "none"}, {})
 _NOT_SHOWN = frozenset(("audio", "video", "canvas"))
 """What stands in these is for programs that do not know them."""
-_INLINE = frozenset(
-    "a span b i em strong font u s small big sub sup code label abbr acronym cite q time mark ins del tt kbd".split()
-)
+_INLINE_TAGS = "a span b i em strong font u s small big sub sup code label abbr acronym cite q time mark ins del tt kbd"
+_INLINE = frozenset(_INLINE_TAGS.split())
 _CELLS = frozenset(("td", "th", "tr", "tbody", "thead", "tfoot", "table"))
 """A table grows with what it holds."""
 
 Blocks = dict[Any, tuple[Declarations, ...]]
 
 
-class _State(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class _State:
     """How the text of an element is shown; color and paint are None where they cannot be known.
 
-    why  "" or why nothing in the element can be seen, whatever its elements say
+    gone    "" or why nothing in the element can be seen, whatever its elements say
+    unseen  "" or why its own text cannot be seen
+    faint   why its own text can hardly be seen, and the measure
     """
 
-    color: styles.Color | None
-    paint: styles.Color | None
-    font: float
-    shown: bool
-    opacity: float
-    away: bool
-    why: str
+    color: styles.Color | None = styles.BLACK
+    paint: styles.Color | None = styles.WHITE
+    font: float = styles.FONT
+    shown: bool = True
+    opacity: float = 1.0
+    away: bool = False
+    gone: str = ""
+    unseen: str = ""
+    faint: tuple[str, float] | None = None
 
 
-_PAGE = _State(styles.BLACK, styles.WHITE, styles.FONT, True, 1.0, False, "")
+_PAGE = _State()
 
 
-def _concealed(document: Any, source: str, tags: int) -> tuple[tuple[Hidden, ...], tuple[Faint, ...], set[Any]]:
-    """Take out of `document` what a reader cannot see; also what he hardly can, and the anchors left without text."""
+Concealed = tuple[tuple[Hidden, ...], tuple[Faint, ...], set[Any]]
+
+
+def _concealed(document: Any, source: str, tags: int) -> Concealed | None:
+    """Take out of `document` what a reader cannot see; also what he hardly can, and the anchors left without text.
+
+    None where there are too many styles.
+    """
     styled = [(element, element.attr("style")) for element in document.select("[style]")]
     acting = [(element, acts) for element in document.select(_ACTING) if (acts := _acts(element)) is not None]
     rules = _rules(document)
-    distinct = {styles.declarations(text) for text in {text for _, text in styled} if text}
+    texts = {text for _, text in styled}
+    if len(texts) > MOST_STYLES:
+        return None
+    read = {text: styles.declarations(text) if text else None for text in texts}
+    distinct = set(read.values())
     distinct.update([acts for _, acts in acting])
     distinct.update([rule.block for rule in rules if not rule.media])
     distinct.discard(None)
@@ -336,7 +355,7 @@ def _concealed(document: Any, source: str, tags: int) -> tuple[tuple[Hidden, ...
     for element, acts in acting:
         blocks[element] = (acts,)
     for element, text in styled:
-        block = styles.declarations(text) if text else None
+        block = read[text]
         if block is not None:
             blocks[element] = (*blocks.get(element, ()), block)
     return _Concealed(document, source, tags, blocks, rules).result()
@@ -405,21 +424,19 @@ class _Concealed:
         self.room = MOST_HIDDEN
         self.revealed: set[Any] | None = None
 
-    def result(self) -> tuple[tuple[Hidden, ...], tuple[Faint, ...], set[Any]]:
+    def result(self) -> Concealed:
         self._apply()
-        for element in self.document.select("a[href]"):
+        for element in self.document.select("a[href],table" if self.quirks else "a[href]"):
             self.blocks.setdefault(element, ())
         roots, regions, weak = [], [], []
         for element in self.blocks:
             state = self._state(element)
-            if state.why:
+            if state.gone:
                 roots.append(element)
-                continue
-            why = _unseen(state)
-            if why:
-                regions.append((element, why))
-            elif faint := _faint(state):
-                weak.append((element, *faint))
+            elif state.unseen:
+                regions.append((element, state.unseen))
+            elif state.faint is not None:
+                weak.append((element, *state.faint))
         cleared: list[Any] = []
         touched: set[Any] = set()
         for element, why in regions:
@@ -428,8 +445,8 @@ class _Concealed:
             self._weak(element, why, value)
         for element in roots:
             above = self._above(element)
-            if above is None or not self._state(above).why:
-                self._root(element, self.states[element].why)
+            if above is None or not self._state(above).gone:
+                self._root(element, self.states[element].gone)
         for text in cleared:
             text.data = ""
         dead = {a for a in touched if not a.text.strip() and a.select_one("img") is None}
@@ -475,19 +492,19 @@ class _Concealed:
 
     def _state(self, element: Any) -> _State:
         states = self.states
-        chain = []
-        at = element
+        state = states.get(element)
+        if state is not None:
+            return state
+        chain = [element]
         state = _PAGE
-        while at is not None:
+        while (at := self._above(chain[-1])) is not None:
             known = states.get(at)
             if known is not None:
                 state = known
                 break
             chain.append(at)
-            at = self._above(at)
         for one in reversed(chain):
-            state = _derived(state, self.blocks[one], one.tag, self.quirks)
-            states[one] = state
+            states[one] = state = _derived(state, self.blocks[one], one.tag, self.quirks)
         return state
 
     def _texts(self, element: Any) -> Iterator[Any]:
@@ -573,7 +590,8 @@ _derivations: dict[tuple[_State, tuple[Declarations, ...], str, bool], _State] =
 
 
 def _derive(above: _State, style: Style, tag: str, quirks: bool) -> _State:
-    color, paint, font, shown, opacity, away, why = above
+    color, paint, font = above.color, above.paint, above.font
+    shown, opacity, away = above.shown, above.opacity, above.away
     if tag == "table" and quirks:
         color, font = styles.BLACK, styles.FONT  # WHATWG HTML section 15.3.10
     if style.color == styles.UNKNOWN:
@@ -582,9 +600,7 @@ def _derive(above: _State, style: Style, tag: str, quirks: bool) -> _State:
         color = style.color
     elif tag == "a" and style.color is None:
         color = None  # each mail program has its own colour for links
-    if style.picture:
-        paint = None
-    elif style.paint == styles.UNKNOWN:
+    if style.picture or style.paint == styles.UNKNOWN:
         paint = None
     elif isinstance(style.paint, tuple):
         if style.paint[3] >= 1:
@@ -601,7 +617,8 @@ def _derive(above: _State, style: Style, tag: str, quirks: bool) -> _State:
         away = not style.indent.relative and style.indent.value <= styles.AWAY
     if style.opacity is not None:
         opacity *= max(0.0, min(1.0, style.opacity))
-    return _State(color, paint, font, shown, opacity, away, why or _removed(style, tag, opacity))
+    state = _State(color, paint, font, shown, opacity, away, above.gone or _removed(style, tag, opacity))
+    return replace(state, unseen=_unseen(state), faint=_faint(state))
 
 
 def _removed(style: Style, tag: str, opacity: float) -> str:
