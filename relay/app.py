@@ -202,7 +202,7 @@ class App:
                     Writer(config.operator.name, config.operator.from_address, config.operator.abuse),
                     policies,
                     directory.tenant,
-                    partial(_operator_key, config, directory),
+                    partial(_operator_key, config, _own_key(config), directory),
                     process.emit,
                     random,
                     hostname=config.hostname,
@@ -601,15 +601,21 @@ def _key(path: Path) -> Any:
         raise ValueError(str(error)) from None
 
 
-def _operator_key(config: Config, directory: Directory) -> Domain | None:
-    """What signs mail from the operator's own address, if anything does."""
+def _own_key(config: Config) -> Domain | None:
+    """What the configuration has for signing the operator's own mail."""
     own = config.operator.dkim
+    if own is None or own.key_file is None:
+        return None
     name = parse(config.operator.from_address).domain
-    if own is not None and own.key_file is not None:
-        return Domain(name, "", True, "relay", own.selector, (), read_key(own.key_file))
-    owner = directory.owner(name)
+    return Domain(name, "", True, "relay", own.selector, (), read_key(own.key_file))
+
+
+def _operator_key(config: Config, own: Domain | None, directory: Directory) -> Domain | None:
+    """What signs mail from the operator's own address: its own key, or that of a tenant's domain which covers it."""
+    name = parse(config.operator.from_address).domain
+    owner = directory.owner(name) if own is None else None
     tenant = directory.tenant(owner) if owner is not None else None
-    domain = tenant.domain_for(name) if tenant is not None else None
+    domain = tenant.domain_for(name) if tenant is not None else own
     return domain if domain is not None and domain.dkim_by == "relay" else None
 
 

@@ -297,14 +297,6 @@ class HopConfig(Settings):
         return _first_line(self.password_file) if self.password_file else ""
 
 
-class Operator(Settings):
-    """Who runs the relay; signs notices and reports."""
-
-    name: Text
-    from_address: EMail = Field(alias="from")
-    abuse: EMail
-
-
 class Dkim(Settings):
     """Who signs for a domain: `relay` (selector, key_file), `client`, or `next-hop` (selectors)."""
 
@@ -312,6 +304,18 @@ class Dkim(Settings):
     selector: str = Field(default="", pattern=r"^([A-Za-z0-9_]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9_])?)?$")
     key_file: File | None = None
     selectors: tuple[str, ...] = ()
+
+
+class Operator(Settings):
+    """Who runs the relay; signs notices and reports.
+
+    dkim  the key that signs mail from `from`: selector and key_file; else that of a tenant's domain which covers it
+    """
+
+    name: Text
+    from_address: EMail = Field(alias="from")
+    abuse: EMail
+    dkim: Dkim | None = None
 
 
 class DomainConfig(Settings):
@@ -805,6 +809,9 @@ def _tenant_refusals(config: Config, policies: Policies) -> Iterator[tuple[Path_
             elif policy is not None:
                 for step, what in override_problems(policy, _override(check, override)):
                     yield (*here, *step), what
+    if (dkim := config.operator.dkim) is not None:
+        problems = _dkim_refusals(dkim) if dkim.by == "relay" else ("the relay itself signs its notices: by: relay",)
+        yield from ((("operator", "dkim"), what) for what in problems)
     if not config.http.base_url.startswith("https://"):
         for name in policies.names():
             if policies.needs_base_url(name):
@@ -851,6 +858,8 @@ def _unreadable(config: Config) -> Iterator[tuple[Path_, str]]:
     rspamd = config.scanners.rspamd
     if rspamd is not None and rspamd.password_file is not None and (what := _said(_first_line, rspamd.password_file)):
         yield ("scanners", "rspamd", "password_file"), what
+    if (own := config.operator.dkim) and own.key_file and (what := _said(read_key, own.key_file)):
+        yield ("operator", "dkim", "key_file"), what
     for id, tenant in config.tenants.items():
         for name, domain in tenant.domains.items():
             if domain.dkim and domain.dkim.key_file and (what := _said(read_key, domain.dkim.key_file)):

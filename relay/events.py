@@ -274,6 +274,51 @@ class LedgerCheckpoint(Event):
 
 
 @dataclass(slots=True)
+class StandingChanged(Event):
+    """A tenant was put on another rung, or its termination was proposed.
+
+    ref     of the ladder's step in the ledger, "" for what a person did
+    tenant  whose standing it is
+    was     the rung before
+    rung    the rung now: good, notice, throttled, suspended, terminated
+    kind    the same, or proposed (a person must decide on a termination), waits (nobody has yet)
+    by      ladder or person
+    """
+
+    name: ClassVar[str] = "standing.changed"
+    labels: ClassVar[tuple[str, ...]] = ("kind", "by")
+    level: ClassVar[str] = "warning"
+
+    ref: str
+    tenant: str
+    was: str
+    rung: str
+    kind: str
+    by: str
+
+
+@dataclass(slots=True)
+class NoticeSent(Event):
+    """A notice to a tenant went out, or did not.
+
+    ref     of its row in the ledger
+    tenant  who is told
+    kind    what of, as in standing.changed
+    result  sent, later (tried again), failed (nobody will be told: write to them yourself)
+    code    reply code of the next hop, 0 without one
+    """
+
+    name: ClassVar[str] = "notice.sent"
+    labels: ClassVar[tuple[str, ...]] = ("kind", "result")
+
+    ref: str
+    tenant: str
+    kind: str
+    result: str
+    code: int
+
+
+@dataclass(slots=True)
 class WorkerChanged(Event):
     """A process of the relay started, stopped or died.
 

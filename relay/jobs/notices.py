@@ -1,0 +1,158 @@
+"""Notices on their way: made once, signed, handed to the next hop until it has taken them.
+
+No policy of the tenant's judges them, no quota counts them; each ends as a row in the ledger.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from relay.address import parse
+from relay.events import Emit, NoticeSent, StoreFailed
+from relay.message import Message
+from relay.message.content import Content
+from relay.message.sign import sign
+from relay.model import TRANSACTIONAL, Decision, Delivery, Domain, Envelope, Profile, Recipient, Tenant
+from relay.notice import Operator, Step, compose, people
+from relay.outgoing import SIGNED
+from relay.policy import Policy
+from relay.ports import Ledger, NextHops, Unavailable
+from relay.stores.database import Database
+from relay.stores.notices import Notice, Notices
+from relay.tokens import reference
+
+EVERY = 5.0
+"""Seconds between two looks."""
+WAITS = (60.0, 300.0, 900.0, 3600.0, 4 * 3600.0)
+"""Seconds until the next try; the last number stands for all further ones."""
+TOO_LATE = 5 * 86400.0
+"""Seconds after which the next hop is asked no more (RFC 5321 section 4.5.4.1)."""
+SENDER = Tenant("operator", "none")
+
+
+class NoticeSender:
+    """The job.
+
+    key       the domain and key that sign for the operator's address, None for none
+    hostname  of Message-IDs
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        ledger: Ledger,
+        hops: NextHops,
+        operator: Operator,
+        policies: Callable[[Tenant], Policy],
+        tenants: Callable[[str], Tenant | None],
+        key: Callable[[], Domain | None],
+        emit: Emit,
+        random: Callable[[int], bytes],
+        *,
+        hostname: str,
+        base_url: str = "",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._notices = Notices(database)
+        self._ledger = ledger
+        self._hops = hops
+        self._operator = operator
+        self._policies = policies
+        self._tenants = tenants
+        self._key = key
+        self._emit = emit
+        self._random = random
+        self._hostname = hostname
+        self._base_url = base_url
+        self._clock = clock
+
+    async def run(self) -> None:
+        while True:
+            await self.once()
+            await asyncio.sleep(EVERY)
+
+    async def once(self) -> int:
+        """Send what is due; how many were tried.  Never raises for a store that is away."""
+        try:
+            notices = await self._notices.due(self._clock())
+            for notice in notices:
+                await self._send(notice)
+        except Unavailable as error:
+            self._emit(StoreFailed(what="notices", error=error.why))
+            return 0
+        return len(notices)
+
+    async def _send(self, notice: Notice) -> None:
+        ref = reference(self._random(16))
+        to = [text for text in notice.recipient.split(", ") if text]
+        message = notice.message
+        if message is None:
+            to, message = self._make(notice, ref)
+            # Kept before it is sent: a second try is the same message, which a receiver can tell.
+            await self._notices.made(notice.number, ", ".join(to), message)
+        signed = await self._signed(message)
+        recipients = [Recipient(parse(text), notify="FAILURE") for text in to]
+        sender = parse(self._operator.sender)
+        now = self._clock()
+        envelope = Envelope(ref, now, SENDER, TRANSACTIONAL, sender, recipients, ret="HDRS")
+        delivery = await self._hops.of(SENDER).send(envelope, recipients, [signed], len(signed))
+        await self._ended(notice, ref, to, delivery)
+
+    def _make(self, notice: Notice, ref: str) -> tuple[list[str], bytes]:
+        tenant = self._tenants(notice.tenant)
+        profile = tenant.profile if tenant is not None else Profile()
+        title, heal = "", None
+        try:
+            policy = self._policies(tenant) if tenant is not None else None
+        except Unavailable:
+            policy = None
+        if policy is not None:
+            title = policy.title
+            heal = policy.ladder.heal if policy.ladder is not None and notice.by == "ladder" else None
+        to = people(notice.kind, profile.contact, self._operator)
+        step = Step(
+            notice.tenant, notice.kind, notice.was, notice.rung, notice.at, notice.until, notice.reason,
+            notice.details, title, heal,
+        )  # fmt: skip
+        id = f"{ref}@{self._hostname}"
+        return to, compose(step, profile, self._operator, to, self._base_url, id, self._clock())
+
+    async def _signed(self, raw: bytes) -> bytes:
+        domain = self._key()
+        if domain is None or domain.key is None:
+            return raw
+        message = await Message.read(Content(raw))
+        head = raw[: message.head_end]
+        at = int(self._clock())
+        signature = await asyncio.to_thread(
+            sign, head, message, domain.name, domain.selector, domain.key, SIGNED["mta"], at
+        )
+        return signature + raw
+
+    async def _ended(self, notice: Notice, ref: str, to: list[str], delivery: Delivery) -> None:
+        """What the next hop said.  Whoever it refuses for good is left out of the next try."""
+        reply, now = delivery.reply, self._clock()
+        gone = {text for text, said in delivery.refused.items() if not said.temporary}
+        left = [text for text in to if text not in gone]
+        if reply.positive:
+            result = "sent"
+            await self._notices.over(notice.number, "sent", str(reply), now)
+        elif left and (reply.temporary or gone) and now - notice.at < TOO_LATE:
+            result = "later"
+            wait = 0.0 if gone else WAITS[min(notice.tries, len(WAITS) - 1)]
+            await self._notices.again(notice.number, now + wait, delivery.detail or str(reply), ", ".join(left))
+        else:
+            result = "failed"
+            await self._notices.over(notice.number, "failed", delivery.detail or str(reply))
+        self._emit(NoticeSent(ref=ref, tenant=notice.tenant, kind=notice.kind, result=result, code=reply.code))
+        if result == "later":
+            return
+        await self._ledger.record(
+            Decision(
+                ref, now, "admin", f"notice {result}", notice.tenant, code=reply.code, reply=str(reply),
+                count=len(to), linked=notice.ref, sender=self._operator.sender, recipients=tuple(to),
+                note=f"{notice.kind}: {delivery.detail}" if delivery.detail else notice.kind,
+            )
+        )  # fmt: skip

@@ -1,0 +1,217 @@
+"""Notices to tenants: what changed, why, on what evidence, how to mend it, by when, what comes next.
+
+A mail of the operator's own: it goes to the tenant's contact, is judged by no policy, and says of itself
+that a program wrote it (RFC 3834), so that no other program answers.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.headerregistry import Address as Mailbox
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime
+from typing import Any
+
+from relay.address import BadAddress, parse
+from relay.model import Profile
+
+WIDTH = 76
+SHOWN = 20
+"""Incidents named in one notice; the others are counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """Who runs the relay: a name, the address that notices come from, the one that abuse is reported to."""
+
+    name: str
+    sender: str
+    abuse: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What is told.
+
+    kind    the rung that was reached, proposed, or waits
+    was     the rung before
+    until   of a suspension, None for until a person changes it
+    details as `details` makes it; empty for what a person did
+    policy  title of the policy
+    heal    clean days in seconds, None where the ladder does not heal this
+    """
+
+    tenant: str
+    kind: str
+    was: str
+    rung: str
+    at: float
+    until: float | None
+    reason: str
+    details: Mapping[str, Any]
+    policy: str = ""
+    heal: float | None = None
+
+
+_SUBJECT = {
+    "good": "Your account is in good standing again",
+    "notice": "Notice of a violation, and time to mend it",
+    "throttled": "Your sending is limited",
+    "suspended": "Your sending is suspended",
+    "terminated": "Your account is closed",
+    "proposed": "Your sending is suspended, and closing your account is proposed",
+    "waits": "Your sending stays suspended until a decision is made",
+}
+_LOWER = {"notice": "Your sending is no longer limited", "throttled": "Your sending is limited, no longer suspended"}
+_RUNGS = ("good", "notice", "throttled", "suspended", "terminated")
+
+
+def subject(step: Step, operator: str) -> str:
+    down = _RUNGS.index(step.rung) < _RUNGS.index(step.was) if step.was in _RUNGS else False
+    text = _LOWER.get(step.kind, _SUBJECT[step.kind]) if down else _SUBJECT[step.kind]
+    return _line(f"[{operator}] {text} ({step.tenant})")
+
+
+def text(step: Step, profile: Profile, operator: Operator, base_url: str) -> str:
+    """The body: plain text, lines of at most 76 characters where words allow."""
+    named = profile.legal_name or step.tenant
+    parts = [f"To {named}, account {step.tenant}", f"{_SAID[step.kind]} (before: {step.was}), {_when(step.at)}."]
+    if step.until is not None:
+        parts.append(f"This ends by itself on {_when(step.until)}.")
+    parts.append(f"Why: {step.reason}.")
+    if effect := _effect(step):
+        parts.append(f"What it means: {effect}")
+    told = [_wrapped(part) for part in parts]
+    incidents: Sequence[Mapping[str, Any]] = step.details.get("incidents", ())
+    if incidents:
+        told.append(f"Incidents under {step.policy or 'the policy'}:")
+        told += [_told(each, base_url) for each in incidents[:SHOWN]]
+        more = len(incidents) - SHOWN + int(step.details.get("more", 0))
+        if more > 0:
+            told.append(f"... and {more} more.")
+    told += [_wrapped(part) for part in _next(step, operator)]
+    told.append(f"{operator.name}\n{operator.abuse}")
+    return "\n\n".join(told) + "\n"
+
+
+_SAID = {
+    "good": "Your account is in good standing",
+    "notice": "This is a notice",
+    "throttled": "Your sending is limited",
+    "suspended": "Your sending is suspended",
+    "terminated": "Your account is closed",
+    "proposed": "Your sending is suspended; it is proposed to close your account, which a person will decide",
+    "waits": "Your sending stays suspended until a person has decided whether your account is closed",
+}
+
+
+def _effect(step: Step) -> str:
+    if step.rung == "throttled":
+        quota, new = step.details.get("quota"), step.details.get("new_recipients", True)
+        said = f"you can send {quota:.0%} of your quota" if quota is not None else "you can send a part of your quota"
+        return said + ("." if new else ", and only to people whom you have mailed before.")
+    if step.rung == "suspended":
+        waits = step.until is not None and step.until - step.at <= 5 * 86400
+        return (
+            "your mail is answered with a temporary error; a mail queue keeps it and tries again."
+            if waits
+            else "your mail is refused."
+        )
+    return {"terminated": "your logins and your mail are refused.", "notice": "nothing is limited yet."}.get(
+        step.rung, ""
+    )
+
+
+def _told(each: Mapping[str, Any], base_url: str) -> str:
+    """One incident in a few lines."""
+    times = f", {each['count']} times" if each.get("count", 1) > 1 else ""
+    lines = [f"* {each['day']}  {each['check']} ({each['severity']}{times})"]
+    lines += [f"{id}: {says}" for id, says in each.get("clauses", {}).items()]
+    if each.get("remedy"):
+        lines.append(f"To mend it: {each['remedy']}")
+    lines.append(f"Reference: {each['ref']}")
+    told = [_wrapped(lines[0]), *(_wrapped(line, "    ") for line in lines[1:])]
+    if base_url:
+        told.append(f"    {base_url}/r/{each['ref']}")  # never broken: it is to be followed
+    return "\n".join(told)
+
+
+def _next(step: Step, operator: Operator) -> list[str]:
+    parts = []
+    if mend := step.details.get("mend"):
+        parts.append(
+            f"By when: mend it by {_when(mend)}. Until then further minor incidents bring no further step; serious"
+            " ones do."
+        )
+    if step.heal is not None and step.rung in ("notice", "throttled"):
+        parts.append(
+            f"What comes next: after {step.heal / 86400:g} days without an incident this is taken back by itself."
+            " Further incidents bring the next step."
+        )
+    if step.rung in ("suspended", "terminated"):
+        parts.append(
+            "To appeal, answer this message and say three things: what the cause was, what you have done about it,"
+            " and how you prevent it from happening again."
+        )
+    if step.rung != "good":
+        parts.append(
+            f"If you think that this is wrong, write to {operator.abuse} and name the references: a refusal that was a"
+            " mistake no longer counts."
+        )
+    return parts
+
+
+def _wrapped(line: str, indent: str = "") -> str:
+    return textwrap.fill(
+        _line(line), WIDTH, initial_indent=indent, subsequent_indent=indent, break_long_words=False,
+        break_on_hyphens=False,
+    )  # fmt: skip
+
+
+def _line(value: str) -> str:
+    """One line that a mail can hold: what stands in a profile or in a reason was typed by somebody."""
+    return "".join(c if c.isprintable() else " " for c in value).strip()
+
+
+def _when(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def people(kind: str, contact: str, operator: Operator) -> list[str]:
+    """Who gets it: the tenant's contact, and the operator where a person must decide or nobody else can be told."""
+    to = []
+    try:
+        found = parse(contact.strip().removeprefix("mailto:"))
+        if found.local.isascii():  # else it would need SMTPUTF8 all the way
+            to = [found.text]
+    except BadAddress:
+        pass
+    if kind in ("proposed", "waits") or not to:
+        to.append(operator.abuse)
+    return list(dict.fromkeys(to))
+
+
+def compose(
+    step: Step, profile: Profile, operator: Operator, to: Sequence[str], base_url: str, message_id: str, now: float
+) -> bytes:
+    """The whole message: CRLF, seven bits, no line over 998 octets.  message_id: without angle brackets"""
+    mail = EmailMessage(policy=SMTP)
+    sender = parse(operator.sender)
+    mail["From"] = Mailbox(_line(operator.name), sender.local, sender.domain)
+    mail["To"] = ", ".join(_ascii(address) for address in to)
+    mail["Subject"] = subject(step, operator.name)
+    mail["Date"] = format_datetime(datetime.fromtimestamp(int(now), UTC))
+    mail["Message-ID"] = f"<{message_id}>"
+    mail["Auto-Submitted"] = "auto-generated"
+    mail["X-Auto-Response-Suppress"] = "All"  # the same, for Exchange
+    mail.set_content(text(step, profile, operator, base_url), cte="quoted-printable")
+    return mail.as_bytes()
+
+
+def _ascii(address: str) -> str:
+    found = parse(address)
+    return f"{found.local}@{found.domain}"

@@ -1,0 +1,125 @@
+"""Notices: one for each change of a standing, sent until the next hop has taken it or it is too late."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from relay.standing import BY
+from relay.stores.database import Database
+
+_ROW = (
+    "number, tenant, at, kind, was, rung, until, reason, by, details, ref, recorded, state, tries, due, recipient,"
+    " message, reply, sent"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """
+    kind       the rung that was reached; proposed (termination), waits (nobody decided on that yet)
+    details    incidents, clauses, by when to mend; empty for what a person did
+    ref        of the step's row in the ledger, "" where a person's command wrote it; recorded: it is there
+    state      waiting, sent, failed, none (nobody to write to)
+    recipient  addresses, with ", " between
+    message    as it is sent, None until it is made
+    """
+
+    number: int
+    tenant: str
+    at: float
+    kind: str
+    was: str
+    rung: str
+    until: float | None
+    reason: str
+    by: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+    ref: str = ""
+    recorded: bool = False
+    state: str = "waiting"
+    tries: int = 0
+    due: float = 0.0
+    recipient: str = ""
+    message: bytes | None = None
+    reply: str = ""
+    sent: float | None = None
+
+
+class Notices:
+    def __init__(self, database: Database) -> None:
+        self._db = database
+
+    async def people(self, now: float) -> list[tuple[str, str, str]]:
+        """Make a notice of every change that a person made since the last time: (tenant, rung before, rung)."""
+
+        def write(db: sqlite3.Connection) -> list[tuple[str, str, str]]:
+            place = db.execute("SELECT value FROM meta WHERE name = 'ladder:history'").fetchone()[0]
+            rows = db.execute(
+                "SELECT number, tenant, at, was, rung, until, reason, by FROM standing_history WHERE number > ?"
+                " ORDER BY number",
+                (place,),
+            ).fetchall()
+            made = []
+            for number, tenant, at, was, rung, until, reason, by in rows:
+                if by == BY:
+                    continue
+                new = db.execute(
+                    "INSERT OR IGNORE INTO notice (history, tenant, at, kind, was, rung, until, reason, by, ref,"
+                    " recorded, due) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, '', 1, ?)",
+                    (number, tenant, at, rung, was, rung, until, reason, by, now),
+                ).rowcount
+                if new:
+                    made.append((tenant, was, rung))
+            if rows:
+                db.execute("UPDATE meta SET value = ? WHERE name = 'ladder:history'", (rows[-1][0],))
+            return made
+
+        newest = await self._db.read(
+            "SELECT coalesce(max(number), 0) > (SELECT value FROM meta WHERE name = 'ladder:history')"
+            " FROM standing_history"
+        )
+        return await self._db.run(write, full=True) if newest[0][0] else []
+
+    async def unrecorded(self) -> list[Notice]:
+        """Steps whose row in the ledger is not there yet, or not known to be."""
+        rows = await self._db.read(f"SELECT {_ROW} FROM notice WHERE recorded = 0 ORDER BY number LIMIT 100")
+        return [_notice(row) for row in rows]
+
+    async def recorded(self, number: int) -> None:
+        await self._set(number, "recorded = 1", ())
+
+    async def due(self, now: float) -> list[Notice]:
+        rows = await self._db.read(
+            f"SELECT {_ROW} FROM notice WHERE state = 'waiting' AND due <= ? ORDER BY due, number LIMIT 100", (now,)
+        )
+        return [_notice(row) for row in rows]
+
+    async def made(self, number: int, recipient: str, message: bytes) -> None:
+        await self._set(number, "recipient = ?, message = ?", (recipient, message))
+
+    async def again(self, number: int, due: float, reply: str, recipient: str) -> None:
+        await self._set(number, "tries = tries + 1, due = ?, reply = ?, recipient = ?", (due, reply, recipient))
+
+    async def over(self, number: int, state: str, reply: str, sent: float | None = None) -> None:
+        """state: sent, failed or none"""
+        await self._set(number, "tries = tries + 1, state = ?, reply = ?, sent = ?", (state, reply, sent))
+
+    async def _set(self, number: int, what: str, values: Sequence[Any]) -> None:
+        await self._db.run(
+            lambda db: db.execute(f"UPDATE notice SET {what} WHERE number = ?", (*values, number)).close(), full=True
+        )
+
+    async def of(self, tenant: str) -> list[Notice]:
+        """Every one, the oldest first."""
+        rows = await self._db.read(f"SELECT {_ROW} FROM notice WHERE tenant = ? ORDER BY number", (tenant,))
+        return [_notice(row) for row in rows]
+
+
+def _notice(row: Sequence[Any]) -> Notice:
+    values = list(row)
+    values[9], values[11] = json.loads(values[9]), bool(values[11])
+    return Notice(*values)
