@@ -293,7 +293,7 @@ INSERT INTO contact (key, tenant, stream, first, last, times) VALUES %s
 ON CONFLICT (key, tenant, stream) DO UPDATE SET
     first = min(first, excluded.first),
     last = max(last, excluded.last),
-    times = substr(CAST(times || excluded.times AS BLOB), -{TIMES * 8})
+    times = coalesce(substr(CAST(times || excluded.times AS BLOB), -{TIMES * 8}), x'')
 """
 _INSERT = _UPSERT % _ROW
 _INSERT_MANY = _UPSERT % ", ".join([_ROW] * AT_ONCE)

@@ -19,6 +19,7 @@ from relay.stores.forms import (
     remembered_key,
 )
 from relay.stores.memory_consents import MemoryConsents
+from relay.stores.memory_contacts import MemoryContacts
 from relay.stores.recipients import REMEMBERED_FOR, matching
 
 
@@ -66,7 +67,15 @@ class MemoryDirectory:
 
 
 class MemoryRecipients:
-    def __init__(self, address_key: bytes = b"", *, plaintext: bool = True, folding: bool = True) -> None:
+    def __init__(
+        self,
+        address_key: bytes = b"",
+        *,
+        plaintext: bool = True,
+        folding: bool = True,
+        contacts: MemoryContacts | None = None,
+    ) -> None:
+        self._contacts = contacts
         self._address_key = address_key
         self._plaintext = plaintext
         self._folding = FOLDING if folding else 0
@@ -75,6 +84,10 @@ class MemoryRecipients:
         self.consents = MemoryConsents()
 
     async def facts(self, tenant: str, stream: str, sender: str, address: Address, now: float) -> RecipientFacts:
+        facts = self._facts(tenant, stream, sender, address, now)
+        return self._contacts.known(facts, tenant, address) if self._contacts else facts
+
+    def _facts(self, tenant: str, stream: str, sender: str, address: Address, now: float) -> RecipientFacts:
         keys = [mailbox_key(address.exact), mailbox_key(folded(address)), *domain_keys(address.domain)]
         keys += hash_keys(address)
         if self._address_key:
