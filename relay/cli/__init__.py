@@ -21,6 +21,7 @@ COMMANDS = {
     "domain": "Sending domains: add, list, verify, show, and their DKIM keys.",
     "quota": "Quotas: show what is used, set limits.",
     "suppression": "Who must not be mailed: add, remove, show, import, export.",
+    "consent": "Who agreed to be mailed: add, show, withdraw, import, export.",
     "decision": "The ledger of decisions: list, show, export, verify.",
     "erase": "Forget a person everywhere, and keep them opted out.",
     "maintenance": "Answer every client 421 for a while: on, off.",

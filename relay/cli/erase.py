@@ -16,11 +16,12 @@ from relay.cli.suppression import open_recipients
 @json_option
 @click.pass_obj
 def command(shell: Shell, address: str, yes: bool, as_json: bool) -> None:
-    """Forget a person everywhere: the suppression lists and the ledger of decisions.
+    """Forget a person everywhere: the suppression lists, the consents and the ledger of decisions.
 
     On the suppression lists every spelling of the mailbox goes, and its foreign hashes; a keyed hash
-    stays, which tells nobody who they are and keeps them opted out.  In the ledger the personal
-    fields of the decisions that name this address go, and the chain still verifies.  It cannot be undone.
+    stays, which tells nobody who they are and keeps them opted out.  Of consents nothing stays but,
+    behind such a hash, that one was withdrawn.  In the ledger the personal fields of the decisions
+    that name this address go, and the chain still verifies.  It cannot be undone.
     """
     from relay.address import BadAddress, parse
 
@@ -34,12 +35,14 @@ def command(shell: Shell, address: str, yes: bool, as_json: bool) -> None:
 
     async def main() -> tuple[int, dict[str, int]]:
         from relay.stores.canary import open_keys
+        from relay.stores.consents import Consents
         from relay.stores.decisions import erase
 
         async with open_store(config) as database:
             keys = await open_keys(database, config.keys)
             kept = await (await open_recipients(config, database)).erase(person, time.time())
             dropped = await erase(database, keys.ledger, person.exact)
+            dropped["consents"] = await Consents(database, keys.address).erase(person, time.time())
             await shell.record(config, database, "erased")
             return kept, dropped
 
