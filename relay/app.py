@@ -32,10 +32,14 @@ from relay.flow import Flow
 from relay.flow import Limits as FlowLimits
 from relay.holds import Holds
 from relay.jobs.checkpoints import Checkpoints
+from relay.jobs.held_mail import HeldMail, Postmaster
 from relay.jobs.ladder import Ladder
 from relay.jobs.notices import NoticeSender
+from relay.jobs.prober import Prober
 from relay.jobs.purge import Purge
 from relay.jobs.retention import Retention
+from relay.jobs.visit import Visitor
+from relay.jobs.reviews import Reviews
 from relay.keys import KeysError
 from relay.lists import Lists
 from relay.message.content import Content
@@ -72,6 +76,7 @@ from relay.stores.memory_quotas import MemoryQuotas
 from relay.stores.memory_sightings import MemorySightings
 from relay.stores.migrate import MigrationError, migrate
 from relay.stores.opt_outs import OptOuts
+from relay.stores.probes import Probes
 from relay.stores.quotas import SqliteQuotas
 from relay.stores.rulings import SqliteRulings
 from relay.stores.sightings import SqliteSightings
@@ -165,6 +170,7 @@ class App:
             hops = await _hops(config, database, process.emit, probe=False)
             stack.push_async_callback(hops.close)
             random = Random()
+            copies = Copies(database, keys.master)
 
             async def reload(new: Config) -> None:
                 tenants = new.file_tenants()
@@ -207,6 +213,18 @@ class App:
                     random,
                     hostname=config.hostname,
                     base_url=config.http.base_url,
+                ),
+                Reviews(database, copies, ledger, process.emit, random),
+                HeldMail(
+                    database,
+                    copies,
+                    directory=directory,
+                    recipients=stored.Recipients(database, keys.address, plaintext=config.suppression.plaintext),
+                    hops=hops,
+                    ledger=ledger,
+                    postmaster=Postmaster(config.operator.name, config.operator.from_address, config.hostname),
+                    emit=process.emit,
+                    random=random,
                 ),
             ]
             tasks = [asyncio.create_task(job.run(), name=type(job).__name__) for job in jobs]
@@ -347,6 +365,9 @@ class Worker:
             aside = Threads(config.limits.check_time)
             stack.callback(aside.close)
             malware, spam = scanners(config)
+            probes = Probes.open(database, emit=emit) if config.links.probe else None
+            if probes is not None:
+                stack.push_async_callback(probes.close)
             rulings = SqliteRulings(database, emit=emit)
             await rulings.start()
             stack.push_async_callback(rulings.close)
@@ -367,6 +388,7 @@ class Worker:
                 sightings=sightings,
                 directory=directory,
                 phrases=phrases,
+                links=probes,
                 encrypted=config.encrypted,
                 malware=malware,
                 spam=spam,
@@ -693,6 +715,7 @@ async def examiner(config: Config | None, *, offline: bool, tenant: bool) -> Asy
         missing.setdefault("malware-scanner", "no-scanner")
     if spam is None:
         missing.setdefault("spam-scanner", "no-scanner")
+    missing["links"] = "links are visited by the server alone"
     policies = config.load_policies() if config else Policies()
     tenants = config.file_tenants(keys=False) if config else []
     async with contextlib.AsyncExitStack() as stack:

@@ -382,6 +382,22 @@ class LoopBlocked(Event):
 
 
 @dataclass(slots=True)
+class LinkBroken(Event):
+    """A way to unsubscribe does not work.  Seen again and again, messages that have it are held or refused.
+
+    host  where it leads
+    why   what a visit showed
+    """
+
+    name: ClassVar[str] = "link.broken"
+    labels: ClassVar[tuple[str, ...]] = ()
+    level: ClassVar[str] = "warning"
+
+    host: str
+    why: str
+
+
+@dataclass(slots=True)
 class LookupSlow(Event):
     """Look-ups in the store take long (a cold disk); they are made off the loop until they are fast again.
 
@@ -393,6 +409,48 @@ class LookupSlow(Event):
     level: ClassVar[str] = "warning"
 
     ms: float
+
+
+@dataclass(slots=True)
+class HeldMailMoved(Event):
+    """A message that was accepted and held went on, or back.
+
+    ref     of the decision when it was accepted
+    tenant  whose it is
+    case    what it was decided with
+    change  sent, returned (its sender was told that it is not), put-off (tried again later) or dropped (erased)
+    tries   how often it was tried
+    """
+
+    name: ClassVar[str] = "hold.moved"
+    labels: ClassVar[tuple[str, ...]] = ("change",)
+
+    ref: str
+    tenant: str
+    case: str
+    change: str
+    tries: int
+
+
+@dataclass(slots=True)
+class CaseDecided(Event):
+    """What waited for a reviewer was decided because nobody did in time.
+
+    case    its id
+    tenant  whose mail it is
+    check   what had found it
+    state   released or refused
+    count   messages that were held
+    """
+
+    name: ClassVar[str] = "case.decided"
+    labels: ClassVar[tuple[str, ...]] = ("check", "state")
+
+    case: str
+    tenant: str
+    check: str
+    state: str
+    count: int
 
 
 def vocabulary() -> tuple[type[Event], ...]:

@@ -60,7 +60,8 @@ class Examined:
         if self.because is None:
             return None
         because = self.because
-        return say(because.reply, check=because.shown or because.check, retry_in=because.evidence.retry_in)
+        check = "hold" if because.then is Then.HOLD else because.shown or because.check
+        return say(because.reply, check=check, retry_in=because.evidence.retry_in)
 
 
 def envelope_of(message: Message, sender: str | None, to: Sequence[str]) -> tuple[str, list[str], str]:

@@ -265,8 +265,14 @@ class HoldRows:
 
         return await self._db.view(look)
 
-    async def put_off(self, hold: Hold, due: float, failed: list[list[str]], copies: Copies) -> None:
-        """Tried, and to be tried again at `due`, for those that have not failed."""
+    async def put_off(
+        self, hold: Hold, due: float, failed: list[list[str]], copies: Copies, *, state: str = ""
+    ) -> None:
+        """Tried, and to be tried again at `due`.
+
+        failed  who will not get it, and why
+        state   "sent": the others have it, and those are to be reported
+        """
 
         def write(db: sqlite3.Connection) -> None:
             row = db.execute("SELECT key FROM copy WHERE ref = ?", (hold.ref,)).fetchone()
@@ -275,7 +281,8 @@ class HoldRows:
                 key = copies.keys.get(db, row[0])
                 sealed = key.seal(json.dumps(failed).encode(), f"hold.failed {hold.ref}")
             db.execute(
-                "UPDATE hold SET due = ?, attempts = attempts + 1, failed = ? WHERE ref = ?", (due, sealed, hold.ref)
+                "UPDATE hold SET due = ?, attempts = attempts + 1, failed = ?, state = ? WHERE ref = ?",
+                (due, sealed, state or hold.state, hold.ref),
             )
 
         await self._db.run(write, full=True)
