@@ -33,8 +33,9 @@ from relay.model import (
     Suppression,
     Tenant,
 )
+from relay.stores.csv_lines import LONGEST, BadLine
 from relay.stores.forms import FOR_EVER, REASONS, BadEntry, Entry, entry, hash_keys
-from relay.stores.suppression_csv import LONGEST, BadLine, Defaults, NotAList, Reader, header, rows
+from relay.stores.suppression_csv import Defaults, NotAList, Reader, header, rows
 
 NOW = 1_770_000_000.0
 DAY = 86400.0

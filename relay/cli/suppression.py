@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import sys
 import time
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
+from relay.cli.opt_out_report import command as report
 from relay.cli.shell import Duration, Group, Moment, Shell, fail, json_option, open_store, progress, show, when, who
 from relay.cli.tenant import known_tenant
 
@@ -44,7 +46,11 @@ def command() -> None:
       aup-relay suppression show jo@example.com
       aup-relay suppression import unsubscribed.csv --reason opt-out --tenant acme
       aup-relay suppression export --tenant acme > acme.csv
+      aup-relay suppression report --tenant acme --since 2026-04-01
     """
+
+
+command.add_command(report)
 
 
 def _scope_options(function: Any) -> Any:
@@ -65,7 +71,8 @@ def _scope_options(function: Any) -> Any:
 @_scope_options
 @click.option("--for", "lasts", type=Duration(), help="For how long (90d); not for opt-out, complaint, legal.")
 @click.option("--until", type=Moment(), help="Until when, instead of --for.")
-@click.option("--source", default="", help="Where it comes from, for the record.")
+@click.option("--requested", type=Moment(), help="When they asked for it; without it, now.")
+@click.option("--source", default="", help="The tool that reports it: this counts as its report of opt-outs.")
 @json_option
 @click.pass_obj
 def add(
@@ -77,6 +84,7 @@ def add(
     stream: str | None,
     lasts: float | None,
     until: float | None,
+    requested: float | None,
     source: str,
     as_json: bool,
 ) -> None:
@@ -91,6 +99,8 @@ def add(
         until = now + lasts
     if until is not None and until <= now:
         fail("it would be over already")
+    if requested is not None and requested > now:
+        fail("--requested lies in the future")
     form, value = _target(who_)
 
     async def main() -> Entry:
@@ -99,9 +109,11 @@ def add(
                 await known_tenant(config, database, tenant)
             item = entry(
                 form, value, reason, now=now, tenant=tenant or "", scope=scope or "", stream=stream or "",
-                source=source or f"cli:{who()}", until=until, bounce=config.suppression.bounce,
+                source=source or f"cli:{who()}", added=requested, until=until, bounce=config.suppression.bounce,
             )  # fmt: skip
             await (await open_recipients(config, database)).add([item])
+            if source and item.reason == "opt-out" and item.tenant:
+                await _reported(database, {item.tenant: 1}, now, source)
             return item
 
     item = shell.run(main)
@@ -218,15 +230,19 @@ def import_(
     """Import a list (CSV, or one value a line; - for standard input).
 
     A header line names the columns: email or address, domain, md5, sha1, sha256, reason, scope,
-    tenant, stream, source, added, until; others are passed over.  Without one, each line is an
-    address, a @domain or a digest.  UTF-8, UTF-16 and Latin-1; comma, semicolon, tab or bar.
+    tenant, stream, source, added or requested, until; others are passed over.  Without one, each
+    line is an address, a @domain or a digest.  UTF-8, UTF-16 and Latin-1; comma, semicolon, tab or bar.
+
+    A list of opt-outs is also the tenant's report of those made elsewhere, an empty list too where
+    --reason opt-out and --tenant are given: tenants with `opt_out: synced` have to report every two days.
 
     A bad line is told with its number and costs nothing else.  What was imported stays when the
     import is stopped; importing it again changes nothing.
 
     Exit code: 0 every line was taken, 1 some were bad, 2 it is no list.
     """
-    from relay.stores.suppression_csv import BadLine, Defaults, NotAList, Reader
+    from relay.stores.csv_lines import BadLine
+    from relay.stores.suppression_csv import Defaults, NotAList, Reader
 
     config = shell.config()
     now = time.time()
@@ -260,6 +276,7 @@ def import_(
         fail(f"{file}: {error.strerror}")
     reader = Reader(stream_in, defaults, now, on_bad)  # type: ignore[arg-type]
     entries_of = new = 0
+    opted_out: dict[str, int] = {}
 
     async def main() -> None:
         nonlocal entries_of, new
@@ -267,9 +284,12 @@ def import_(
             if tenant is not None:
                 await known_tenant(config, database, tenant)
             recipients = await open_recipients(config, database)
-            async for stored, changed in recipients.load(iter(progress(reader, "imported"))):
+            async for stored, changed in recipients.load(_counted(progress(reader, "imported"), opted_out)):
                 entries_of += stored
                 new += changed
+            if tenant is not None and reason == "opt-out" and not bad:
+                opted_out.setdefault(tenant, 0)
+            await _reported(database, opted_out, time.time(), defaults.source)
 
     try:
         shell.run(main)
@@ -343,6 +363,21 @@ def export(shell: Shell, file: str, tenant: str | None, global_: bool, reason: s
 
 
 # -- small things -------------------------------------------------------------------------
+def _counted(entries: Iterable[Entry], opted_out: dict[str, int]) -> Iterator[Entry]:
+    """The entries; how many opt-outs there were of each tenant."""
+    for item in entries:
+        if item[2] == "opt-out" and item[3]:
+            opted_out[item[3]] = opted_out.get(item[3], 0) + 1
+        yield item
+
+
+async def _reported(database: Database, opted_out: Mapping[str, int], now: float, source: str) -> None:
+    from relay.stores.opt_outs import OptOuts
+
+    for tenant, count in opted_out.items():
+        await OptOuts(database).reported(tenant, now, source, count)
+
+
 async def open_recipients(config: Any, database: Database) -> Recipients:
     from relay.stores.canary import open_keys
     from relay.stores.recipients import Recipients
