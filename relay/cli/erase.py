@@ -20,8 +20,9 @@ def command(shell: Shell, address: str, yes: bool, as_json: bool) -> None:
 
     On the suppression lists every spelling of the mailbox goes, and its foreign hashes; a keyed hash
     stays, which tells nobody who they are and keeps them opted out.  Of consents nothing stays but,
-    behind such a hash, that one was withdrawn.  In the ledger the personal fields of the decisions
-    that name this address go, and the chain still verifies.  It cannot be undone.
+    behind such a hash, that one was withdrawn; when they were mailed is forgotten.  In the ledger the
+    personal fields of the decisions that name this address go, and the chain still verifies.  It
+    cannot be undone.
     """
     from relay.address import BadAddress, parse
 
@@ -34,6 +35,7 @@ def command(shell: Shell, address: str, yes: bool, as_json: bool) -> None:
         click.confirm(f"Erase {address} everywhere, for good?", abort=True, err=True)
 
     async def main() -> tuple[int, dict[str, int]]:
+        from relay.stores import contacts
         from relay.stores.canary import open_keys
         from relay.stores.consents import Consents
         from relay.stores.decisions import erase
@@ -43,6 +45,7 @@ def command(shell: Shell, address: str, yes: bool, as_json: bool) -> None:
             kept = await (await open_recipients(config, database)).erase(person, time.time())
             dropped = await erase(database, keys.ledger, person.exact)
             dropped["consents"] = await Consents(database, keys.address).erase(person, time.time())
+            dropped["contacts"] = await contacts.erase(database, keys.address, person)
             await shell.record(config, database, "erased")
             return kept, dropped
 

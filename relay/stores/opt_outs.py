@@ -8,7 +8,7 @@ business days (CAN-SPAM, 15 USC 7704(a)(4)), and nothing goes out after it.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from typing import Any
@@ -35,7 +35,8 @@ class OptOuts:
 
     async def declare(self, tenants: Iterable[Tenant], now: float) -> None:
         """These are all tenants as they are now: who has to report from now on, and who has not any more."""
-        reporting, hosted = [], []
+        reporting: list[str] = []
+        hosted: list[str] = []
         for tenant in tenants:
             (hosted if tenant.opt_out == "hosted" else reporting).append(tenant.id)
 
@@ -132,30 +133,48 @@ async def report(
     """
     low = float("-inf") if since is None else since
     high = float("inf") if until is None else until
-    after: tuple[Any, ...] | None = (b"", "", "", "")
-    while after is not None:
-        rows = await database.view(lambda db, after=after: _page(db, after, tenant, low, high))  # type: ignore[misc]
-        for key, of, stream, _reason, form, value, source, added, stored in rows:
-            effective = max(added, stored if stored is not None else added)
-            days = business_days(added, effective)
-            shown = f"@{value}" if form == "domain" and value else value or (key.hex() if form == "keyed" else "")
-            mails = await _mails(database, terms, form, value, of, stream, added, tenant)
-            yield OptOut(form, shown, of, stream, source, added, effective, days, days > within, mails)
-        after = tuple(rows[-1][:4]) if len(rows) == PAGE else None
+    async for key, of, stream, form, value, source, added, stored in _all(database, tenant, low, high):
+        effective = max(added, stored if stored is not None else added)
+        days = business_days(added, effective)
+        shown = f"@{value}" if form == "domain" and value else value or (key.hex() if form == "keyed" else "")
+        mails = await _mails(database, terms, form, value, of, stream, added, tenant)
+        yield OptOut(form, shown, of, stream, source, added, effective, days, days > within, mails)
 
 
-def _page(
-    db: sqlite3.Connection, after: tuple[Any, ...], tenant: str | None, low: float, high: float
-) -> list[tuple[Any, ...]]:
+_ENTRIES = (
     # Infinite bounds compare as they should in SQLite too.
-    return db.execute(
-        "SELECT key, tenant, stream, reason, form, value, source, added, stored FROM suppression"
-        " WHERE (key, tenant, stream, reason) > (?, ?, ?, ?) AND reason = 'opt-out' AND form <> 'folded'"
-        " AND (? IS NULL OR tenant IN ('', ?))"
-        " AND (added BETWEEN ? AND ? OR coalesce(stored, added) BETWEEN ? AND ?)"
-        " ORDER BY key, tenant, stream, reason LIMIT ?",
-        (*after, tenant, tenant, low, high, low, high, PAGE),
-    ).fetchall()
+    "SELECT key, tenant, stream, form, value, source, added, stored, reason FROM suppression"
+    " WHERE (key, tenant, stream, reason) > (?, ?, ?, ?) AND reason = 'opt-out' AND form <> 'folded'"
+    " AND (? IS NULL OR tenant IN ('', ?)) AND (added BETWEEN ? AND ? OR coalesce(stored, added) BETWEEN ? AND ?)"
+    " ORDER BY key, tenant, stream, reason LIMIT ?",
+    (b"", "", "", ""),
+    (0, 1, 2, 8),
+)
+_WITHDRAWALS = (
+    # What a newer consent with evidence has opened again is none any more.
+    "SELECT key, tenant, iif(purpose = 'all', '', purpose), iif(value IS NULL, 'keyed', 'address'), value,"
+    " iif(source = '', 'consent withdrawn', source), at, stored, purpose, act, mark FROM consent c"
+    " WHERE (tenant, key, purpose, at, act, mark) > (?, ?, ?, ?, ?, ?) AND act = 'withdrawn'"
+    " AND (? IS NULL OR tenant = ?) AND (at BETWEEN ? AND ? OR stored BETWEEN ? AND ?)"
+    " AND NOT EXISTS (SELECT 1 FROM consent g WHERE g.tenant = c.tenant AND g.key = c.key AND g.at > c.at AND g.proven"
+    " AND g.act IN ('opt-in', 'double-opt-in', 'explicit', 'requested') AND g.purpose IN (c.purpose, 'all'))"
+    " ORDER BY tenant, key, purpose, at, act, mark LIMIT ?",
+    ("", b"", "", 0.0, "", b""),
+    (1, 0, 8, 6, 9, 10),
+)
+"""What to ask, where to begin, and which columns of the last row say where to go on."""
+
+
+async def _all(database: Database, tenant: str | None, low: float, high: float) -> AsyncIterator[Sequence[Any]]:
+    """Opt-outs of the suppression lists, then withdrawn consents, some at a time."""
+    for sql, first, place in (_ENTRIES, _WITHDRAWALS):
+        after: tuple[Any, ...] | None = first
+        while after is not None:
+            values = (*after, tenant, tenant, low, high, low, high, PAGE)
+            rows = await database.view(lambda db, sql=sql, values=values: db.execute(sql, values).fetchall())  # type: ignore[misc]
+            for row in rows:
+                yield row[:8]
+            after = tuple(rows[-1][at] for at in place) if len(rows) == PAGE else None
 
 
 async def _mails(
