@@ -22,6 +22,8 @@ from relay.model import Profile
 WIDTH = 76
 SHOWN = 20
 """Incidents named in one notice; the others are counted."""
+NAME = 100
+"""Characters of the operator's name in a header field: a line of one must not grow over 998 octets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +75,7 @@ _RUNGS = ("good", "notice", "throttled", "suspended", "terminated")
 def subject(step: Step, operator: str) -> str:
     down = _RUNGS.index(step.rung) < _RUNGS.index(step.was) if step.was in _RUNGS else False
     text = _LOWER.get(step.kind, _SUBJECT[step.kind]) if down else _SUBJECT[step.kind]
-    return _line(f"[{operator}] {text} ({step.tenant})")
+    return f"[{_line(operator)[:NAME]}] {text} ({step.tenant})"
 
 
 def text(step: Step, profile: Profile, operator: Operator, base_url: str) -> str:
@@ -88,13 +90,13 @@ def text(step: Step, profile: Profile, operator: Operator, base_url: str) -> str
     told = [_wrapped(part) for part in parts]
     incidents: Sequence[Mapping[str, Any]] = step.details.get("incidents", ())
     if incidents:
-        told.append(f"Incidents under {step.policy or 'the policy'}:")
+        told.append(_wrapped(f"Incidents under {step.policy or 'the policy'}:"))
         told += [_told(each, base_url) for each in incidents[:SHOWN]]
         more = len(incidents) - SHOWN + int(step.details.get("more", 0))
         if more > 0:
             told.append(f"... and {more} more.")
     told += [_wrapped(part) for part in _next(step, operator)]
-    told.append(f"{operator.name}\n{operator.abuse}")
+    told.append(f"{_line(operator.name)}\n{operator.abuse}")
     return "\n\n".join(told) + "\n"
 
 
@@ -201,7 +203,7 @@ def compose(
     """The whole message: CRLF, seven bits, no line over 998 octets.  message_id: without angle brackets"""
     mail = EmailMessage(policy=SMTP)
     sender = parse(operator.sender)
-    mail["From"] = Mailbox(_line(operator.name), sender.local, sender.domain)
+    mail["From"] = Mailbox(_line(operator.name)[:NAME], sender.local, sender.domain)
     mail["To"] = ", ".join(_ascii(address) for address in to)
     mail["Subject"] = subject(step, operator.name)
     mail["Date"] = format_datetime(datetime.fromtimestamp(int(now), UTC))
