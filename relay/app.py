@@ -227,6 +227,12 @@ class App:
                     random=random,
                 ),
             ]
+            if config.links.probe:
+                dns = self._dns(config)
+                if isinstance(dns, Resolver):
+                    stack.push_async_callback(dns.close)
+                agent = f"aup-relay link check ({config.operator.abuse})"
+                jobs.append(Prober(database, Visitor(dns, agent), process.emit))
             tasks = [asyncio.create_task(job.run(), name=type(job).__name__) for job in jobs]
             if self._beside is not None:
                 tasks.append(asyncio.create_task(self._beside(process), name="beside"))

@@ -515,6 +515,12 @@ def _keys_beside_the_store(data: dict[str, Any]) -> Path:
     return Path(f"{data.get('store', 'relay.db')}.keys")
 
 
+class LinksConfig(Settings):
+    """probe  visit ways to unsubscribe in the background: this machine then talks to hosts that messages name"""
+
+    probe: bool = False
+
+
 ListName = Literal[
     "business-domains", "personal-domains", "personal-mx", "role-names", "links", "shorteners", "brands", "attachments"
 ]
@@ -543,6 +549,7 @@ class Config(Settings):
     trace: Literal["full", "private"] = "full"
     suppression: SuppressionConfig = SuppressionConfig()
     lists: dict[ListName, tuple[File, ...]] = {}
+    links: LinksConfig = LinksConfig()
     scanners: Scanners = Scanners()
     phrases: File | None = None
     feedback: dict[str, Any] = {}
@@ -619,6 +626,7 @@ class Config(Settings):
             next_hop=tenant.next_hop,
             agreements={str(name): until for name, until in tenant.agreements.items()},
             opt_out=tenant.opt_out,
+            transfers=tenant.transfers,
             from_file=True,
         )
 

@@ -707,6 +707,8 @@ def _lack(clause: Clause, rule: Rule, config: Any, tenants: Sequence[Tenant]) ->
     for need, what in (("malware-scanner", "clamd"), ("spam-scanner", "rspamd")):
         if need in check.needs and getattr(config.scanners, what) is None:
             return f"no scanner is configured (scanners.{what})", True
+    if "links" in check.needs and not config.links.probe:
+        return "links are not visited (links.probe)", True
     if "egress" in check.needs and not config.egress:
         return "no egress addresses are configured", True
     if "transfers" in check.needs and (without := [t.id for t in tenants if not t.transfers]):

@@ -75,6 +75,11 @@ class Directory(Protocol):
         """The tenant that verified this domain or its closest parent; the longest match wins."""
         ...
 
+    def owned(self) -> Mapping[str, str]:
+        """Every verified domain and its tenant.  Another object after a change, so that what is worked out from it
+        can be kept."""
+        ...
+
 
 # -- recipients -----------------------------------------------------------------------
 class Recipients(Protocol):
@@ -175,6 +180,27 @@ class Sightings(Protocol):
 
     async def seen(self, key: str, now: float, window: float) -> tuple[str, ...]:
         """The members of the last `window` seconds, the earliest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """What visiting a link showed.
+
+    failures  in a row; 0: it works
+    why       of the last failure, in a few words
+    """
+
+    failures: int
+    why: str = ""
+    checked: float = 0.0
+
+
+class Links(Protocol):
+    """Whether links work.  Answers at once from memory; what is not known is visited in the background."""
+
+    def state(self, url: str, now: float) -> LinkState | None:
+        """None: not known yet."""
         ...
 
 
@@ -487,6 +513,7 @@ class Tools:
     # Always given where mail is judged; a test of a check that needs none of them leaves them out.
     lists: Lists = None  # type: ignore[assignment]  # as above
     sightings: Sightings = None  # type: ignore[assignment]  # as above
+    links: Links | None = None  # None: links are not visited here
     directory: Directory = None  # type: ignore[assignment]  # as above
     phrases: Phrases = None  # type: ignore[assignment]  # as above
     encrypted: Callable[[Tenant], bool] = lambda tenant: False

@@ -1,0 +1,191 @@
+"""One look at a web address, as a reader's browser would begin it, from a network that must not be turned inwards.
+
+Every address that a host resolves to must be a public one, and the connection goes to the address that
+was looked at, at each redirect anew; ports 80 and 443 only; bounds on redirects, octets and time.
+No cookie, no login, no body is sent, and never a POST: that would opt somebody out (RFC 8058).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import ssl
+from collections.abc import Awaitable, Callable
+from urllib.parse import quote, urljoin, urlsplit
+
+from relay.address import BadAddress, domain_name
+from relay.ports import Dns
+
+REDIRECTS = 4
+OCTETS = 32 * 1024
+"""Of an answer's header; its body is not read."""
+SECONDS = 10.0
+"""For all of it, redirects included."""
+
+Opened = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+Connect = Callable[[str, int, "ssl.SSLContext | None", "str | None"], Awaitable[Opened]]
+
+
+class Broken(Exception):
+    """It does not work; the text says why, in a few words."""
+
+
+def is_public(address: str) -> bool:
+    """Not ours, not a neighbour's, not a machine's own: RFC 6890 and the metadata services of clouds."""
+    try:
+        ip = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+        if inner is None and ip in _NAT64:
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+        if inner is not None and not is_public(str(inner)):
+            return False
+    return ip.is_global and not ip.is_multicast and not ip.is_reserved
+
+
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+
+async def connect(address: str, port: int, tls: ssl.SSLContext | None, name: str | None) -> Opened:
+    return await asyncio.open_connection(address, port, ssl=tls, server_hostname=name, limit=OCTETS)
+
+
+class Visitor:
+    """
+    dns      the relay's own resolver: no other is asked
+    agent    User-Agent: who looks, and where to complain
+    allowed  whether an address may be connected to
+    """
+
+    def __init__(
+        self,
+        dns: Dns,
+        agent: str,
+        *,
+        allowed: Callable[[str], bool] = is_public,
+        ports: tuple[int, ...] = (80, 443),
+        context: ssl.SSLContext | None = None,
+        connect: Connect = connect,
+        seconds: float = SECONDS,
+    ) -> None:
+        self._dns = dns
+        self._agent = agent
+        self._allowed = allowed
+        self._ports = ports
+        self._context = context or ssl.create_default_context()
+        self._connect = connect
+        self._seconds = seconds
+
+    async def look(self, url: str, *, exact: bool) -> str:
+        """ "" if it works, else why not.  Raises Unavailable where that cannot be told now.
+
+        exact  the answer of this very page counts; else only what concerns its host
+        """
+        try:
+            async with asyncio.timeout(self._seconds):
+                return await self._follow(url, exact)
+        except TimeoutError:
+            return f"no answer within {self._seconds:g} s"
+        except Broken as broken:
+            return str(broken)
+
+    async def _follow(self, url: str, exact: bool) -> str:
+        for _ in range(REDIRECTS + 1):
+            status, location = await self._ask("HEAD", url)
+            if status in (405, 501) and exact:
+                status, location = await self._ask("GET", url)
+            if status in (301, 302, 303, 307, 308) and location:
+                url = urljoin(url, location)
+                continue
+            return _verdict(status, exact)
+        raise Broken(f"more than {REDIRECTS} redirects")
+
+    async def _ask(self, method: str, url: str) -> tuple[int, str]:
+        """Status and Location."""
+        parts = urlsplit(url)
+        scheme = parts.scheme.lower()
+        try:
+            port = parts.port or (443 if scheme == "https" else 80)
+            host = domain_name(parts.hostname or "") if not _is_address(parts.hostname) else str(parts.hostname)
+        except (ValueError, BadAddress):
+            raise Broken("not a web address") from None
+        if scheme not in ("https", "http") or parts.username is not None:
+            raise Broken("not a web address")
+        if port not in self._ports:
+            raise Broken(f"port {port} is none of the web's")
+        tls = self._context if scheme == "https" else None
+        reader, writer = await self._reach(host, port, tls)
+        try:
+            path = quote(parts.path or "/", safe="/%~!$&'()*+,;=:@-._")
+            query = "?" + quote(parts.query, safe="/%~!$&'()*+,;=:@-._?") if parts.query else ""
+            where = host if port in (80, 443) else f"{host}:{port}"
+            writer.write(
+                f"{method} {path}{query} HTTP/1.1\r\nHost: {where}\r\nUser-Agent: {self._agent}\r\n"
+                "Accept: text/html, */*\r\nConnection: close\r\n\r\n".encode("ascii", "replace")
+            )
+            return await _answer(reader)
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
+            raise Broken("no proper answer") from None
+        finally:
+            writer.transport.abort()
+
+    async def _reach(self, host: str, port: int, tls: ssl.SSLContext | None) -> Opened:
+        addresses = await self._addresses(host)
+        last = "no connection"
+        for address in addresses[:3]:
+            try:
+                return await self._connect(address, port, tls, host if tls else None)
+            except ssl.SSLCertVerificationError as error:
+                raise Broken(f"its certificate is not valid: {error.verify_message}"[:150]) from None
+            except ssl.SSLError as error:
+                raise Broken(f"no TLS with it: {error.reason or type(error).__name__}") from None
+            except OSError as error:
+                last = f"no connection: {error.strerror or type(error).__name__}"
+        raise Broken(last)
+
+    async def _addresses(self, host: str) -> list[str]:
+        """Those of a host, if every one of them is public: a name that mixes them is no accident."""
+        if _is_address(host):
+            found = [host]
+        else:
+            answers = [await self._dns.resolve(host, type) for type in ("A", "AAAA")]
+            found = [record for answer in answers for record in answer.records]
+            if not found:
+                raise Broken("its host has no address")
+        if not all(self._allowed(address) for address in found):
+            raise Broken("its host is not a public one")
+        return found
+
+
+def _is_address(host: str | None) -> bool:
+    try:
+        ipaddress.ip_address(host or "")
+    except ValueError:
+        return False
+    return True
+
+
+async def _answer(reader: asyncio.StreamReader) -> tuple[int, str]:
+    head = await reader.readuntil(b"\r\n\r\n")
+    lines = head.decode("latin-1").split("\r\n")
+    version, _, rest = lines[0].partition(" ")
+    if not version.startswith("HTTP/") or not rest[:3].isdigit():
+        raise ValueError(lines[0])
+    location = ""
+    for line in lines[1:]:
+        name, _, value = line.partition(":")
+        if name.strip().lower() == "location":
+            location = value.strip()[:2000]
+    return int(rest[:3]), location
+
+
+def _verdict(status: int, exact: bool) -> str:
+    if exact and status == 401:
+        return "it wants a login"
+    if exact and 400 <= status < 600 and status not in (403, 405, 408, 425, 429, 451):
+        return f"it answers {status}"
+    if status in (502, 503, 504) or 520 <= status < 530:
+        return f"it answers {status}"
+    return ""
