@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from relay.cli.shell import Group, Moment, Shell, fail, json_option, open_store, show, when
+from relay.cli.shell import Duration, Group, Moment, Shell, fail, json_option, open_store, show, when, who
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -42,6 +42,7 @@ def _filters(function: Any) -> Any:
         click.option("--domain", default="", help="Of the sender or a recipient."),
         click.option("--address", default="", help="Of the sender or a recipient, exactly."),
         click.option("--message-id", default="", help="As in the message, with its angle brackets."),
+        click.option("--case", default="", help="What reviewers decide together."),
         click.option("--clause", default="", help="A clause of the policy, cited by any finding."),
         click.option("--check", default="", help="A check that found something."),
         click.option("--verdict", type=click.Choice(VERDICTS), help="What became of it."),
@@ -81,7 +82,9 @@ def list_(shell: Shell, /, limit: int, before: int | None, as_json: bool, **give
             if wanted.action != "in-doubt":
                 await fresh(database, terms)
                 rows, following = await page(database, terms, wanted, before=before or NEWEST, limit=limit)
-            if wanted.action in ("", "in-doubt") and not (wanted.check or wanted.clause or wanted.message_id):
+            if wanted.action in ("", "in-doubt") and not (
+                wanted.check or wanted.clause or wanted.message_id or wanted.case
+            ):
                 top = id_moment(before) if before else float("inf")
                 bottom = id_moment(following) if following else float("-inf")
                 open_ = await in_doubt(database, _spill(config), wanted)
@@ -185,6 +188,7 @@ def _told(row: dict[str, Any], says: dict[str, str]) -> list[str]:
         ("reply", row["reply"]),
         ("next hop", row.get("note", "")),
         ("earlier try", row.get("linked", "")),
+        ("case", row.get("case", "")),
     ]  # fmt: skip
     lines += [f"  {name:<12}{value}" for name, value in facts if value]
     if row.get("erased"):
@@ -194,6 +198,8 @@ def _told(row: dict[str, Any], says: dict[str, str]) -> list[str]:
     for finding in row.get("findings", ()):
         decided = "  (decided)" if finding["check"] == row["check"] else ""
         shadow = "  in shadow: recorded, not acted on" if finding["shadow"] else ""
+        if finding.get("excused"):
+            shadow = f"  decided by a reviewer: {finding['excused'].replace(':', ' ')}"
         lines += ["", f"  [{finding['check']}] {finding['then']}{decided}{shadow}", *_cited(finding["clauses"], says)]
         lines += [f"    {name} = {value}" for name, value in finding["seen"].items()]
         if finding["remedy"]:
@@ -209,6 +215,55 @@ def _cited(clauses: list[str], says: dict[str, str]) -> list[str]:
 
 def _printable(line: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in line)
+
+
+@command.command("mark")
+@click.argument("ref")
+@click.argument("verdict", type=click.Choice(["right", "wrong"]))
+@click.option("--why", required=True, help="Kept with your name.")
+@click.option("--by", default="", help="Who decided, if it is not you.")
+@click.option("--except-for", "lasts", type=Duration(), help="With wrong: let the campaign pass for so long (30d).")
+@json_option
+@click.pass_obj
+def mark_(shell: Shell, ref: str, verdict: str, why: str, by: str, lasts: float | None, as_json: bool) -> None:
+    """Say whether a refusal was right.  A wrong one counts no more against its tenant; a right one twice.
+
+    \b
+      aup-relay decision mark mfrggzdfmztwq2lknnwg23tpoa wrong --why "a quotation" --except-for 30d
+
+    Of all mail of a campaign at once: aup-relay case close ID --wrong.
+    """
+    from relay.cli.case import mark
+
+    config = shell.config()
+    ref = ref.strip().rpartition("/")[2].removeprefix("ref=").lower()
+    if lasts and verdict != "wrong":
+        fail("--except-for goes with wrong")
+    if not why.strip():
+        fail("--why must say why")
+
+    async def main() -> tuple[dict[str, Any], Any]:
+        from relay.stores.decisions import find
+
+        async with open_store(config) as database:
+            row = await find(database, ref)
+            if row is None:
+                fail(f"no decision {ref!r}; a reference has 26 letters and digits and stands behind ref= in the reply")
+            if row["kind"] == "admin" or row["action"] not in ("refuse", "hold"):
+                fail(f"decision {ref} refused nothing (it was: {row['action']})")
+            made = await mark(config, database, decision=row, verdict=verdict, by=by or who(), why=why, lasts=lasts)
+            note = f"{ref}: {why}"
+            await shell.record(
+                config, database, f"decision {verdict}", tenant=row["tenant"], note=note, case=row["case"]
+            )
+            return row, made
+
+    row, made = shell.run(main)
+    told = {"ref": ref, "verdict": verdict, "case": row["case"], "exception": made.number if made else None}
+    if as_json:
+        show([told], True)
+        return
+    click.echo(f"{ref}: {verdict}" + (f"; exception {made.number} until {when(made.until)}" if made else ""))
 
 
 @command.command("export")

@@ -20,7 +20,8 @@ def command(shell: Shell, address: str, yes: bool, as_json: bool) -> None:
 
     On the suppression lists every spelling of the mailbox goes, and its foreign hashes; a keyed hash
     stays, which tells nobody who they are and keeps them opted out.  Of consents nothing stays but,
-    behind such a hash, that one was withdrawn; when they were mailed is forgotten.  In the ledger the
+    behind such a hash, that one was withdrawn; when they were mailed is forgotten.  Copies of messages
+    to or from them go, those that wait for a reviewer included.  In the ledger the
     personal fields of the decisions that name this address go, and the chain still verifies.  It
     cannot be undone.
     """
@@ -38,12 +39,16 @@ def command(shell: Shell, address: str, yes: bool, as_json: bool) -> None:
         from relay.stores import contacts
         from relay.stores.canary import open_keys
         from relay.stores.consents import Consents
-        from relay.stores.decisions import erase
+        from relay.stores.copies import Copies
+        from relay.stores.decisions import erase, naming
 
         async with open_store(config) as database:
             keys = await open_keys(database, config.keys)
             kept = await (await open_recipients(config, database)).erase(person, time.time())
+            copies = Copies(database, keys.master)
+            copied = await copies.drop(await naming(database, keys.ledger, person.exact))
             dropped = await erase(database, keys.ledger, person.exact)
+            dropped["copies of messages"] = copied
             dropped["consents"] = await Consents(database, keys.address).erase(person, time.time())
             dropped["contacts"] = await contacts.erase(database, keys.address, person)
             await shell.record(config, database, "erased")

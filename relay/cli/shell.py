@@ -55,7 +55,9 @@ class Shell:
             click.echo(str(error), err=True)
             sys.exit(2)
 
-    async def record(self, config: Any, database: Database, act: str, *, tenant: str = "", note: str = "") -> None:
+    async def record(
+        self, config: Any, database: Database, act: str, *, tenant: str = "", note: str = "", case: str = ""
+    ) -> None:
         """What an operator did, in the ledger of decisions beside what the relay did."""
         from relay.model import Decision
         from relay.stores.canary import open_keys
@@ -68,7 +70,7 @@ class Shell:
         try:
             by = f"{who()}: {note}" if note else who()
             ref = reference(os.urandom(16))
-            await ledger.record(Decision(ref, time.time(), "admin", act, tenant, note=by))
+            await ledger.record(Decision(ref, time.time(), "admin", act, tenant, case=case, note=by))
         finally:
             await ledger.close()
 

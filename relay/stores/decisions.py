@@ -569,6 +569,17 @@ async def erase(database: Database, key: bytes, address: str) -> dict[str, int]:
     return {"decisions": erased, "intents": await database.run(intents, full=True)}
 
 
+async def naming(database: Database, key: bytes, address: str) -> list[str]:
+    """References of every decision that names this address.  key: ledger.key.  Raises Unavailable."""
+    terms = Terms(key)
+    await index_pending(database, terms)
+    rows = await database.read(
+        "SELECT d.body FROM decision_term t JOIN decision d ON d.id = t.id WHERE t.term = ?",
+        (terms.of("address", exact(address)),),
+    )
+    return [str(decode(body, None, None)["ref"]) for (body,) in rows]
+
+
 def forget(db: sqlite3.Connection, terms: Terms, id: int) -> None:
     """Personal fields, salt and the terms made of them."""
     row = db.execute(
