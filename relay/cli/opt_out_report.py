@@ -42,7 +42,8 @@ def command(
     The request is when the person asked, as the list that was imported says it (column requested, date or
     added); the effect is when it was written down here.  Between them lie business days (UTC, Monday to
     Friday); more than --within is late.  Mail is what the ledger says was accepted by the next hop after
-    the request; a digest or an erased person cannot be found there, nor what the ledger has erased since.
+    the request; a digest or an erased person cannot be found there, nor what the ledger has erased since,
+    and of a domain only its own addresses, not those below it.
 
     Exit code: 0 everything in time, 1 something was late or mailed after the request.
     """

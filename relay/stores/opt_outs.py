@@ -197,7 +197,6 @@ async def _mails(
         domain=value if form == "domain" else "",
         since=since,
     )
-    suffixes = ("@" + value, "." + value)
     found: list[dict[str, Any]] = []
     before: int | None = decisions.NEWEST
     while before is not None and len(found) < MAILS:
@@ -206,7 +205,7 @@ async def _mails(
             if row["kind"] != "message" or row["at"] <= since or (stream and row["stream"] != stream):
                 continue
             to = [text.lower() for text in row["recipients"]]
-            hit = value in to if form == "address" else any(text.endswith(suffixes) for text in to)
+            hit = value in to if form == "address" else any(text.endswith("@" + value) for text in to)
             if hit:
                 found.append({"ref": row["ref"], "at": row["at"], "tenant": row["tenant"], "stream": row["stream"]})
     return found[:MAILS]
