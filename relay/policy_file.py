@@ -41,7 +41,9 @@ ACTS = {
     "consent-ledger": "proof of consent by reference",
     "api": "scopes and rate limits of the API",
 }
-"""Parts of the relay other than checks that a clause may name; none of them is in this version."""
+"""Parts of the relay other than checks that a clause may name."""
+LATER = frozenset({"feedback", "api"})
+"""Those that are not in this version."""
 
 _Act = Literal["ladder", "evidence-export", "feedback", "suppression-report", "consent-ledger", "api"]
 _STRICTNESS = {Then.REFUSE: 4, Then.HOLD: 3, Then.DEFER: 2, Then.REPAIR: 1, Then.RECORD: 0, Then.PASS: 0}
@@ -668,11 +670,12 @@ def _enforced(
     if clause.enforced == "outside-mail":
         return "outside-mail", clause.how
     absent = [name for name in clause.checks if name not in rules and name not in SESSION]
-    absent += clause.acts
+    absent += [act for act in clause.acts if act in LATER]
     why = [clause.gap] if clause.gap else []
     if absent:
         why.append(f"not in this version: {', '.join(absent)}")
-    working = partial = 0
+    working = len(clause.acts) - len(LATER.intersection(clause.acts))
+    partial = 0
     for name in clause.checks:
         if name in absent:
             continue
@@ -686,7 +689,7 @@ def _enforced(
             why.append(f"{name}: {lack}")
     if not working:
         return "not-configured", "; ".join(why[1:] if clause.gap else why)
-    if clause.gap or absent or partial or working < len(clause.checks):
+    if clause.gap or absent or partial or working < len(clause.checks) + len(clause.acts):
         return "partly", "; ".join(why)
     return "yes", "; ".join(why)
 
