@@ -198,7 +198,7 @@ def standing(rows: Iterable[Row], stream: str, exact: str) -> tuple[Consent, ...
     for row in rows:
         act, purpose, _, _, _, at, _, proven = row
         if act == WITHDRAWN:
-            if withdrawal is None or at > withdrawal[5]:
+            if withdrawal is None or (at, purpose) > (withdrawal[5], withdrawal[1]):
                 withdrawal = row
         elif act != CONTACT:
             before = newest.get((act, purpose))
@@ -323,7 +323,7 @@ class Consents:
     def _row(self, r: Record) -> tuple[Any, ...]:
         """The row's columns, `wording` as text yet."""
         exact = r.address
-        said = f"{r.source}\0{r.region}\0{r.until}\0{r.ip}\0{r.agent}\0{r.proof}\0{r.wording}"
+        said = f"{exact}\0{r.source}\0{r.region}\0{r.until}\0{r.ip}\0{r.agent}\0{r.proof}\0{r.wording}"
         mark = blake2b(said.encode(), digest_size=8).digest()
         row = (r.tenant, mailbox_key(_base(exact)), r.purpose, r.at, r.act, mark, exact, r.source, r.region, r.until)
         return (*row, r.proven, r.ip or None, r.agent or None, r.proof or None, r.wording or None, r.stored)
@@ -363,7 +363,8 @@ class Consents:
         if not self._address_key:
             raise Unavailable("keeping consents without addresses needs address.key")
         key = mailbox_key(_base(row[6]), self._address_key)
-        return (row[0], key, *row[2:6], None, *row[7:11], None, None, *row[13:])
+        mark = blake2b(row[5], digest_size=8, key=self._address_key).digest()
+        return (row[0], key, *row[2:5], mark, None, *row[7:11], None, None, *row[13:])
 
     def _still_erased(self, db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
         """An old list must not bring back the address of somebody who was erased."""
