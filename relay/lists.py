@@ -17,6 +17,7 @@ NAMES = {
     "role-names": "local parts that are no person: abuse, postmaster",
     "links": "domains and URLs that no message may lead to",
     "shorteners": "hosts that hide where a link leads",
+    "trackers": "hosts through which campaign tools count clicks",
     "brands": "protected names and where they live: `Example Bank: example-bank.com, example.bank`",
     "attachments": "SHA-256 or MD5 of files that may not be sent",
 }

@@ -55,6 +55,9 @@ class MemoryDirectory:
     def owner(self, domain: str) -> str | None:
         return self._now.owner(domain)
 
+    def owned(self) -> Mapping[str, str]:
+        return self._now.owners
+
     def tenants(self) -> tuple[Tenant, ...]:
         return tuple(self._now.tenants.values())
 

@@ -130,6 +130,9 @@ class FakeDirectory:
     def owner(self, domain: str) -> str | None:
         return None
 
+    def owned(self) -> dict[str, str]:
+        return {}
+
 
 class FakeNextHops:
     """One for each tenant, `offers` is what all of them take."""

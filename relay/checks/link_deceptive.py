@@ -1,0 +1,235 @@
+"""A link leads elsewhere than the reader must think, or nowhere.
+
+  shown      its text shows one domain and it leads to another.  Campaign tools count clicks, so a text
+             may show any domain that the tenant has verified, whatever the target, and the target may be a domain
+             of the tenant, a host of the lists `trackers` or of the setting, or the host of List-Unsubscribe
+             (but not where the text shows a brand of the list `brands`)
+  ip         an IP address instead of a name, in any spelling
+  user       a user name before the host: `https://example-bank.com@evil.example/`
+  scheme     data:, javascript:, vbscript:, file:
+  punycode   a name that mixes Latin letters with look-alikes of another script, or is all look-alikes
+  reversed   text or address with characters that turn the direction of writing over
+  merge-tag  a merge tag that was never filled in: {{..}}, *|..|*, %%..%%, [[..]], <%= %>, ${..}
+  shortener  a host of the list `shorteners` (setting, off by default)
+  crowded    hundreds of links that are not plain http(s) addresses
+
+Addresses are read as browsers read them (relay/message/url.py).  The first of these is reported.
+
+Reply:     554 5.7.0
+Evidence:  wrong (one of the words above), target (host or scheme), shown (domain), text (of the link, shortened)
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from relay import replies
+from relay.checks.brands import brands
+from relay.checks.check import Check, CheckSettings
+from relay.message import Message
+from relay.message.confusable import disguised, posing
+from relay.message.registrable import known, registrable
+from relay.message.url import Target, Targets, parse, shown, targets_of
+from relay.model import Evidence, Mail, Stage
+from relay.ports import Tools
+
+
+class Settings(CheckSettings):
+    """
+    shorteners  links to URL shorteners are found
+    merge_tags  unfilled merge tags are found
+    trackers    further domains that a link may lead through whatever it shows
+    allow       domains that are never found
+    """
+
+    shorteners: bool = False
+    merge_tags: bool = True
+    trackers: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+
+
+_BAD_SCHEMES = frozenset({"data", "javascript", "vbscript", "file"})
+_TAGS = (("{{", "}}"), ("*|", "|*"), ("[[", "]]"), ("<%", "%>"), ("${", "}"), ("{%", "%}"), ("%%", "%%"))
+_CODES = (("%7B", "{"), ("%7D", "}"), ("%5B", "["), ("%5D", "]"), ("%3C", "<"), ("%3E", ">"), ("%7C", "|"))
+_OPENERS = (*[opener for opener, _ in _TAGS], "%7B%7B", "%7b%7b", "%5B%5B", "%5b%5b", "%3C%", "%3c%", "*%7C", "*%7c")
+_PERCENT = re.compile(r"%%[A-Za-z_][\w.-]{0,80}%%")
+_TURNED = ("\u202d", "\u202e")
+
+
+def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
+    message = mail.message
+    assert message is not None
+    found = targets_of(message.visible)
+    if not found.links:
+        return None
+    if found.crowded:
+        return Evidence({"wrong": "crowded", "target": ""})
+    return (
+        _unusual(found.unusual, settings)
+        or (_tags(found) if settings.merge_tags else None)
+        or _names(found, mail, settings, tools)
+        or _texts(found.links, mail, settings, tools, message)
+        or (_reversed(found.links) if _turned(message) else None)
+    )
+
+
+def _unusual(found: Sequence[Target], settings: Settings) -> Evidence | None:
+    for link, origin in found:
+        if origin.scheme in _BAD_SCHEMES:
+            return _evidence("scheme", origin.scheme, text=link.text)
+        if origin.user:
+            return _evidence("user", origin.host, text=link.text)
+        if origin.ip and origin.host and origin.host not in settings.allow:
+            return _evidence("ip", origin.host, text=link.text)
+    return None
+
+
+def _tags(found: Targets) -> Evidence | None:
+    addresses = "\n".join([target.link.href for target in found.links])
+    if not any(opener in addresses for opener in _OPENERS):
+        return None
+    for link, origin in found.links:
+        if not any(opener in link.href for opener in _OPENERS):
+            continue
+        address = link.href[:4000]
+        for code, character in _CODES:
+            address = address.replace(code, character).replace(code.lower(), character)
+        if tag := _tag(address):
+            return _evidence("merge-tag", origin.host, text=tag)
+    return None
+
+
+def _tag(address: str) -> str:
+    for opener, closer in _TAGS:
+        start = address.find(opener)
+        if start < 0:
+            continue
+        if opener == closer:  # two of them may as well stand in two broken escapes
+            if found := _PERCENT.search(address, start):
+                return found[0]
+            continue
+        end = address.find(closer, start + 3)
+        if end > 0:
+            return address[start : end + len(closer)]
+    return ""
+
+
+_ENTITIES = ("&#8238", "&#8237", "&#x202", "&#X202")
+
+
+def _turned(message: Message) -> bool:
+    """The HTML has characters that turn the direction of writing over; the visible text is without them."""
+    return any(
+        "\u202e" in part.source or "\u202d" in part.source or any(one in part.source for one in _ENTITIES)
+        for part in message.visible.per_part
+    )
+
+
+def _reversed(links: Sequence[Target]) -> Evidence | None:
+    """In the address itself, or in a text that shows a domain when it is read from its end."""
+    for link, origin in links:
+        if any(one in link.href for one in _TURNED):
+            return _evidence("reversed", origin.host, text=link.text)
+        if "." in link.text and origin.host and (domains := _domains(link.text[:_LONGEST][::-1])):
+            return _evidence("reversed", origin.host, domains[0], link.text)
+    return None
+
+
+def _names(found: Targets, mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
+    for host, link in found.hosts.items():
+        if "xn--" in host and mixed(host) and not _covered(host, settings.allow):
+            return _evidence("punycode", host, shown(host), link.text)
+        if settings.shorteners and tools.lists.covers("shorteners", host) and mail.tenant.domain_for(host) is None:
+            return _evidence("shortener", host, text=link.text)
+    return None
+
+
+def mixed(host: str) -> bool:
+    """A label mixes scripts so that it looks Latin, or looks wholly Latin under a Latin top-level domain."""
+    *labels, top = shown(host).split(".")
+    return any(disguised(label) or (top.isascii() and posing(label)) for label in labels)
+
+
+# -- what the text shows -----------------------------------------------------------------
+_LONGEST = 300
+_ADDRESS = re.compile(r"(?:https?://|www\.)[^\s<>\"'()]{3,}", re.IGNORECASE)
+_ALONE = re.compile(r"\W*((?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,6}[^\W\d_]{2,24})(?:[/?#:]\S*)?\W*\Z")
+# What is a top-level domain and mostly the name of a file: only with www. or a scheme do they show a domain.
+_FILES = frozenset({"zip", "md", "py", "rs", "sh", "pl", "mov", "cpa", "ps", "java", "cc", "so", "ml"})
+
+
+def _texts(links: Sequence[Target], mail: Mail, settings: Settings, tools: Tools, message: Message) -> Evidence | None:
+    for link, origin in links:
+        text = link.text
+        host = origin.host
+        if "." not in text or text == link.href or not host:
+            continue
+        for domain in _domains(text[:_LONGEST]):
+            if domain != host and not _innocent(domain, host, mail, settings, tools, message):
+                return _evidence("shown", host, domain, text)
+    return None
+
+
+def _domains(text: str) -> list[str]:
+    """The hosts that a text shows a reader."""
+    found = [parse(one).host for one in _ADDRESS.findall(text)[:3]]
+    if not found and "@" not in text and (alone := _ALONE.match(text)):
+        host = parse("http://" + alone[1]).host
+        if known(host) and host.rpartition(".")[2] not in _FILES:
+            found = [host]
+    return [host for host in found if "." in host and known(host)]
+
+
+def _innocent(domain: str, host: str, mail: Mail, settings: Settings, tools: Tools, message: Message) -> bool:
+    mine = registrable(host)
+    if mine and mine == registrable(domain):
+        return True
+    tenant = mail.tenant
+    if tenant.domain_for(domain) is not None or tenant.domain_for(host) is not None:
+        return True
+    authors = message.from_domains
+    if any(registrable(domain) == registrable(author) for author in authors):
+        return True
+    if _covered(host, settings.trackers) or _covered(host, settings.allow):
+        return True
+    if tools.lists.covers("trackers", host):
+        return True
+    brand = brands(tools.lists).of_domain(domain)
+    if brand is not None:
+        return host in brand.domains or brands(tools.lists).of_domain(host) == brand
+    # The tool that counts the clicks nearly always takes the opt-outs too.
+    return bool(mine) and any(mine == registrable(one) for one in _opt_out_hosts(message))
+
+
+_URI = re.compile(r"<\s*+(https?://[^<>\s]{1,2000})")
+
+
+def _opt_out_hosts(message: Message) -> list[str]:
+    return [parse(uri).host for field in message.all("list-unsubscribe")[:3] for uri in _URI.findall(field)[:5]]
+
+
+def _covered(host: str, domains: Sequence[str]) -> bool:
+    return any(host == domain or host.endswith("." + domain) for domain in domains)
+
+
+def _evidence(wrong: str, target: str, shows: str = "", text: str = "") -> Evidence:
+    seen: dict[str, str | int | float | bool] = {"wrong": wrong, "target": target}
+    if shows:
+        seen["shown"] = shows
+    if text:
+        seen["text"] = text[:80].encode("utf-8", "replace").decode()
+    return Evidence(seen)
+
+
+CHECK = Check(
+    name="link-deceptive",
+    stages=(Stage.MESSAGE,),
+    reply=replies.LINK_DECEPTIVE,
+    run=run,
+    remedy=(
+        "Let each link lead where its text says, by the name of a host: no IP addresses, no user names, no"
+        " script or data addresses, and no merge tags left unfilled."
+    ),
+    settings=Settings,
+)
