@@ -18,7 +18,7 @@ _SAYS = {
         r"stop (?:me|us) (?:from )?(?:e-?mailing|writing|contacting)\b",
         r"no (?:more|further|longer) (?:e-?mails?|messages|mails?)\b",
         *(
-            rf"{no}(?: \w+){{0,3}} (?:receiv(?:e|ing)|get(?:ting)?|hear(?:ing)?|be contacted|be e-?mailed|contact|e-?mails?|follow[ -]?ups?)\b"
+            rf"{no}(?: \w+){{0,3}} (?:receiv(?:e|ing)|get(?:ting)?|hear(?:ing)?|be contacted|be e-?mailed|contact|(?:e-?)?mails?|follow[ -]?ups?)\b"
             for no in ("not", "never", "no longer", "don['’]?t", "didn['’]?t", "won['’]?t", "prefer not", "rather not")
         ),
         *(
@@ -32,42 +32,56 @@ _SAYS = {
         r"meld\w* (?:sie sich|dich|euch) (?:\w+ ){0,4}ab\b", r"trag\w* (?:sie sich|dich|euch) (?:\w+ ){0,4}aus\b", r"widersprech", r"widerspruch",
         r"keinen? (?:weiteren? |mehr )?(?:\w+ )?(?:e-?mails?|mails?|newsletter|nachrichten)",
         r"nicht (?:mehr|länger|weiter)(?: \w+){0,6} (?:erhalten|empfangen|bekommen|kontaktier|angeschrieben|anschreiben)",
+        r"(?:newsletter|abo|abonnement) (?:\w+ ){0,2}(?:kündigen|beenden|abbestellen|deaktivieren)", r"abo kündigen",
+        r"(?:aus|von|vom) (?:\w+ ){0,3}verteiler", r"(?:newsletter|e-?mail|mail)-?einstellungen",
+        r"einstellungen (?:verwalten|ändern|anpassen)", r"einwilligung (?:\w+ ){0,3}widerruf", r"widerruf\w* (?:\w+ ){0,2}einwilligung",
     ),
     "fr": (
         r"désabonn", r"desabonn", r"désinscri", r"desinscri", r"ne (?:\w+ )?(?:plus|pas) (?:\w+ ){0,3}(?:recevoir|être contact)",
         r"ne (?:souhaitez|voulez|désirez|veux|souhaites) plus\b", r"gérer (?:vos|mes) (?:préférences|abonnements)",
-        r"arrêter de recevoir",
+        r"arrêter de recevoir", r"annuler (?:votre |mon |l['’] ?)abonnement", r"(?:modifier|mettre à jour) (?:vos|mes) (?:préférences|abonnements)",
+        r"(?:être|soyez) retirée?s? de", r"retirer (?:votre|mon) (?:adresse|e-?mail|consentement)", r"vous opposer\b", r"résilier",
     ),
     "es": (
         r"baja\b", r"desuscrib", r"desinscrib", r"cancelar? (?:la |tu |su |mi )?suscripci", r"anular? (?:la |tu |su )?suscripci",
         r"dejar de recibir", r"no (?:desea|deseas|quiere|quieres|quiero|deseo)(?: \w+){0,2} recibi",
-        r"(?:gestionar|administrar) (?:\w+ )?(?:preferencias|suscripci)",
+        r"(?:gestion\w+|administr\w+|modific\w+|actualiz\w+|cambi\w+) (?:\w+ )?(?:preferencias|suscripci)",
+        r"borrar(?:se|te|me) de", r"eliminar(?:se|te|me) de", r"no recibir más", r"dejes? de (?:enviar|escribir)",
     ),
     "it": (
         r"disiscri", r"disicriv", r"cancell\w* (?:la tua |la |l['’]|dall[ae]? )?(?:iscrizione|newsletter|mailing|lista)", r"cancellarti\b",
         r"cancellarsi\b", r"annulla\w* (?:la tua |l['’]|la )?iscrizione", r"non (?:desideri|desidera|vuoi|vuole)(?: \w+){0,2} ricevere",
-        r"non ricevere più",
+        r"non ricevere più", r"cancellati\b", r"gesti(?:sci|re|one) (?:\w+ )?(?:tue |delle )?preferenze", r"revoca\w* (?:il |del |tuo )*consenso",
+        r"smettere di ricevere", r"rimuov\w+ (?:\w+ ){0,3}(?:indirizzo|lista)", r"opporti\b",
     ),
     "nl": (
         r"afmeld", r"afgemeld", r"uitschrij", r"uit te schrijven", r"(?:meld|schrijf) (?:je|u|jezelf|uzelf) (?:\w+ ){0,3}(?:af|uit)\b",
         r"geen (?:\w+ )?(?:e-?mails?|mails?|berichten|nieuwsbri\w+) meer", r"niet (?:langer|meer)(?: \w+){0,5} (?:ontvangen|krijgen)",
+        r"opzeggen", r"opgezegd", r"voorkeuren (?:wijzigen|beheren|aanpassen|instellen)", r"(?:wijzig|beheer|pas) (?:je|uw|jouw) (?:e-?mail)?voorkeuren",
+        r"stoppen met (?:\w+ ){0,3}ontvangen",
     ),
     "pt": (
         r"descadastr", r"cancelar? (?:a |sua |a sua |minha )?(?:inscri|subscri|assinatura)", r"deixar de receber",
         r"anular (?:a )?(?:sua )?subscri", r"n[ãa]o (?:deseja|quer|quiser|desejar|queira)(?: \w+){0,2} receber",
-        r"remover (?:o )?(?:seu |meu )?(?:e-?mail|endereço)",
+        r"remover (?:o )?(?:seu |meu )?(?:e-?mail|endereço)", r"desinscrev", r"desinscri", r"de?s?subscrev", r"cancele (?:a |sua )?(?:sua )?(?:inscri|subscri|assinatura)",
+        r"parar de receber", r"sair (?:da|desta) lista", r"(?:gerir|gerenci\w+|alterar|atualizar) (?:as )?(?:suas |minhas )?preferências", r"dar baixa",
     ),
     "pl": (
         r"wypisa", r"wypisz", r"zrezygn", r"rezygn", r"anulowa\w* subskrypc", r"anuluj subskrypc", r"nie chce\w*(?: \w+){0,3} otrzymywa",
+        r"wyrejestr", r"usun\w* (?:\w+ ){0,2}(?:z listy|z bazy|adres)", r"usuń", r"(?:cofn|wycofa|odwoła)\w* (?:\w+ ){0,2}zgod",
+        r"(?:zarządza\w*|zmie[nń]\w*) (?:\w+ ){0,2}(?:preferencj|ustawieni|subskrypcj)", r"nie życz\w+ sobie", r"wypis(?:u|z)",
     ),
     "sv": (
         r"avregistrer", r"avprenumer", r"avsluta (?:din |min )?prenumeration", r"avanmäl", r"sluta få\b",
-        r"inte längre (?:\w+ ){0,3}(?:få|ta emot)\b", r"(?:vill|önskar) du inte (?:\w+ ){0,3}(?:få|ta emot)\b",
+        r"inte längre (?:\w+ ){0,3}(?:få|ta emot)\b", r"(?:vill|önskar) du inte (?:\w+ ){0,3}(?:få|ta emot|ha)\b",
+        r"avbeställ", r"säg(?:a)? upp (?:\w+ )?prenumeration", r"(?:hantera|ändra|uppdatera) (?:dina )?(?:e-?post)?(?:inställningar|preferenser|prenumerationer)",
+        r"inte vill ha (?:fler|mer)", r"tacka nej",
     ),
     "hi": (
         r"अनसब्सक्राइब", r"सदस्यता (?:समाप्त|रद्द|छोड़|ख़त्म|खत्म)", r"सदस्यता से", r"प्राप्त (?:नहीं|न) करन", r"सूची से (?:हट|निकाल)",
         r"(?:ईमेल|मेल|संदेश) (?:\S+ ){0,3}नहीं चाह", r"sadasyata (?:samapt|radd|khatam)", r"band kar(?:ne|na|o|en)",
-        r"(?:email|mail|message)s? (?:\w+ ){0,3}nahi+n? (?:chah|paana|pana)",
+        r"(?:email|mail|message)s? (?:\w+ ){0,3}nahi+n? (?:chah|paana|pana)", r"(?:ईमेल|मेल|संदेश|न्यूज़लेटर) (?:\S+ ){0,2}बंद", r"(?:न्यूज़लेटर|सूची|लिस्ट) से",
+        r"(?:list|suchi|newsletter) se (?:hat|nikal|bahar)", r"naam hata", r"email band",
     ),
 }  # fmt: skip
 
@@ -127,3 +141,61 @@ HERE = re.compile(
     r"|här|klicka|länk|yahan|yes\b|let us know|let me know|this form|tell us|tell me)|यहाँ|यहां|लिंक"
 )  # fmt: skip
 """The text of a link that says nothing of where it leads."""
+
+_LEAVE = {
+    "en": r"unsubscrib\w*|opt(?:ing)?[ -]?out|stop (?:receiving|getting|these)|(?:manage|change|update|edit|adjust|set) (?:\w+ ){0,3}(?:preferences?|subscriptions?|settings)",
+    "de": r"abmeld\w*|abzumelden|abbestell\w*|abzubestellen|auszutragen|einstellungen",
+    "fr": r"désabonn\w*|désinscri\w*|ne plus recevoir|préférences|abonnements",
+    "es": r"baja\b|cancelar|desuscrib\w*|dejar de recibir|preferencias",
+    "it": r"disiscri\w*|cancella\w*|non ricevere più|preferenze",
+    "nl": r"af te melden|afmelden|uit te schrijven|uitschrijven|voorkeuren",
+    "pt": r"cancelar|descadastr\w*|deixar de receber|preferências",
+    "pl": r"wypis\w*|zrezygn\w*|rezygn\w*|preferencj\w*|ustawieni\w*",
+    "sv": r"avregistrer\w*|avprenumerer\w*|avsluta|inställningar",
+    "hi": r"अनसब्सक्राइब|सदस्यता|unsubscribe|sadasyata",
+}  # fmt: skip
+_ENTER = {
+    "en": r"(?:log|sign)(?:ging|ning)?[ -]?in(?:to)?\b|login\b|logged in|signed in",
+    "de": r"log(?:ge|gen)? (?:sie sich|dich) (?:\w+ ){0,4}ein\b|eingeloggt|einzuloggen|einloggen|meld\w* (?:sie sich|dich) (?:\w+ ){0,4}an\b|angemeldet sein",
+    "fr": r"connect(?:ez-vous|er|é|ée)\b|identifi(?:ez-vous|er)\b",
+    "es": r"inici(?:e|a|ar|ando) sesión|inici(?:e|a|ar) su sesión|conéct(?:ese|ate)\b|entr(?:e|a|ar) en (?:su|tu) cuenta|acced(?:a|e|er) a (?:su|tu) cuenta",
+    "it": r"acced(?:i|ere|a) (?:al|alla|a) (?:tuo |tua |proprio )?(?:account|area|profilo)|effettu\w+ (?:l['’]accesso|il login)|login\b",
+    "nl": r"log (?:je |u )?(?:\w+ ){0,3}in\b|inloggen|in te loggen|ingelogd",
+    "pt": r"faça (?:o )?login|fazer login|entre (?:na|em) (?:sua|a sua) conta|inici(?:e|ar) sessão|acess(?:e|ar) (?:a )?sua conta",
+    "pl": r"zalog(?:uj|ować|owa)\w*",
+    "sv": r"logga(?:r|t)? in\b|inloggad",
+    "hi": r"लॉग ?इन|login\b|log in\b",
+}  # fmt: skip
+# Within one clause: a list of links ("Log in | Help | Unsubscribe") is no sentence.
+_BETWEEN = r"[^.!?|·•\n<>]{0,80}?"
+
+LOGIN = re.compile(
+    "|".join(
+        rf"(?:{_ENTER[language]}){between}(?:{_LEAVE[language]})|(?:{_LEAVE[language]}){back}(?:{_ENTER[language]})"
+        for language, between, back in (
+            (
+                "en",
+                rf"{_BETWEEN}\b(?:to|and|then|before)\b (?:\w+ ){{0,3}}?",
+                rf"(?:{_BETWEEN}\b(?:must|need|have to|required|please|by|after|first|when|once)\b{_BETWEEN}|[^.!?|·•\n<>]{{0,40}}, (?:\w+ )?)",
+            ),
+            ("de", rf"{_BETWEEN}\b(?:um|und)\b{_BETWEEN}", rf"{_BETWEEN}(?:,|\b(?:müssen|muss|bitte|nach|indem)\b){_BETWEEN}"),
+            ("fr", rf"{_BETWEEN}\b(?:pour|et|afin)\b{_BETWEEN}", rf"{_BETWEEN}(?:,|\b(?:devez|veuillez|après|en)\b){_BETWEEN}"),
+            ("es", rf"{_BETWEEN}\b(?:para|y)\b{_BETWEEN}", rf"{_BETWEEN}(?:,|\b(?:debe|debes|tiene|tienes|por favor)\b){_BETWEEN}"),
+            ("it", rf"{_BETWEEN}\b(?:per|e)\b{_BETWEEN}", rf"{_BETWEEN}(?:,|\b(?:devi|deve|necessario)\b){_BETWEEN}"),
+            ("nl", rf"{_BETWEEN}\b(?:om|en)\b{_BETWEEN}", rf"{_BETWEEN}\b(?:moet|dient|eerst|door)\b{_BETWEEN}"),
+            ("pt", rf"{_BETWEEN}\b(?:para|e)\b{_BETWEEN}", rf"{_BETWEEN}(?:,|\b(?:deve|precisa|é necessário)\b){_BETWEEN}"),
+            ("pl", rf"{_BETWEEN}\b(?:aby|żeby|i)\b{_BETWEEN}", rf"{_BETWEEN}(?:,|\b(?:musisz|należy|trzeba)\b){_BETWEEN}"),
+            ("sv", rf"{_BETWEEN}\b(?:för att|och)\b{_BETWEEN}", rf"{_BETWEEN}\b(?:måste|behöver|genom)\b{_BETWEEN}"),
+            ("hi", _BETWEEN, rf"{_BETWEEN}(?:के लिए|ke liye)[^.!?|·•\n<>]{{0,20}}?"),
+        )
+    )
+)  # fmt: skip
+"""The reader is told to log in for it, in lower case."""
+
+LOGIN_STEMS = (
+    "log in", "login", "sign in", "sign-in", "signin", "logging in", "signing in", "log into", "sign into", "logged in", "signed in", "log-in", "logging into",
+    "signing into", "logge", "loggen", "einlog", "einzulog", "eingelogg", "melden sie sich", "melde dich", "angemeldet sein", "connecte", "connecté",
+    "identifie", "sesión", "sessão", "conéct", "entre en", "entra en", "entrar en", "acceda a", "accede a", "acceder a", "accedi a", "accedere a",
+    "accesso", "inlog", "in te log", "ingelogd", "log je ", "log u ", "entre na", "entre em", "acesse", "acessar", "zalog", "logga", "लॉग",
+)  # fmt: skip
+"""One of these stands in every text that LOGIN finds."""

@@ -138,29 +138,46 @@ def _forms(address: str) -> tuple[Phrase, ...]:
 # What a postal code or box looks like; each only counts with a number and a street beside it, or a box.
 _CODE = re.compile(
     r"\b[A-Z]{2}[ ,.]{1,3}\d{5}(?:-\d{4})?\b"  # US: IL 62701
+    r"|\b[A-Z][a-z]{3,12}[ ,]{1,2}\d{5}(?:-\d{4})?\b"  # Texas 78701
     r"|\b[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}\b"  # UK: SW1A 2AA
     r"|\b[A-Z]\d[A-Z][ -]?\d[A-Z]\d\b"  # Canada: K1A 0B1
+    r"|\b[A-Z]\d[\dW] [A-Z\d]{4}\b"  # Ireland: D02 AF30
+    r"|\b(?:NSW|VIC|QLD|WA|SA|TAS|ACT|NT),? \d{4}\b"  # Australia
     r"|\b\d{4} ?[A-Z]{2}\b"  # Netherlands: 1012 AB
     r"|\b(?:[A-Z]{1,2}-)?\d{4,5}[ ,]{1,2}[^\W\d_]{3}"  # most of Europe: 80331 München
     r"|\b\d{2}-\d{3}\b"  # Poland
     r"|\b\d{3} \d{2}\b"  # Sweden
     r"|\b\d{5}-\d{3}\b"  # Brazil
     r"|\b\d{4}-\d{3}\b"  # Portugal
-    r"|\b[1-9]\d{2} ?\d{3}\b"  # India
+    r"|\b[1-9\u0967-\u096f]\d{2}[ -]?\d{3}\b"  # India, in digits of Devanagari too
+    r"|\bSingapore \d{6}\b"
 )
 _STREET = re.compile(
     r"\b(?:street|st|road|rd|avenue|ave|boulevard|blvd|drive|dr|lane|ln|way|court|ct|place|square|highway|hwy|parkway|pkwy"
-    r"|suite|ste|floor|house|building|park|close|crescent|terrace|broadway|plaza|rue|place|quai|all[ée]e|chemin|cours"
-    r"|calle|c/|avenida|av|paseo|plaza|via|viale|piazza|corso|largo|rua|travessa|pra[çc]a|ulica|ul|aleja|al|nagar|marg"
-    r"|sector|plot|complex|weg|platz|allee|ring|gasse|damm|ufer|laan|plein|gracht|kade|v[äa]gen|gatan)\b"
-    r"|stra(?:ß|ss)e\b|str\.|straat\b|(?:weg|platz|allee|gasse|laan|plein|gatan|v[äa]gen)\b",
+    r"|suite|ste|floor|house|building|park|close|crescent|terrace|broadway|plaza|circle|cir|loop|row|mews|walk|wharf|quay"
+    r"|route|rte|trail|pike|turnpike|gardens|grove|hill|gate|yard|unit|towers?|centre|center|campus|estate|level"
+    r"|rue|quai|all[ée]es?|chemin|cours|impasse|bd|cedex|lieu-dit"
+    r"|calle|avenida|avda|av|paseo|ctra|carretera|pol[íi]gono|ronda|traves[íi]a|camino"
+    r"|via|viale|piazza|corso|largo|strada|vicolo|localit[àa]|loc"
+    r"|rua|travessa|pra[çc]a|estrada|alameda|rodovia|sala|andar|lote"
+    r"|ulica|ul|aleja|aleje|al|plac|pl|osiedle|os|rondo"
+    r"|nagar|marg|sector|plot|complex|colony|vihar|bhavan|bhawan|chowk|gali|sadak|phase|enclave|layout|block"
+    r"|weg|platz|allee|ring|gasse|damm|ufer|chaussee|markt|graben|laan|plein|gracht|kade|singel|dijk|dreef"
+    r"|v[äa]gen|gatan|gr[äa]nd|torget?|stigen|leden|box|postboks)\b"
+    r"|stra(?:ß|ss)e\b|str\.|straat\b|\bc/ ?[^\W\d_]"
+    r"|(?:weg|platz|allee|gasse|markt|ufer|damm|laan|plein|gracht|kade|singel|dijk|gatan|v[äa]gen|gr[äa]nd|torget?|stigen"
+    r"|all[ée]n|leden|vej|gade|gata|katu)\b"
+    r"|रोड|मार्ग|नगर|सड़क|गली|सेक्टर|भवन|पथ|चौक|कॉलोनी|विहार",
     re.IGNORECASE,
 )
 _BOX = re.compile(
-    r"\b(?:p\.? ?o\.? ?box|post office box|postfach|postbus|bo[îi]te postale|apartado|casella postale|caixa postal)"
+    r"\b(?:p\.? ?o\.? ?box|post office box|postfach|postbus|bo[îi]te postale|b\.?p\.?|apartado(?: de correos)?|casella postale"
+    r"|c\.p\.|caixa postal|skrytka pocztowa|postbox)"
     r"[ .:#]{0,3}\d",
     re.IGNORECASE,
 )
+# "One Microsoft Way": a house number in words.
+_IN_WORDS = re.compile(r"\b(?:One|Two|Three|Four|Five|Six|Seven|Eight|Nine|Ten) [A-Z]")
 _READ = 8 * 1024
 _MOST = 50
 _NEAR = 120
@@ -176,7 +193,8 @@ def looks_like_one(text: str) -> bool:
         if tries >= _MOST:
             break
         near = text[max(0, code.start() - _NEAR) : code.end() + _NEAR // 2]
-        if _STREET.search(near) and sum(map(str.isdigit, near)) > sum(map(str.isdigit, code[0])):
+        numbered = sum(map(str.isdigit, near)) > sum(map(str.isdigit, code[0])) or _IN_WORDS.search(near)
+        if numbered and _STREET.search(near):
             return True
     return False
 

@@ -10,6 +10,7 @@ It is there if, in this form,
   - the text says so and asks to reply ("just reply 'no thanks'").
 The bare word without a link is none, and a link that leads nowhere (`#`, an unrendered merge tag)
 is none either.  relay/checks/opt_out.py has the words, in en, de, fr, es, it, nl, pt, pl, sv and hi.
+What style hides is not there (relay/message/html.py).
 
 Where in doubt it counts as there: refusing an honest message costs more than letting one pass whose
 wording is odd.
@@ -44,6 +45,13 @@ def run(mail: Mail, settings: CheckSettings, tools: Tools) -> Evidence | None:
 
 def has_opt_out(view: View) -> bool:
     """This form of the message has a way out, by link or by reply."""
+    known: bool | None = view.worked_out.get("opt-out")
+    if known is None:
+        known = view.worked_out["opt-out"] = _has_opt_out(view)
+    return known
+
+
+def _has_opt_out(view: View) -> bool:
     links = view.links
     if len(links) > 2 * _LINKS:
         links = links[:_LINKS] + links[-_LINKS:]
@@ -51,7 +59,7 @@ def has_opt_out(view: View) -> bool:
     for link in reversed(links):
         if ("nsubscribe" in link.text or "nsubscribe" in link.href) and leads_out(link):
             return True
-    return _footer(view.text[-_EDGE:].lower()) or any(leads_out(link) for link in links) or _in_words(view)
+    return _footer(view.lower[-_EDGE:]) or any(leads_out(link) for link in links) or _in_words(view)
 
 
 # -- links ------------------------------------------------------------------------------

@@ -92,13 +92,14 @@ class TextPart:
 class View:
     """All that one kind of reader sees: "html" with the HTML alternatives, "plain" with the plain ones."""
 
-    __slots__ = ("_lower", "kind", "links", "parts", "text")
+    __slots__ = ("_lower", "kind", "links", "parts", "text", "worked_out")
 
     def __init__(
         self, kind: Literal["html", "plain"], text: str, links: tuple[Link, ...], parts: tuple[TextPart, ...] = ()
     ) -> None:
         self.kind, self.text, self.links, self.parts = kind, text, links, parts
         self._lower: str | None = None
+        self.worked_out: dict[str, Any] = {}  # by checks that look for the same
 
     @property
     def lower(self) -> str:
@@ -140,13 +141,18 @@ _LATIN_1 = bytes(ord(low) if len(low := chr(code).lower()) == 1 and ord(low) < 2
 class Visible:
     """
     per_part     each text part that is shown, in order
-    too_complex  "", or which bound was reached: "size", "tags", "depth", "attributes", "styles"; such HTML has no text here
+    too_complex  "", or which bound was reached: "size", "tags", "depth", "attributes", "styles"; such HTML has no
+                 text here
     notes        what could not be decoded as it was labelled, or was not read to its end
+    split_words  how often characters that take no room stand between two letters of a word
+    unseen       how many characters of Unicode's invisible alphabet (U+E0020 to U+E007E) there are
     """
 
     per_part: tuple[TextPart, ...]
     too_complex: str = ""
     notes: tuple[str, ...] = ()
+    split_words: int = 0
+    unseen: int = 0
 
     @once
     def text(self) -> str:
@@ -226,9 +232,19 @@ class Reader:
         self._parts: list[TextPart] = []
         self._too_complex = ""
         self._notes: list[str] = []
+        self._split = self._unseen = 0
 
     def visible(self) -> Visible:
-        return Visible(tuple(self._parts), self._too_complex, tuple(dict.fromkeys(self._notes)))
+        return Visible(
+            tuple(self._parts), self._too_complex, tuple(dict.fromkeys(self._notes)), self._split, self._unseen
+        )
+
+    def _shown(self, text: str) -> str:
+        shown = _shown(text)
+        if len(shown) != len(text):
+            self._split += len(_SPLIT.findall(text))
+            self._unseen += len(_TAGS.findall(text))
+        return shown
 
     def too_big(self, alternative: Alternative, bound: str = "size") -> None:
         self._too_complex = self._too_complex or bound
@@ -240,7 +256,7 @@ class Reader:
         if not whole:
             self._notes.append("a text part was not read to its end")
         self.plain_room = max(0, self.plain_room - len(text))
-        text = _shown(text)
+        text = self._shown(text)
         self._parts.append(TextPart("plain", text, urls(text), alternative))
 
     def html(self, html: str, alternative: Alternative, labelled: bool = True) -> None:
@@ -265,7 +281,7 @@ class Reader:
         if concealed is None:
             return self.too_big(alternative, "styles")
         hidden, faint, dead = concealed
-        text = _shown(document.to_text())
+        text = self._shown(document.to_text())
         self._parts.append(TextPart("html", text, _anchors(document, dead), alternative, hidden, faint, html))
         return None
 
@@ -690,20 +706,32 @@ def _deep(document: Any, tags: int) -> bool:
 
 
 # Characters that take no room, and spaces of other widths.  (Written as escapes: they cannot be seen.)
-_WIDTHLESS = ("\u200b", "\u200c", "\u200d", "\u200e", "\u200f", "\u2060", "\ufeff", "\u00ad", "\u034f")
-_SPACES = ("\u00a0", "\u2007", "\u2009", "\u200a", "\u202f", "\u3000")
+_WIDTHLESS = (
+    "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u034f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u180e"
+)
+_SPACES = "\u2007\u2009\u200a\u202f\u3000\u2002\u2003\u2005\u205f\u2800\u3164"
+# A soft hyphen is how German is set, a joiner how Persian and Hindi are: only what nobody needs in a word counts.
+_SPLIT = re.compile(r"(?<=[A-Za-z])[\u200b-\u200d\u2060\ufeff\u034f\u180e]++(?=[A-Za-z])")
+_TAGS = re.compile("[\U000e0020-\U000e007e]")
+_COMMON_TAGS = "\U000e0020\U000e0061\U000e0065"  # a space, a, e: no text does without them
 
 
 def _shown(text: str) -> str:
     """Text less the characters that a reader cannot see, every space an ordinary one."""
     if text.isascii():
         return text
+    if "\u00ad" in text:
+        text = text.replace("\u00ad", "")
+    if "\u00a0" in text:
+        text = text.replace("\u00a0", " ")
     for character in _WIDTHLESS:
         if character in text:
             text = text.replace(character, "")
     for character in _SPACES:
         if character in text:
             text = text.replace(character, " ")
+    if any(letter in text for letter in _COMMON_TAGS):
+        text = _TAGS.sub("", text)
     return text
 
 
