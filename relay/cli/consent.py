@@ -368,7 +368,7 @@ def export(shell: Shell, file: str, tenant: str | None) -> None:
     if file != "-":
         click.echo(f"{count:,} records written to {file}", err=True)
     if nameless:
-        click.echo(f"{nameless:,} records without an address left out", err=True)
+        click.echo(f"left out, for they have no address any more: {nameless:,}", err=True)
 
 
 # -- small things -------------------------------------------------------------------------
