@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from relay.cli.shell import Shell, fail, json_option, near, show
+from relay.cli.shell import Moment, Shell, fail, json_option, near, show, when
 
 if TYPE_CHECKING:
     from relay.model import Tenant
@@ -267,3 +267,104 @@ def test_(shell: Shell, file: Path, messages: Path | None, verbose: bool, as_jso
     if not as_json:
         click.echo(", ".join(f"{name}: {right} of {count}" for name, right, count in tally(results)))
     sys.exit(1 if any(trial.why for trial in results) else 0)
+
+
+@command.command("replay")
+@click.option("--policy", "new", required=True, metavar="NAME|FILE", help="The policy to try.")
+@click.option("--since", type=Moment(), help="Messages from then on (UTC); all that are kept if left out.")
+@click.option("--until", type=Moment(), help="Not later than this.")
+@click.option("--tenant", "tenant_id", help="Of this tenant alone.")
+@click.option("--offline", is_flag=True, help="Skip what needs DNS, scanners or stored state.")
+@config_option
+@json_option
+@click.pass_obj
+def replay_(
+    shell: Shell,
+    new: str,
+    since: float | None,
+    until: float | None,
+    tenant_id: str | None,
+    offline: bool,
+    config_file: str | None,
+    as_json: bool,
+) -> None:
+    """Judge kept messages again by another policy: what would newly be refused, and what let through.
+
+    Each message is judged twice, by its tenant's policy and by the new one, on what is known now.
+    Needs whole copies: `review: {copies: {forwarded: full}}` in the policy keeps them.
+
+    \b
+      aup-relay policy replay --policy drafts/prospektr.yaml --since 2026-11-01
+
+    Exit code 1 if anything would be judged differently.
+    """
+    shell = _shell(shell, config_file)
+    replay = shell.run(lambda: _replay(shell, new, since, until, tenant_id, offline, as_json))
+    if as_json:
+        for c in replay.changed:
+            one = {"ref": c.ref, "tenant": c.tenant, "at": when(c.at), "before": c.before, "after": c.after}
+            click.echo(json.dumps(one | {"checks": list(c.checks)}))
+    else:
+        said = {"refused": "newly refused, held or put off", "accepted": "newly let through", "otherwise": "otherwise"}
+        rows = [
+            {"what": said[kind], "tenant": tenant, "check": check, "messages": count}
+            for kind, tenant, check, count in replay.table()
+        ]
+        if rows:
+            show(rows, False, ["what", "tenant", "check", "messages"])
+        click.echo(f"{replay.judged} messages judged by both, {len(replay.changed)} differently")
+    for why, count in replay.left_out.items():
+        click.echo(f"{count} left out: {why}", err=True)
+    sys.exit(1 if replay.changed else 0)
+
+
+async def _replay(
+    shell: Shell, new: str, since: float | None, until: float | None, tenant_id: str | None, offline: bool, quiet: bool
+) -> Any:
+    from relay.app import examiner
+    from relay.cli.shell import open_store
+    from relay.policy_file import Policies, PolicyError
+    from relay.replay import Replay
+    from relay.sealed import Unsealable
+    from relay.stores.canary import open_keys
+    from relay.stores.copies import Copies
+
+    config = shell.config()
+    replay = Replay()
+    try:
+        other = Policies(Path(new).parent) if new.endswith((".yaml", ".yml")) else _policies(config)
+    except (PolicyError, OSError) as error:
+        fail(str(error))
+    after = _named(other, Path(new).stem if new.endswith((".yaml", ".yml")) else new)
+    async with open_store(config) as database, examiner(config, offline=offline, tenant=True) as bench:
+        keys = await open_keys(database, config.keys)
+        copies = Copies(database, keys.master)
+        known = {tenant.id: tenant for tenant in bench.directory.tenants()}
+        if tenant_id is not None and tenant_id not in known:
+            fail(f"no such tenant: {tenant_id}{near(tenant_id, known)}")
+
+        async def judge(raw: bytes, tenant: Any, policy: Any, envelope: dict[str, Any], at: float) -> Any:
+            to = [text for text, *_ in envelope.get("recipients", ())]
+            return await bench.examine(
+                raw, tenant, policy, envelope.get("stream") or "marketing", envelope.get("sender", ""), to, at
+            )
+
+        refs = await copies.since(since or 0.0, until, tenant=tenant_id or "", kind="full")
+        for number, ref in enumerate(refs, 1):
+            if number % 100 == 0 and not quiet and sys.stderr.isatty():
+                click.echo(f"\r{number} of {len(refs)}", err=True, nl=False)
+            try:
+                copy = await copies.get(ref)
+            except Unsealable as error:
+                replay.left_out[str(error)] += 1
+                continue
+            if copy is None:
+                continue
+            tenant = known.get(copy.tenant)
+            if tenant is None:
+                replay.left_out["their tenant is gone"] += 1
+                continue
+            await replay.one(copy, tenant, bench.policies.of(tenant, time.time()), after, judge)
+        if not refs and not quiet:
+            click.echo("No whole message is kept; `review: {copies: {forwarded: full}}` in a policy keeps them.", err=True)
+    return replay
