@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -89,7 +90,7 @@ class Holds:
     async def _hold(self, mail: Mail, verdict: Verdict, policy: Policy, ref: str) -> Answer:
         because, message, envelope, review = verdict.because, mail.message, mail.envelope, policy.review
         assert because is not None
-        checks = tuple(dict.fromkeys(f.check for f in verdict.findings if f.then is Then.HOLD))
+        checks = tuple(dict.fromkeys((because.check, *(f.check for f in verdict.findings if f.then is Then.HOLD))))
         private = _private(verdict)
         accept = message is not None and mail.tenant.client == "no-queue" and not private and not mail.session.gone()
         held = Held(
@@ -97,8 +98,9 @@ class Holds:
             at=mail.now,
             tenant=mail.tenant.id,
             fingerprint=await _fingerprint(mail),
-            key=await _key(mail, because.check, True),
-            checks=(because.check, *(c for c in checks if c != because.check)),
+            # What is accepted is judged once: its case is that of everything which holds it.
+            key=await _key(mail, checks if accept else checks[:1], True),
+            checks=checks,
             recipients=len(envelope.recipients) or 1,
             size=message.size if message else 0,
             review=review,
@@ -128,7 +130,7 @@ class Holds:
     async def _count(self, mail: Mail, verdict: Verdict, review: Review, ref: str) -> None:
         assert verdict.because is not None
         check = verdict.because.check
-        key = mail.case = await _key(mail, check, False)
+        key = mail.case = await _key(mail, (check,), False)
         self._reviews.refused(key, mail.tenant.id, check, ref, review, mail.now)
         if review.refused == "none":
             return
@@ -191,30 +193,32 @@ def fingerprint_of(mail: Mail) -> bytes:
     return mail.fingerprint
 
 
-def case_key(mail: Mail, check: str, held: bool) -> str:
+def case_key(mail: Mail, checks: Sequence[str], held: bool) -> str:
     """16 letters: tenant, check and template.
 
+    checks  nearly always one
     held  a decision will let others of the case pass, so that less may differ between them: a text of
           few words takes the message's files along, and so does a check that looks into files
     """
     found = b""
     if mail.message is not None:
         files = None if held else False
-        if held and check in LOOKS_INSIDE:
+        if held and not LOOKS_INSIDE.isdisjoint(checks):
             files = True
         known = mail.templates = mail.templates if mail.templates is not None else {}
         if files not in known:
             to = [recipient.address.text for recipient in mail.envelope.recipients]
             known[files] = template(mail.message, to, files=files)
         found = known[files]
-    digest = hashlib.blake2b(f"{mail.tenant.id}\0{check}\0{int(held)}\0".encode() + found, digest_size=10).digest()
+    names = f"{mail.tenant.id}\0{' '.join(checks)}\0{int(held)}\0"
+    digest = hashlib.blake2b(names.encode() + found, digest_size=10).digest()
     return base64.b32encode(digest).decode().lower()
 
 
 def _work_out(mail: Mail) -> None:
     fingerprint_of(mail)
     for check, held in (("", True), ("", False), (next(iter(LOOKS_INSIDE)), True)):
-        case_key(mail, check, held)
+        case_key(mail, (check,), held)
 
 
 async def _fingerprint(mail: Mail) -> bytes:
@@ -223,7 +227,7 @@ async def _fingerprint(mail: Mail) -> bytes:
     return fingerprint_of(mail)
 
 
-async def _key(mail: Mail, check: str, held: bool) -> str:
+async def _key(mail: Mail, checks: Sequence[str], held: bool) -> str:
     if mail.message is not None and mail.message.size > INLINE:
-        return await asyncio.to_thread(case_key, mail, check, held)
-    return case_key(mail, check, held)
+        return await asyncio.to_thread(case_key, mail, checks, held)
+    return case_key(mail, checks, held)

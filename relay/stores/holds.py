@@ -115,7 +115,11 @@ class SqliteReviews:
                 self._again(db, ref, held.at)
                 return Joined(id, ref, True)
             case = cases.by_id(db, id)
-            stays = case is not None and (case.state == "open" or cases.in_force(case, held.at))
+            stays = (
+                case is not None
+                and case.key == held.key  # else it was released there, and another check holds it now
+                and (case.state == "open" or cases.in_force(case, held.at))
+            )
             if not accepted and not held.accepted and state in ("held", "released", "refused") and stays:
                 self._again(db, ref, held.at)
                 return Joined(id, ref, False)

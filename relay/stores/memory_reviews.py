@@ -45,7 +45,7 @@ class MemoryReviews:
             if before.fingerprint != held.fingerprint:
                 continue
             case, state = self._case_of[ref], self._state[ref]
-            stays = case.ruling is None or case.binds(held.at)
+            stays = case.held.key == held.key and (case.ruling is None or case.binds(held.at))
             if (before.accepted and state in ("held", "released")) or (
                 not before.accepted and not held.accepted and stays and state in ("held", "released", "refused")
             ):

@@ -93,11 +93,11 @@ class Snapshot:
                 return Ruling(message.released, f"hold:{message.ref}")
         for exception in of.exceptions.get(check, ()):
             if mail.now < exception.until and (
-                exception.key == case_key(mail, check, held) if exception.key else _of_domain(mail, exception.domain)
+                exception.key == case_key(mail, (check,), held) if exception.key else _of_domain(mail, exception.domain)
             ):
                 return Ruling(True, f"exception:{exception.number}")
         if held and of.cases:
-            case = of.cases.get(case_key(mail, check, True))
+            case = of.cases.get(case_key(mail, (check,), True))
             if case is not None and mail.now < case.ends and (case.left > 0 or not case.released):
                 return Ruling(case.released, f"case:{case.id}")
         return None
