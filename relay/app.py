@@ -479,8 +479,8 @@ class Worker:
                 if scanner is not None:
                     emit.condition(name, partial(getattr, scanner, "trouble"))
             return cls(
-                config, emit, database, directory, policies, lists, phrases, dns, quotas, ledger, hops, login, listeners,
-                certificate, stack.pop_all(),
+                config, emit, database, directory, policies, lists, phrases, dns, quotas, ledger, hops, login,
+                listeners, certificate, stack.pop_all(),
             )  # fmt: skip
 
     async def reload(self, config: Config) -> None:

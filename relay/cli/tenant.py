@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -90,7 +91,9 @@ def add(shell: Shell, /, id: str, policy: str, profile_verified: bool, **fields:
 @click.option("--policy", help="The policy that judges its mail.")
 @_profile_options
 @click.option("--profile-verified/--profile-unverified", default=None, help="You have looked, and it is true.")
-@click.option("--agreement", type=click.Choice(AGREEMENTS), help="It is signed and on file: hipaa lets health data pass.")
+@click.option(
+    "--agreement", type=click.Choice(AGREEMENTS), help="It is signed and on file: hipaa lets health data pass."
+)
 @click.option("--until", type=Moment(), help="When that agreement ends; without it, not by itself.")
 @click.option("--no-agreement", "withdrawn", type=click.Choice(AGREEMENTS), help="It is no longer on file.")
 @click.pass_obj
@@ -240,11 +243,33 @@ def suspend(shell: Shell, id: str, reason: str, lasts: float | None, until: floa
 
 @command.command("reinstate")
 @click.argument("id")
-@click.option("--reason", required=True, help="Cause, fix and prevention, in a sentence.")
+@click.option("--cause", default="", help="What brought it about.")
+@click.option("--fix", default="", help="What was done about it.")
+@click.option("--prevention", default="", help="What keeps it from happening again.")
+@click.option("--reason", default="", help="Instead of the three, where there is nothing for the tenant to mend.")
 @json_option
 @click.pass_obj
-def reinstate(shell: Shell, id: str, reason: str, as_json: bool) -> None:
-    """Let a tenant send again."""
+def reinstate(shell: Shell, id: str, cause: str, fix: str, prevention: str, reason: str, as_json: bool) -> None:
+    """Let a tenant send again, after its appeal.
+
+    An appeal answers three things: the cause, what was done about it, and what prevents it from
+    happening again.  They are asked for on a terminal, and kept.  What was before no longer counts.
+
+    \b
+      aup-relay tenant reinstate acme --cause "a bought list" --fix "list deleted" \\
+          --prevention "double opt-in from now on"
+      aup-relay tenant reinstate acme --reason "suspended by mistake, see case 17"
+    """
+    answers = {"cause": cause.strip(), "fix": fix.strip(), "prevention": prevention.strip()}
+    if reason and any(answers.values()):
+        fail("give --cause, --fix and --prevention, or --reason alone")
+    if not reason:
+        for name, asked in (("cause", "Cause"), ("fix", "What was done"), ("prevention", "What prevents it")):
+            if not answers[name] and sys.stdin.isatty():
+                answers[name] = click.prompt(asked, err=True).strip()
+        if missing := [f"--{name}" for name, answer in answers.items() if not answer]:
+            fail(f"an appeal answers three things; missing: {', '.join(missing)} (or --reason, if it was a mistake)")
+        reason = "; ".join(f"{name}: {answer}" for name, answer in answers.items())
     _stand(shell, id, "good", reason, None, as_json)
 
 

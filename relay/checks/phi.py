@@ -1,0 +1,107 @@
+"""The text has health data of a person: what identifies a patient beside health terms (HIPAA, 45 CFR 160.103).
+
+Identifiers are medical record, health plan and social security numbers and dates of birth; membership
+numbers and a provider's NPI weigh half.  Health terms are those of the phrase sets of this check
+(diagnoses, results, treatments, a list of common drugs), and ICD-10-CM codes that have decimals or stand
+beside a word that says so.  Either alone is none: a clinic's newsletter has terms, a gym has
+membership numbers.
+
+It passes where the tenant has the agreement `hipaa` on file (`tenant set ID --agreement hipaa`) and the way
+to its next hop is TLS.
+
+Reply:     554 5.7.0
+Evidence:  identifiers (kinds, with the last two characters), terms (names and scores, not the words), codes
+           (how many), lacks
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from pydantic import Field
+
+from relay import replies
+from relay.checks import identifiers, spoken
+from relay.checks.check import Check, CheckSettings
+from relay.message import passages
+from relay.model import Evidence, Mail, Stage
+from relay.ports import Tools
+
+AGREEMENT = "hipaa"
+
+
+class Settings(CheckSettings):
+    """
+    identifying  the sum of the identifiers from which on a person is identified
+    terms        the sum of the health terms from which on it is about health
+    """
+
+    identifying: Annotated[int, Field(ge=1)] = 2
+    terms: Annotated[int, Field(ge=1)] = 4
+
+
+_WEIGHT = {"medical-record": 2, "health-plan": 2, "us-ssn": 2, "date-of-birth": 2, "member": 1, "npi": 1}
+_CODE_WEIGHT = 3
+_SHOWN = 10
+_MOST = 50
+
+
+def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
+    assert mail.message is not None
+    visible = mail.message.visible
+    found = identifiers.identifiers(visible)
+    if not found:
+        return None
+    found = tuple(one for one in found if one.kind in _WEIGHT)
+    if sum(_WEIGHT[one.kind] for one in found) < settings.identifying:
+        return None
+    terms = tools.phrases.said(mail.message).get("phi", ())
+    codes = _codes(passages.of(visible))
+    if spoken.total(terms) + codes * _CODE_WEIGHT < settings.terms:
+        return None
+    lacks = []
+    if not mail.tenant.agreed(AGREEMENT, mail.now):
+        lacks.append(f"the agreement {AGREEMENT}")
+    if not tools.encrypted(mail.tenant):
+        lacks.append("TLS to the next hop")
+    if not lacks:
+        return None
+    return Evidence(
+        {
+            "identifiers": ", ".join(f"{one.kind} ..{one.tail}" for one in found[:_SHOWN]),
+            "terms": spoken.phrases(terms),
+            "codes": codes,
+            "lacks": " and ".join(lacks),
+        }
+    )
+
+
+# A letter and two places, the second a digit; with decimals it is hardly anything else, without them
+# (B12, A4, E10) it is one only beside a word that says so.
+_CODE = re.compile(r"(?<![A-Za-z0-9./-])[A-TV-Z][0-9][0-9AB](?P<more>\.[0-9A-Z]{1,4})?(?![A-Za-z0-9.]|-[0-9])")
+_SAYS = re.compile(r"\b(?:icd(?:-?10)?(?:-?cm)?|diagnos\w{1,4}|dx|diagn[oó]stico)\b", re.IGNORECASE)
+
+
+def _codes(found: tuple[str, ...]) -> int:
+    """How many different ICD-10-CM codes there are."""
+    codes: set[str] = set()
+    for passage in found:
+        for tries, code in enumerate(_CODE.finditer(passage)):
+            if tries >= _MOST:
+                break
+            if code["more"] or _SAYS.search(passage, max(0, code.start() - 60), code.start()):
+                codes.add(code[0])
+    return len(codes)
+
+
+CHECK = Check(
+    name="phi",
+    stages=(Stage.MESSAGE,),
+    reply=replies.HEALTH_DATA,
+    run=run,
+    remedy="Take out what identifies the patient, or the health data: lead to a page behind a login instead. Health"
+    " data needs a plan with a signed agreement (HIPAA); ask the operator of this service.",
+    settings=Settings,
+    needs=frozenset({"tenant"}),
+)

@@ -1,0 +1,57 @@
+"""The text tells its reader something of the special categories about themselves (GDPR article 9): health, sex life
+or orientation, religion, political opinion, trade union, ethnic origin, biometric or genetic data.
+
+A topic is none: a newsletter on politics, a clinic's open day and a church bazaar pass.  What counts is an
+assertion about the person ("your HIV test result", "as a member of the Labour Party you"), as the phrase sets
+have them by language.  It passes where every recipient has agreed explicitly, and the way to the next hop
+is TLS; the weakest recipient decides.
+
+Reply:     554 5.7.0
+Evidence:  score, threshold, language, categories, phrases (names and scores, not the words), lacks
+"""
+
+from __future__ import annotations
+
+from relay import replies
+from relay.checks import spoken
+from relay.checks.check import Check
+from relay.checks.sensitive import lacking
+from relay.checks.spoken import WordingSettings
+from relay.model import Evidence, Mail, Stage
+from relay.ports import Tools
+
+
+class Settings(WordingSettings):
+    pass
+
+
+def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
+    assert mail.message is not None
+    found = tools.phrases.said(mail.message).get("special-data")
+    if not found:
+        return None
+    weighed = spoken.weighed(found, settings)
+    if not weighed or weighed[0].score < settings.threshold or not (lacks := lacking(mail, tools)):
+        return None
+    worst = weighed[0]
+    return Evidence(
+        {
+            "score": worst.score,
+            "threshold": settings.threshold,
+            "language": worst.language,
+            "categories": worst.categories,
+            "phrases": spoken.phrases(worst.said),
+            "lacks": lacks,
+        }
+    )
+
+
+CHECK = Check(
+    name="special-data",
+    stages=(Stage.MESSAGE,),
+    reply=replies.SPECIAL_DATA,
+    run=run,
+    remedy="Do not tell people by mail what concerns their health, sex life, religion, politics, union or origin:"
+    " lead them to a page behind a login. Or record their explicit consent, and send over TLS.",
+    settings=Settings,
+)

@@ -1,0 +1,144 @@
+"""A text in passages, each read once: a campaign says the same to everybody but for a line or two.
+
+A passage is what stands between two blank lines, or eight lines of a long table.  What was worked out
+of one is kept under its hash, so that the text itself is not, and the next message costs a look-up
+for each passage that it shares.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from typing import Generic, TypeVar
+
+from relay.message.html import Visible
+
+T = TypeVar("T")
+
+MOST_TEXT = 256 * 1024
+"""Characters of one message that are looked at."""
+MOST_PASSAGES = 2000
+_LONG = 1000
+_LINES = 8
+
+
+def passages(text: str) -> list[str]:
+    """The passages of a text, those beyond the bounds left out."""
+    if len(text) > MOST_TEXT:
+        text = text[:MOST_TEXT]
+    if "\r" in text:
+        text = text.replace("\r\n", "\n")
+    blocks = text.split("\n\n", MOST_PASSAGES)
+    del blocks[MOST_PASSAGES:]
+    if max(map(len, blocks)) <= _LONG:
+        return blocks
+    found: list[str] = []
+    for block in blocks:
+        if len(block) <= _LONG or block.count("\n") < _LINES:
+            found.append(block)
+        else:
+            lines = block.split("\n")
+            found += ["\n".join(lines[at : at + _LINES]) for at in range(0, len(lines), _LINES)]
+            if len(found) > MOST_PASSAGES:
+                return found[:MOST_PASSAGES]
+    return found
+
+
+_last: tuple[Visible | None, tuple[str, ...]] = (None, ())
+
+
+def of(visible: Visible) -> tuple[str, ...]:
+    """The passages of every form of a message; several checks ask in turn, so the last answer is kept."""
+    global _last
+    known, found = _last
+    if known is not visible:
+        parts = visible.per_part
+        found = tuple([one for part in parts[:20] for one in passages(part.text)])
+        if len(parts) > 2 or len(found) > MOST_PASSAGES:
+            found = tuple(_within(found))
+        _last = (visible, found)
+    return found
+
+
+def _within(found: tuple[str, ...]) -> Iterator[str]:
+    """The bounds over all parts together."""
+    room = 2 * MOST_TEXT
+    for one in found[: 2 * MOST_PASSAGES]:
+        room -= len(one)
+        if room < 0:
+            return
+        yield one
+
+
+class Enough(Exception):
+    """Raised by what reads a passage: the rest of this message is not to be read."""
+
+
+class Remembered(Generic[T]):
+    """`Remembered(work)(passages)`: work(passage) of each, worked out once; where it is None or empty, left out.
+
+    most  passages that are remembered at once
+    """
+
+    def __init__(self, work: Callable[[str], T | None], most: int = 20_000) -> None:
+        self._work = work
+        self._most = most
+        self._known: dict[int, T | None] = {}
+
+    def __call__(self, found: Iterable[str]) -> list[T]:
+        known = self._known
+        out = []
+        for passage in found:
+            key = hash(passage)
+            try:
+                value = known[key]
+            except KeyError:
+                if len(known) >= self._most:
+                    known.clear()
+                try:
+                    value = known[key] = self._work(passage)
+                except Enough:
+                    break
+            if value:
+                out.append(value)
+        return out
+
+    def forget(self) -> None:
+        self._known.clear()
+
+
+# -- words ------------------------------------------------------------------------------------
+_ASCII = "".join(chr(c).lower() if chr(c).isalnum() else " " for c in range(128))
+# Vowel signs of Indic scripts belong to the word; the danda (U+0964) ends a sentence.
+_WORD = re.compile(r"[^\W_\u0964\u0965](?:[^\W_]|[\u0900-\u0963\u0966-\u0dff])*+")
+_UNSEEN = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff]")
+_ACCENTS = re.compile("[\u0300-\u036f]+")
+# Letters that Unicode does not take apart; people write them either way.
+_LETTERS = str.maketrans({"ł": "l", "ø": "o", "đ": "d", "æ": "ae", "œ": "oe", "ð": "d", "þ": "th", "ı": "i"})
+# Cyrillic and Greek letters that look Latin, for words that have both.
+_ALIKE = str.maketrans("асеорхуіјѕһԁԛԝкмтвнгпαεικνορτυχωβηѵ", "aceopxyijshdqwkmtbhrnaeikvoptuxwbnv")
+_LATIN = re.compile("[a-z]")
+
+
+def words(text: str) -> list[str]:
+    """`Don’t wire a Größe` -> ["don", "t", "wire", "a", "grosse"]: lower case, no accents, no signs,
+    nothing that cannot be seen, and letters of another alphabet in a Latin word as they look."""
+    if text.isascii():
+        return text.translate(_ASCII).split()
+    text = _UNSEEN.sub("", text)
+    if len(text) > _SLICE:
+        text = "".join([_plain(text[at : at + _SLICE]) for at in range(0, len(text), _SLICE)])
+    else:
+        text = _plain(text)
+    found = _WORD.findall(text.translate(_LETTERS))
+    return [one if one.isascii() or not _LATIN.search(one) else one.translate(_ALIKE) for one in found]
+
+
+_SLICE = 128
+"""Putting marks in order takes the square of their number, and some letters come apart into eighteen:
+so only a few characters at a time are taken apart."""
+
+
+def _plain(text: str) -> str:
+    return _ACCENTS.sub("", unicodedata.normalize("NFKD", text).casefold())[: 3 * _SLICE]
