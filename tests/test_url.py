@@ -114,7 +114,7 @@ def test_the_short_way_says_the_same_as_the_long_one():
         "https://1.example/",
     ]
     for href in hrefs:
-        assert targets([Link(href, "")]).links[0].origin == parse(href)
+        assert targets([Link(href, "")]).origins[0] == parse(href)
         assert not targets([Link(href, "")]).unusual
 
 

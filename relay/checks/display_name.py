@@ -29,7 +29,7 @@ from relay.checks.check import Check, CheckSettings
 from relay.message.confusable import folded
 from relay.message.header import Mailbox
 from relay.message.registrable import registrable
-from relay.model import Evidence, Mail, Profile, Recipient, Stage
+from relay.model import Evidence, Mail, Profile, Stage
 from relay.ports import Tools
 
 
@@ -219,35 +219,35 @@ _DEPARTMENTS = _folded(
 
 
 def _recipient(read: _Name, box: Mailbox, mail: Mail) -> str:
-    joined = read.joined
-    own = folded(box.address.rpartition("@")[0])
+    words, joined = read.words, read.joined
     for recipient in mail.envelope.recipients[:MOST_RECIPIENTS]:
-        local, host, label = _parts(recipient)
+        address = recipient.address
+        # Nearly always the two have no word in common.
+        near = folded(address.domain)
+        if address.local[:1].lower() != joined[0] and not any(word in near for word in words):
+            continue
+        local, host, label = _forms(address.local, address.domain)
         if host in read.folded and _is_word(host, read.folded) and mail.tenant.domain_for(host) is None:
-            return recipient.address.domain
+            return address.domain
         if joined == local:
+            own = folded(box.address.rpartition("@")[0])
             # A namesake is no imitation: Ann <ann@acme.example> may write to ann@client.example.
             if local not in _COMMON and local != "".join(_WORD.findall(own)) and not own.startswith(local):
                 return "local part"
-        elif label in read.words and joined != label and len(label) > 2:
-            rest = [word for word in read.words if word != label]
+        elif label in words and joined != label and len(label) > 2:
+            rest = [word for word in words if word != label]
             if rest and all(word in _DEPARTMENTS for word in rest) and not _ours(label, mail):
-                return recipient.address.domain
+                return address.domain
         elif joined == label and len(label) > 3 and label not in _COMMON and not _ours(label, mail):
-            return recipient.address.domain
+            return address.domain
     return ""
 
 
 @lru_cache(maxsize=4096)
 def _forms(local: str, domain: str) -> tuple[str, str, str]:
-    name = registrable(domain)
-    words = "".join(_WORD.findall(folded(local.partition("+")[0])))
-    return words if len(words) > 2 else "\0", folded(domain), folded(name.partition(".")[0]) or "\0"
-
-
-def _parts(recipient: Recipient) -> tuple[str, str, str]:
     """(local part, domain, first label of the registrable domain), folded; a NUL is like nothing."""
-    return _forms(recipient.address.local, recipient.address.domain)
+    words = "".join(_WORD.findall(folded(local.partition("+")[0])))
+    return words if len(words) > 2 else "\0", folded(domain), folded(registrable(domain).partition(".")[0]) or "\0"
 
 
 def _is_word(part: str, text: str) -> bool:

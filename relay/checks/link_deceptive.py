@@ -30,7 +30,7 @@ from relay.checks.check import Check, CheckSettings
 from relay.message import Message
 from relay.message.confusable import disguised, posing
 from relay.message.registrable import known, registrable
-from relay.message.url import Target, Targets, parse, shown, targets_of
+from relay.message.url import Targets, parse, shown, targets_of
 from relay.model import Evidence, Mail, Stage
 from relay.ports import Tools
 
@@ -66,16 +66,16 @@ def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
     if found.crowded:
         return Evidence({"wrong": "crowded", "target": ""})
     return (
-        _unusual(found.unusual, settings)
-        or (_tags(found) if settings.merge_tags else None)
+        _unusual(found, settings)
+        or _addresses(found, settings)
         or _names(found, mail, settings, tools)
-        or _texts(found.links, mail, settings, tools, message)
-        or (_reversed(found.links) if _turned(message) else None)
+        or _texts(found, mail, settings, tools, message)
     )
 
 
-def _unusual(found: Sequence[Target], settings: Settings) -> Evidence | None:
-    for link, origin in found:
+def _unusual(found: Targets, settings: Settings) -> Evidence | None:
+    for index in found.unusual:
+        link, origin = found.links[index], found.origins[index]
         if origin.scheme in _BAD_SCHEMES:
             return _evidence("scheme", origin.scheme, text=link.text)
         if origin.user:
@@ -85,11 +85,21 @@ def _unusual(found: Sequence[Target], settings: Settings) -> Evidence | None:
     return None
 
 
-def _tags(found: Targets) -> Evidence | None:
-    addresses = "\n".join([target.link.href for target in found.links])
-    if not any(opener in addresses for opener in _OPENERS):
+def _addresses(found: Targets, settings: Settings) -> Evidence | None:
+    addresses = "\n".join([link.href for link in found.links])
+    if not addresses.isascii() and any(one in addresses for one in _TURNED):
+        link, origin = next(each for each in zip(found.links, found.origins, strict=True) if _is_turned(each[0].href))
+        return _evidence("reversed", origin.host, text=link.text)
+    # One character is looked for in no time.
+    if not settings.merge_tags or not (
+        "{" in addresses
+        or "[" in addresses
+        or "*" in addresses
+        or "<" in addresses
+        or ("%" in addresses and any(opener in addresses for opener in _OPENERS))
+    ):
         return None
-    for link, origin in found.links:
+    for link, origin in zip(found.links, found.origins, strict=True):
         if not any(opener in link.href for opener in _OPENERS):
             continue
         address = link.href[:4000]
@@ -118,22 +128,15 @@ def _tag(address: str) -> str:
 _ENTITIES = ("&#8238", "&#8237", "&#x202", "&#X202")
 
 
+def _is_turned(text: str) -> bool:
+    return any(one in text for one in _TURNED)
+
+
 def _turned(message: Message) -> bool:
     """The HTML has characters that turn the direction of writing over; the visible text is without them."""
     return any(
-        "\u202e" in part.source or "\u202d" in part.source or any(one in part.source for one in _ENTITIES)
-        for part in message.visible.per_part
+        _is_turned(part.source) or any(one in part.source for one in _ENTITIES) for part in message.visible.per_part
     )
-
-
-def _reversed(links: Sequence[Target]) -> Evidence | None:
-    """In the address itself, or in a text that shows a domain when it is read from its end."""
-    for link, origin in links:
-        if any(one in link.href for one in _TURNED):
-            return _evidence("reversed", origin.host, text=link.text)
-        if "." in link.text and origin.host and (domains := _domains(link.text[:_LONGEST][::-1])):
-            return _evidence("reversed", origin.host, domains[0], link.text)
-    return None
 
 
 def _names(found: Targets, mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
@@ -159,15 +162,21 @@ _ALONE = re.compile(r"\W*((?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,6}[^\W\d_]{2,24})
 _FILES = frozenset({"zip", "md", "py", "rs", "sh", "pl", "mov", "cpa", "ps", "java", "cc", "so", "ml"})
 
 
-def _texts(links: Sequence[Target], mail: Mail, settings: Settings, tools: Tools, message: Message) -> Evidence | None:
-    for link, origin in links:
+def _texts(found: Targets, mail: Mail, settings: Settings, tools: Tools, message: Message) -> Evidence | None:
+    for index, link in enumerate(found.links):
         text = link.text
-        host = origin.host
-        if "." not in text or text == link.href or not host:
+        at = text.find(".")
+        # A full stop at the end of a sentence shows no domain.
+        if at < 0 or at + 1 >= len(text) or (text[at + 1] == " " and "." not in text[at + 2 : -1]) or text == link.href:
+            continue
+        host = found.origins[index].host
+        if not host:
             continue
         for domain in _domains(text[:_LONGEST]):
             if domain != host and not _innocent(domain, host, mail, settings, tools, message):
                 return _evidence("shown", host, domain, text)
+        if (domains := _domains(text[:_LONGEST][::-1])) and _turned(message):
+            return _evidence("reversed", host, domains[0], text)
     return None
 
 

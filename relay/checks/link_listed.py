@@ -62,32 +62,36 @@ async def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
 
 # -- the operator's list -------------------------------------------------------------------
 def _in_list(found: Targets, lists: Lists) -> Evidence | None:
+    paths = _paths(lists)
+    if paths is None:
+        return None
     for host in found.hosts:
         if entry := lists.covers("links", host):
             return Evidence({"listed": host, "by": "list", "entry": entry})
-    paths = _paths(lists)
-    if not paths or not any(host in paths for host in found.hosts):
+    if not any(host in paths for host in found.hosts):
         return None
-    for link, origin in found.links:
+    for link, origin in zip(found.links, found.origins, strict=True):
         for entry in paths.get(origin.host, ()):
             if _path(link.href).startswith(_path(entry)):
                 return Evidence({"listed": link.href[:200], "by": "list", "entry": entry})
     return None
 
 
-_of_lists: WeakKeyDictionary[Lists, tuple[int, Mapping[str, tuple[str, ...]]]] = WeakKeyDictionary()
+_Paths = Mapping[str, tuple[str, ...]]
+_of_lists: WeakKeyDictionary[Lists, tuple[int, _Paths | None]] = WeakKeyDictionary()
 
 
-def _paths(lists: Lists) -> Mapping[str, tuple[str, ...]]:
-    """Host -> the entries of the list that have a path."""
+def _paths(lists: Lists) -> _Paths | None:
+    """Host -> the entries of the list that have a path; None where the list is empty."""
     kept = _of_lists.get(lists)
     if kept is None or kept[0] != lists.version:
+        entries = lists.entries("links")
         paths: dict[str, tuple[str, ...]] = {}
-        for entry in lists.entries("links"):
+        for entry in entries:
             if "/" in entry:
                 host = parse(entry if "://" in entry else "http://" + entry).host
                 paths[host] = (*paths.get(host, ()), entry)
-        kept = _of_lists[lists] = (lists.version, paths)
+        kept = _of_lists[lists] = (lists.version, paths if entries else None)
     return kept[1]
 
 

@@ -132,9 +132,6 @@ _ORIGINAL = (
     "Doorgestuurd bericht", "Mensagem original", "Mensagem encaminhada", "Wiadomość oryginalna",
     "Oryginalna wiadomość", "Ursprungligt meddelande", "Vidarebefordrat meddelande", "Исходное сообщение",
 )  # fmt: skip
-_RULE = re.compile(
-    rf"(?:^|\n)[ \t>]*(?:-{{3,20}}|_{{3,20}}|={{3,20}})[ \t]*(?:{'|'.join(map(re.escape, _ORIGINAL))})[ \t]*(?:-|_|=|\n|\Z)"
-)
 _QUOTED = 64 * 1024
 _PLACES = 20
 _LINE = 300
@@ -146,20 +143,28 @@ def _quote(message: Message) -> str:
     if main is None:
         return ""
     text = main.text[:_QUOTED]
-    for phrase in _INTRODUCED:
-        at = text.find(phrase)
+    if ":\n" in text or ":\r\n" in text or ": \n" in text or text.endswith((":", ": ")):
+        for phrase in _INTRODUCED:
+            at = text.find(phrase)
+            for _ in range(_PLACES):
+                if at < 0:
+                    break
+                if introduction := _introduction(text, at, at + len(phrase)):
+                    return introduction
+                at = text.find(phrase, at + 1)
+    for rule in _RULES:
+        at = text.find(rule) if rule[0] in text else -1
         for _ in range(_PLACES):
             if at < 0:
                 break
-            if introduction := _introduction(text, at, at + len(phrase)):
-                return introduction
-            at = text.find(phrase, at + 1)
-    if "---" in text or "___" in text or "===" in text:
-        for phrase in _ORIGINAL:
-            at = text.find(phrase)
-            if at >= 0 and (found := _RULE.search(text, max(0, at - 60), at + 60)):
-                return " ".join(found[0].split())
+            line = text[at : at + _LINE].partition("\n")[0].lstrip(rule[0])
+            if line[:60].lstrip().startswith(_ORIGINAL):
+                return " ".join(line.split())
+            at = text.find(rule, at + _LINE if len(line) == _LINE else at + max(3, text[at : at + _LINE].find("\n")))
     return ""
+
+
+_RULES = ("---", "___", "===")
 
 
 def _introduction(text: str, start: int, end: int) -> str:

@@ -123,6 +123,7 @@ class Message:
         self.size = len(raw)
         self._defects: dict[str, None] = {}
         self._leaves: list[Part] | None = None
+        self._firsts: dict[str, str | None] = {}
 
     def __getattr__(self, name: str) -> Any:
         """The header is read when somebody first asks for it; a plain relay need not."""
@@ -166,9 +167,13 @@ class Message:
 
     # -- header -------------------------------------------------------------------------
     def first(self, name: str) -> str | None:
-        """The first field of this name (lower case): unfolded, encoded words read."""
-        found = self._named.get(name.encode())
-        return decoded(self._value(found[0])) if found else None
+        """The first field of this name (lower case): unfolded, encoded words read.  Kept, since several ask."""
+        try:
+            return self._firsts[name]
+        except KeyError:
+            found = self._named.get(name.encode())
+            value = self._firsts[name] = decoded(self._value(found[0])) if found else None
+            return value
 
     def all(self, name: str) -> list[str]:
         """Every field of this name (lower case), as `first`."""

@@ -46,25 +46,20 @@ class _HasLinks(Protocol):
     def links(self) -> Sequence[_Link]: ...
 
 
-class Target(NamedTuple):
-    """A link with its origin."""
-
-    link: _Link
-    origin: Origin
-
-
 class Targets(NamedTuple):
     """The links of a message.
 
     links    in their order, at most 2 x MOST
+    origins  of each of them
     hosts    each host that a browser would ask over http(s), with the first link that leads there
-    unusual  links that are not plainly http(s)://host
+    unusual  which of the links are not plainly http(s)://host
     crowded  more of these than MOST_UNUSUAL: the others were not read
     """
 
-    links: tuple[Target, ...]
+    links: Sequence[_Link]
+    origins: Sequence[Origin]
     hosts: dict[str, _Link]
-    unusual: tuple[Target, ...] = ()
+    unusual: Sequence[int] = ()
     crowded: bool = False
 
 
@@ -86,28 +81,34 @@ _LONGEST_HOST = 1024
 def targets(links: Sequence[_Link]) -> Targets:
     if len(links) > 2 * MOST:
         links = [*links[:MOST], *links[-MOST:]]
-    read: list[Target] = []
-    unusual: list[Target] = []
+    origins: list[Origin] = []
+    unusual: list[int] = []
     hosts: dict[str, _Link] = {}
     crowded = False
-    for link in links:
+    read: dict[str, Origin] = {}  # the links of a message begin in a few ways
+    for index, link in enumerate(links):
         href = link.href
         end = href.find("/", 8)
-        origin = _NOWHERE.get(href[:1]) or _plain(href if end < 0 else href[:end])
+        beginning = href if end < 0 else href[:end]
+        origin = read.get(beginning)
         if origin is None:
-            if len(unusual) == MOST_UNUSUAL:
-                crowded = True
-                continue
-            origin = parse(href)
-            unusual.append(_make(Target, (link, origin)))
-        read.append(_make(Target, (link, origin)))
-        if origin.host and origin.host not in hosts and origin.scheme in _WEB:
-            hosts[origin.host] = link
-    return Targets(tuple(read), hosts, tuple(unusual), crowded)
+            origin = _plain(beginning)
+            if origin is not None:
+                read[beginning] = origin
+            elif href[:1] == "#":  # a place in the same text
+                origin = _NOWHERE
+            elif len(unusual) == MOST_UNUSUAL:
+                crowded, origin = True, _NOWHERE
+            else:
+                origin = parse(href)
+                unusual.append(index)
+            if origin.host and origin.host not in hosts and origin.scheme in _WEB:
+                hosts[origin.host] = link
+        origins.append(origin)
+    return Targets(links, origins, hosts, unusual, crowded)
 
 
-_make = tuple.__new__
-_NOWHERE = {"#": Origin("", "")}  # a place in the same text
+_NOWHERE = Origin("", "")
 
 
 def targets_of(visible: _HasLinks) -> Targets:
