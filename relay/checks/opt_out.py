@@ -192,10 +192,12 @@ LOGIN = re.compile(
 )  # fmt: skip
 """The reader is told to log in for it, in lower case."""
 
+LOGIN_ROOTS = ("log", "sign", "meld", "connect", "identifi", "sesi", "sess", "acce", "aces", "conéct", "entr", "लॉग")
+"""One of these stands in every text that has one of the following."""
 LOGIN_STEMS = (
-    "log in", "login", "sign in", "sign-in", "signin", "logging in", "signing in", "log into", "sign into", "logged in", "signed in", "log-in", "logging into",
-    "signing into", "logge", "loggen", "einlog", "einzulog", "eingelogg", "melden sie sich", "melde dich", "angemeldet sein", "connecte", "connecté",
-    "identifie", "sesión", "sessão", "conéct", "entre en", "entra en", "entrar en", "acceda a", "accede a", "acceder a", "accedi a", "accedere a",
-    "accesso", "inlog", "in te log", "ingelogd", "log je ", "log u ", "entre na", "entre em", "acesse", "acessar", "zalog", "logga", "लॉग",
+    "log in", "login", "log-in", "logging in", "logged in", "log into", "logge", "einlog", "einzulog", "eingelogg", "inlog", "in te log",
+    "ingelogd", "log je ", "log u ", "zalog", "logga ", "loggar in", "sign in", "sign-in", "signin", "signing in", "sign into", "signed in", "melden sie sich",
+    "melde dich", "angemeldet sein", "connecte", "connecté", "identifie", "sesión", "sessão", "conéct", "entre en", "entra en", "entrar en",
+    "acceda a", "accede a", "acceder a", "accedi a", "accedere a", "accesso", "entre na", "entre em", "acesse", "acessar", "लॉग",
 )  # fmt: skip
 """One of these stands in every text that LOGIN finds."""

@@ -37,7 +37,7 @@ def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
     else:
         wanted = _forms(mail.tenant.profile.postal_address)
         # Without an address in the profile there is nothing to compare with: tenant-profile says so.
-        found = not wanted or has(text, wanted, canonical)
+        found = not wanted or has(text, wanted, canonical, main.lower if main is not None else "")
     return None if found else Evidence({"mode": settings.mode, "part": main.kind if main is not None else "none"})
 
 
@@ -168,16 +168,15 @@ _STREET = re.compile(
     r"|(?:weg|platz|allee|gasse|markt|ufer|damm|laan|plein|gracht|kade|singel|dijk|gatan|v[äa]gen|gr[äa]nd|torget?|stigen"
     r"|all[ée]n|leden|vej|gade|gata|katu)\b"
     r"|रोड|मार्ग|नगर|सड़क|गली|सेक्टर|भवन|पथ|चौक|कॉलोनी|विहार",
-    re.IGNORECASE,
 )
 _BOX = re.compile(
-    r"\b(?:p\.? ?o\.? ?box|post office box|postfach|postbus|bo[îi]te postale|b\.?p\.?|apartado(?: de correos)?|casella postale"
-    r"|c\.p\.|caixa postal|skrytka pocztowa|postbox)"
+    r"\b(?:p\.? ?o\.? ?box|post office box|postfach|postbus|bo[îi]te postale|b\.?p\.?|apartado(?: de correos)?"
+    r"|casella postale|c\.p\.|caixa postal|skrytka pocztowa|postbox)"
     r"[ .:#]{0,3}\d",
-    re.IGNORECASE,
 )
 # "One Microsoft Way": a house number in words.
 _IN_WORDS = re.compile(r"\b(?:One|Two|Three|Four|Five|Six|Seven|Eight|Nine|Ten) [A-Z]")
+_NUMBER = re.compile(r"\d++")
 _READ = 8 * 1024
 _MOST = 50
 _NEAR = 120
@@ -187,15 +186,19 @@ def looks_like_one(text: str) -> bool:
     """A box with a number, or a postal code with a street and a house number close by."""
     if len(text) > 2 * _READ:
         text = text[:_READ] + "\n" + text[-_READ:]
-    if _BOX.search(text):
-        return True
-    for tries, code in enumerate(_CODE.finditer(text)):
-        if tries >= _MOST:
-            break
-        near = text[max(0, code.start() - _NEAR) : code.end() + _NEAR // 2]
-        numbered = sum(map(str.isdigit, near)) > sum(map(str.isdigit, code[0])) or _IN_WORDS.search(near)
-        if numbered and _STREET.search(near):
+    numbers = [found.span() for found in _NUMBER.finditer(text)]
+    # From the end, where it nearly always stands.
+    for start, end in [*reversed(numbers[-_MOST:]), *numbers[: max(0, min(_MOST, len(numbers) - _MOST))]]:
+        around = max(0, start - 24)
+        if _BOX.search(text[around : end + 1].lower()):
             return True
+        for code in _CODE.finditer(text, around, end + 24):
+            if code.start() > end or code.end() < start:
+                continue
+            near = text[max(0, code.start() - _NEAR) : code.end() + _NEAR // 2]
+            numbered = sum(map(str.isdigit, near)) > sum(map(str.isdigit, code[0])) or _IN_WORDS.search(near)
+            if numbered and _STREET.search(near.lower()):
+                return True
     return False
 
 

@@ -62,7 +62,7 @@ def run(mail: Mail, settings: CheckSettings, tools: Tools) -> Evidence | None:
     if any(has(shown, names, _same) for shown in message.from_names[:10]):
         return None
     main = message.visible.main
-    if main is not None and has(main.text, names, _same):
+    if main is not None and has(main.text, names, _same, main.lower):
         return None
     return Evidence({"part": main.kind if main is not None else "none"})
 

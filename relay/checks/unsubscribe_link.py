@@ -22,6 +22,7 @@ Evidence:  part (which form lacks it: html, plain; none where there is no text),
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from relay import replies
 from relay.checks import opt_out
@@ -78,7 +79,13 @@ def leads_out(link: Link) -> bool:
         return True
     if not link.text or link.text == link.href:
         return False
-    text = link.text[:300].lower()
+    return _says(link.text[:300])
+
+
+@lru_cache(maxsize=4096)
+def _says(text: str) -> bool:
+    """Addresses differ from recipient to recipient, the texts of a campaign's links do not."""
+    text = text.lower()
     return bool(opt_out.SAYS.search(text) or opt_out.ALONE.match(text))
 
 

@@ -119,15 +119,17 @@ def _only_weak(view: View, weak: list[Faint]) -> tuple[str, str] | None:
 
 
 # -- behind a login -------------------------------------------------------------------------------
-_FOOTER = 4096
+_FOOTER = 2500
 """Characters at the end of a text in which it would be said."""
+_AROUND = 160
+_WORDINGS = 5
 
 
 def _login(view: View) -> tuple[str, str] | None:
     lower = view.lower[-_FOOTER:]
-    if not any(stem in lower for stem in opt_out.LOGIN_STEMS):
+    if not any(root in lower for root in opt_out.LOGIN_ROOTS):
         return None
-    said = [found.span() for found in opt_out.LOGIN.finditer(lower)]
+    said = sorted({place for stem in opt_out.LOGIN_STEMS for place in _said(lower, stem)})
     if not said:
         return None
     rest = lower
@@ -144,6 +146,18 @@ def _login(view: View) -> tuple[str, str] | None:
         return None
     start, end = said[0]
     return "login", lower[start:end]
+
+
+def _said(lower: str, stem: str) -> Iterator[tuple[int, int]]:
+    """Where it is said that one must log in, around this beginning of a word."""
+    at = -1
+    for _ in range(_WORDINGS):
+        at = lower.find(stem, at + 1)
+        if at < 0:
+            return
+        found = opt_out.LOGIN.search(lower, max(0, at - _AROUND), at + _AROUND)
+        if found:
+            yield found.span()
 
 
 CHECK = Check(

@@ -63,13 +63,14 @@ _TRIES = 20
 _EDGE = 8 * 1024
 
 
-def has(text: str, wanted: Sequence[Phrase], canonical: Canonical) -> bool:
-    """Whether one of the phrases stands in `text`.
+def has(text: str, wanted: Sequence[Phrase], canonical: Canonical, lower: str | None = None) -> bool:
+    """Whether one of the phrases stands in `text`; `lower` is the text in lower case, where that is known.
 
     First around their anchors, beginning with the last, since such lines stand at the end; then in
     the whole text, or in its first and last 8 Ki characters.
     """
-    lower = text.lower()
+    if lower is None:
+        lower = text.lower()
     for one in wanted:
         at = len(lower) if one.anchor else -1
         for _ in range(_TRIES):
