@@ -31,6 +31,8 @@ FEW = 8
 RUN = 4
 """Capitalised words in a row that may be a name."""
 _LINKS = 500
+_LINES = 20_000
+_LONGEST_LINE = 1000
 _RECIPIENTS = 50
 
 
@@ -145,6 +147,26 @@ _NAME = re.compile(r"[^\W\d_]{2,}+")
 
 def _words(text: str, names: frozenset[str]) -> list[str]:
     """Lower-case words; "" for each name, URLs as their hosts, numbers and addresses left out."""
+    found: list[str] = []
+    for line in text.split("\n"):
+        known = _lines.get(line)
+        if known is None:
+            words = _words_of_line(line, _NOBODY)
+            known = words, frozenset(words)
+            if len(line) <= _LONGEST_LINE:
+                if len(_lines) >= _LINES:
+                    _lines.clear()
+                _lines[line] = known
+        # Most lines of a campaign are the same in each of its messages, and name nobody.
+        found += known[0] if names.isdisjoint(known[1]) else _words_of_line(line, names)
+    return found
+
+
+_lines: dict[str, tuple[list[str], frozenset[str]]] = {}
+_NOBODY: frozenset[str] = frozenset()
+
+
+def _words_of_line(text: str, names: frozenset[str]) -> list[str]:
     found: list[str] = []
     run = 0
     for token in _TOKEN.findall(text):
