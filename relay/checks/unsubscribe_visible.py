@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 
 from pydantic import Field
 
@@ -127,9 +128,7 @@ _WORDINGS = 5
 
 def _login(view: View) -> tuple[str, str] | None:
     lower = view.lower[-_FOOTER:]
-    if not any(root in lower for root in opt_out.LOGIN_ROOTS):
-        return None
-    said = sorted({place for stem in opt_out.LOGIN_STEMS for place in _said(lower, stem)})
+    said = _logins(lower)
     if not said:
         return None
     rest = lower
@@ -146,6 +145,14 @@ def _login(view: View) -> tuple[str, str] | None:
         return None
     start, end = said[0]
     return "login", lower[start:end]
+
+
+@lru_cache(maxsize=512)
+def _logins(lower: str) -> tuple[tuple[int, int], ...]:
+    """Where it is said that one must log in; a campaign has the same footer in every message."""
+    if not any(root in lower for root in opt_out.LOGIN_ROOTS):
+        return ()
+    return tuple(sorted({place for stem in opt_out.LOGIN_STEMS for place in _said(lower, stem)}))
 
 
 def _said(lower: str, stem: str) -> Iterator[tuple[int, int]]:
