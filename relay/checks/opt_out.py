@@ -166,6 +166,14 @@ _ENTER = {
     "sv": r"logga(?:r|t)? in\b|inloggad",
     "hi": r"लॉग ?इन|login\b|log in\b",
 }  # fmt: skip
+
+STRONG = re.compile(
+    r"unsub?scri|opt(?:ing|ed)?[ -]?out\b|reply (?:with )?[\"'“]?stop|abmeld|abzumelden|abbestell|abzubestellen|désabonn|désinscri|darse de baja|darte de baja"
+    r"|desuscrib|disiscri|cancellart|cancellati|uitschrij|afmeld|descadastr|cancelar|wypis|zrezygn|rezygn|avregistrer|avprenumer"
+    r"|अनसब्सक्राइब|सदस्यता|sadasyata"
+)
+"""Words that are hardly used for anything else."""
+
 # Within one clause: a list of links ("Log in | Help | Unsubscribe") is no sentence.
 _BETWEEN = r"[^.!?|·•\n<>]{0,80}?"
 

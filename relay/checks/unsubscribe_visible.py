@@ -68,7 +68,9 @@ _CONDITION = re.compile(r"\[(?:if|endif)[^\]]{0,100}\]>?")
 
 def _concealed(view: View) -> tuple[str, str] | None:
     for one in view.hidden[:_MOST]:
-        if has_opt_out(View("html", one.text, one.links)):
+        # Where nothing else can be asked about it, an odd wording does not count.
+        plain = opt_out.STRONG.search(one.text.lower()) or any(leads_out(link) for link in one.links)
+        if plain and has_opt_out(View("html", one.text, one.links)):
             return f"hidden: {one.why}", one.text
     for part in view.parts:
         for comment in _comments(part.source):
