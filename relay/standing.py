@@ -301,7 +301,7 @@ def _healed(ladder: Enforcement, state: State, counted: Sequence[Incident], now:
     if now < _clean_since(state, counted) + ladder.heal:
         return None
     rung = ladder.below(state.rung)
-    after = replace(state, rung=rung, since=now, until=None, mend=0.0)
+    after = replace(state, rung=rung, since=now, until=None, mend=0.0, noted=max(state.noted, now))
     if rung is Rung.GOOD:
         after = replace(after, cause="", grounds=())
     return Change("healed", state.rung, after, f"{_days(ladder.heal)} went by without an incident")
@@ -336,7 +336,7 @@ def _taken_back(ladder: Enforcement, state: State, incidents: Sequence[Incident]
         cause="" if rung is Rung.GOOD else rung.value,
         grounds=() if rung is Rung.GOOD else tuple(i.key for i in left),
         mend=0.0,
-        noted=max(state.noted, *(i.noted for i in wrong)),
+        noted=max(state.noted, now),
         suspensions=suspensions,
         proposed=None,
     )

@@ -157,6 +157,13 @@ def test_clean_days_heal_one_rung_at_a_time() -> None:
     assert climb([bad(0)], NOON + 28 * DAY, state)[0].rung is GOOD
 
 
+def test_what_was_seen_before_a_step_down_brings_none_up() -> None:
+    """Minor incidents while there was time to mend, beside a grave one that still counts."""
+    light = ladder(rungs=["good", "throttled"], throttled={"points": 3, "at_once": ["egregious"], "mend": "3d"})
+    course = simulate(light, [bad(0, "egregious"), bad(0.5)], NOON + 60 * DAY)
+    assert [c.kind for c in course.changes] == ["climbed", "healed"]
+
+
 def test_an_incident_starts_the_clean_days_anew() -> None:
     state = State(rung=NOTICE, since=NOON, noted=NOON)
     assert climb([bad(10)], NOON + 20 * DAY, replace(state, mend=NOON + 11 * DAY))[1] == []

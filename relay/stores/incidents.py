@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -159,6 +159,11 @@ class Incidents:
         await self._db.run(write, full=True)
         return len(rows)
 
+    async def marks(self) -> dict[tuple[str, str], str]:
+        """What reviewers marked, the latest word: ("", reference) or (tenant, case) -> right, wrong."""
+        rows = await self._db.read('SELECT ref, "case", tenant, verdict FROM mark ORDER BY number')
+        return {("", ref) if ref else (tenant, case): verdict for ref, case, tenant, verdict in rows}
+
     # -- places in what is read on and on ---------------------------------------------------
     async def place(self, name: str) -> Any:
         rows = await self._db.read("SELECT value FROM meta WHERE name = ?", (f"ladder:{name}",))
@@ -238,19 +243,29 @@ def _incident(row: Sequence[Any]) -> Incident:
     )
 
 
-def of_ledger(
-    rows: Iterable[tuple[int, Mapping[str, Any]]], severity_of: Mapping[str, str], *, anew: bool
-) -> dict[str, list[Incident]]:
-    """Incidents by tenant, straight from decisions: for a simulation, which writes nothing."""
-    found: dict[tuple[str, int, str, str], Incident] = {}
-    for _, row in rows:
+class Gathered:
+    """Incidents straight from decisions, for a simulation: nothing is written.
+
+    marks  as `Incidents.marks` gives them
+    """
+
+    def __init__(self, marks: Mapping[tuple[str, str], str]) -> None:
+        self._marks = marks
+        self._found: dict[tuple[str, int, str, str], Incident] = {}
+
+    def add(self, row: Mapping[str, Any], severity_of: Mapping[str, str], *, anew: bool) -> None:
+        """A decision; the oldest comes first."""
         each = incident(row, severity_of, float(row["at"]), anew=anew)
         if each is None:
-            continue
+            return
         key = (each.tenant, *each.key)
-        first = found.get(key)
-        found[key] = each if first is None else replace(first, last=each.at, count=first.count + 1)
-    tenants: dict[str, list[Incident]] = {}
-    for each in found.values():
-        tenants.setdefault(each.tenant, []).append(each)
-    return tenants
+        first = self._found.get(key)
+        each = each if first is None else replace(first, last=each.at, count=first.count + 1)
+        mark = self._marks.get(("", row["ref"])) or (each.case and self._marks.get((each.tenant, each.case)))
+        self._found[key] = replace(each, mark=mark) if mark else each
+
+    def tenants(self) -> dict[str, list[Incident]]:
+        found: dict[str, list[Incident]] = {}
+        for each in self._found.values():
+            found.setdefault(each.tenant, []).append(each)
+        return found
