@@ -31,7 +31,7 @@ FEW = 8
 RUN = 4
 """Capitalised words in a row that may be a name."""
 _LINKS = 500
-_LINES = 20_000
+_LINES = 2000
 _LONGEST_LINE = 1000
 _RECIPIENTS = 50
 
