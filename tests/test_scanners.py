@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one case a line
 """ClamAV and rspamd: what each may answer, how each may fail, and the real ones where they are installed."""
 
 from __future__ import annotations
