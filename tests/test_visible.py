@@ -255,6 +255,10 @@ def test_a_preheader_padded_with_spaces_of_no_width_is_short():
     assert one.text.split() == ["Only", "today"]
 
 
+def test_a_style_sheet_that_is_hidden_is_no_text():
+    assert read("<style style='display:none'>p{color:red}</style><p>x</p>").hidden == ()
+
+
 def test_what_nothing_hides_costs_nothing():
     visible = read(
         "<body bgcolor=white><p style='color:#333;background:#fff;font-size:14px'>x <font color=red>y</font></p>"

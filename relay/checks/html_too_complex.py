@@ -1,7 +1,7 @@
-"""The HTML has more octets, tags, levels or attributes than are parsed, so nobody can say what a reader sees.
+"""The HTML has more octets, tags, levels, attributes or styles than are parsed, so nobody can say what a reader sees.
 
 Reply:     554 5.6.0
-Evidence:  bound (size, tags, depth or attributes)
+Evidence:  bound (size, tags, depth, attributes or styles)
 """
 
 from __future__ import annotations

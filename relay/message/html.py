@@ -461,7 +461,7 @@ class _Concealed:
             self._weak(element, why, value)
         for element in roots:
             above = self._above(element)
-            if above is None or not self._state(above).gone:
+            if (above is None or not self._state(above).gone) and element.tag not in _UNREAD:
                 self._root(element, self.states[element].gone)
         for text in cleared:
             text.data = ""
