@@ -23,6 +23,7 @@ import orjson
 from relay import emit as emitting
 from relay.address import parse
 from relay.aside import Threads
+from relay.checks import CHECKS
 from relay.config import Config, ConfigError, load, read_key
 from relay.dns.authentication import DomainAuthentication, Unasked
 from relay.dns.resolver import Resolver
@@ -647,6 +648,10 @@ def _operator_key(config: Config, own: Domain | None, directory: Directory) -> D
     return domain if domain is not None and domain.dkim_by == "relay" else None
 
 
+_SHOWN = {check.name: check.shown for check in CHECKS if check.shown}
+"""Checks whose own name would tell the reader of a reference about other tenants."""
+
+
 async def _explain(database: Database, policies: Policies, ref: str) -> dict[str, Any] | None:
     """What the page behind a reference shows: the rule, never the message."""
     found = await public(database, ref)
@@ -658,7 +663,7 @@ async def _explain(database: Database, policies: Policies, ref: str) -> dict[str
         policy = policies.get(found["policy"])
         known = {clause.id: clause for clause in policy.clauses}
         clauses = [{"id": id, "says": known[id].says, "policy": policy.title} for id in found["clauses"] if id in known]
-    return {**found, "code": int(code or 0), "text": text, "clauses": clauses}
+    return {**found, "check": _SHOWN.get(found["check"], found["check"]), "code": int(code or 0), "text": text, "clauses": clauses}
 
 
 def _ready(folder: Path) -> tuple[bool, dict[str, Any]]:

@@ -110,7 +110,13 @@ Sending tools act on codes, and some act badly. So:
 | Mautic without a queue | may mark the contact | may send the batch again | often counted as failed |
 | tools that suppress on any 5yz | suppressed | suppressed | retried |
 
-`client:` on a tenant says which kind of tool it uses; this version keeps it and does not act on it yet.
+`client:` on a tenant says which kind of tool it uses:
+
+* `standard`: as the tables say.
+* `postal`: what is wrong with the message, the tenant or its domain (`552`, `554`) is `451 4.7.0` for the first `limits.mend` (4 hours)
+  of a message, known again by its fingerprint, and only then refused for good. What is wrong with the recipient is said at once.
+* `no-queue`: the reply to RCPT waits longer for a quota (`limits.pace_no_queue`), and a message that is held for review is accepted
+  (`250`) once an exact copy is durable; the relay sends it on, or reports to its sender ([review.md](review.md)).
 
 **From the next hop** passes through what concerns the recipient or the message: its code, its text in one line. What concerns the
 relay itself (its greeting, TLS, login, any 421, commands it does not know) is `451 4.4.1` here, an event, and red in `/readyz`.
