@@ -39,8 +39,8 @@ from relay.jobs.notices import NoticeSender
 from relay.jobs.prober import Prober
 from relay.jobs.purge import Purge
 from relay.jobs.retention import Retention
-from relay.jobs.visit import Visitor
 from relay.jobs.reviews import Reviews
+from relay.jobs.visit import Visitor
 from relay.keys import KeysError
 from relay.lists import Lists
 from relay.message.content import Content
@@ -663,7 +663,8 @@ async def _explain(database: Database, policies: Policies, ref: str) -> dict[str
         policy = policies.get(found["policy"])
         known = {clause.id: clause for clause in policy.clauses}
         clauses = [{"id": id, "says": known[id].says, "policy": policy.title} for id in found["clauses"] if id in known]
-    return {**found, "check": _SHOWN.get(found["check"], found["check"]), "code": int(code or 0), "text": text, "clauses": clauses}
+    check = _SHOWN.get(found["check"], found["check"])
+    return {**found, "check": check, "code": int(code or 0), "text": text, "clauses": clauses}
 
 
 def _ready(folder: Path) -> tuple[bool, dict[str, Any]]:
