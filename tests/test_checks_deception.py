@@ -359,7 +359,7 @@ def test_domains_that_pass_for_a_brands(host, expected):
     [
         "paypal.com", "www.paypal.com", "paypal.de", "paypal.es", "www.google.com.hk", "google.acme.example", "acme.example", "client.example",
         "apple-pie.example", "shopify-experts.com", "paypal-integration-guide.com", "linkedin.client.com", "appie.nl", "goggle.com", "strike.com",
-        "stripes.com", "revolt.com", "ann.github.io", "bücher.example", "яндекс.рф", "例え.jp", "t-シャツ.jp", "amazons.com", "office-login.example",
+        "stripes.com", "revolt.com", "ann.github.io", "bücher.example", "яндекс.рф", "例え.jp", "t-シャツ.jp", "amazons.com", "office-login.example", "outlooksecure.com",
         "login.microsoftonline.com", "accounts.google.com", "myshop.myshopify.com", "nam02.safelinks.protection.outlook.com",
     ],
 )  # fmt: skip
@@ -542,6 +542,9 @@ def test_notices_belong_to_the_transactional_stream():
         ("https://evil.example/login", "example-bank.com", "shown"),
         ("https://evil.example/login", "Log in at https://example-bank.com now", "shown"),
         ("https://evil.example/login", "» example-bank.com/login «", "shown"),
+        ("https://evil.example/login", "Example-Bank.com/login", "shown"),
+        ("https://evil.example/login", "EXAMPLE-BANK.COM", "shown"),
+        ("https://evil.example/login", "PayPal.com", "shown"),
         ("https://evil.example/login", "еxample-bank.com", "shown"),  # a Cyrillic e
         ("https://example-bank.com.evil.example/", "https://example-bank.com/", "shown"),
         ("https://bob.github.io/", "https://ann.github.io/", "shown"),
@@ -585,6 +588,7 @@ def test_links_that_deceive(href, text, expected):
         ("https://example.co.uk/", "Shop at www.example.co.uk!"),
         ("https://third.com/", "Read more..."),
         ("https://third.com/", "Node.js, the guide"),
+        ("https://third.com/", "Other.com"),
         ("https://third.com/", "report.pdf"),
         ("https://third.com/", "README.md"),
         ("https://third.com/", "v1.2.3"),

@@ -19,11 +19,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from relay import replies
-from relay.checks.brands import Brand, Brands, brands
+from relay.checks.brands import Brand, Brands, brands, load_tables
 from relay.checks.check import Check, CheckSettings
 from relay.checks.link_deceptive import mixed
 from relay.message.confusable import folded
@@ -45,6 +45,10 @@ class Settings(CheckSettings):
     labels: bool = True
     tenants: bool = True
     allow: tuple[str, ...] = ()
+
+    def model_post_init(self, context: Any) -> None:
+        # Whoever configures this check will need them: read at the start, not while messages wait.
+        load_tables()
 
 
 MOST_HOSTS = 500
@@ -120,7 +124,7 @@ _WEAK = _set(
 )
 # Labels of brands that are everyday words too: too many honest names have them in it.
 _EVERYDAY = _set(
-    "office windows live azure force frame meta booking chase citi adobe sparkasse visa stripe square telegram"
+    "office windows outlook live azure force frame meta booking chase citi adobe sparkasse visa stripe square telegram"
 )
 # Words and names of their own, one letter from the label of a shipped brand.
 _WORDS = _set("amazin goggle intuito inuit payal revolt sportify")

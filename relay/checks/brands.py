@@ -13,9 +13,17 @@ from weakref import WeakKeyDictionary
 
 from relay.address import BadAddress, domain_name
 from relay.message.confusable import folded
+from relay.message.confusable import load as load_alike
+from relay.message.registrable import load as load_suffixes
 from relay.message.registrable import registrable
 from relay.model import Tenant
 from relay.ports import Lists
+
+
+def load_tables() -> None:
+    """For whoever configures a check that compares names: 40 ms at the start, while no message waits."""
+    load_alike()
+    load_suffixes()
 
 
 class Brand(NamedTuple):

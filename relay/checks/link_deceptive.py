@@ -1,9 +1,9 @@
 """A link leads elsewhere than the reader must think, or nowhere.
 
-  shown      its text shows one domain and it leads to another.  Campaign tools count clicks, so a text
-             may show any domain that the tenant has verified, whatever the target, and the target may be a domain
-             of the tenant, a host of the lists `trackers` or of the setting, or the host of List-Unsubscribe
-             (but not where the text shows a brand of the list `brands`)
+  shown      its text shows one domain and it leads to another.  Campaign tools count clicks, so a text may
+             show any domain that is the tenant's or that of From, whatever the target; and the target may be
+             one of these, a host of the list `trackers` or of the setting, or the host of List-Unsubscribe (not where
+             the text shows a brand of the list `brands`).  A bare name such as `Example.com` shows no domain
   ip         an IP address instead of a name, in any spelling
   user       a user name before the host: `https://example-bank.com@evil.example/`
   scheme     data:, javascript:, vbscript:, file:
@@ -23,16 +23,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from relay import replies
-from relay.checks.brands import brands
+from relay.checks.brands import brands, load_tables
 from relay.checks.check import Check, CheckSettings
 from relay.message import Message
 from relay.message.confusable import disguised, posing
 from relay.message.registrable import known, registrable
 from relay.message.url import Targets, parse, shown, targets_of
 from relay.model import Evidence, Mail, Stage
-from relay.ports import Tools
+from relay.ports import Lists, Tools
 
 
 class Settings(CheckSettings):
@@ -47,6 +48,10 @@ class Settings(CheckSettings):
     merge_tags: bool = True
     trackers: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
+
+    def model_post_init(self, context: Any) -> None:
+        # Whoever configures this check will need them: read at the start, not while messages wait.
+        load_tables()
 
 
 _BAD_SCHEMES = frozenset({"data", "javascript", "vbscript", "file"})
@@ -157,7 +162,7 @@ def mixed(host: str) -> bool:
 # -- what the text shows -----------------------------------------------------------------
 _LONGEST = 300
 _ADDRESS = re.compile(r"(?:https?://|www\.)[^\s<>\"'()]{3,}", re.IGNORECASE)
-_ALONE = re.compile(r"\W*((?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,6}[^\W\d_]{2,24})(?:[/?#:]\S*)?\W*\Z")
+_ALONE = re.compile(r"\W*((?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,6}[^\W\d_]{2,24})([/?#:]\S*)?\W*\Z")
 # What is a top-level domain and mostly the name of a file: only with www. or a scheme do they show a domain.
 _FILES = frozenset({"zip", "md", "py", "rs", "sh", "pl", "mov", "cpa", "ps", "java", "cc", "so", "ml"})
 
@@ -172,21 +177,25 @@ def _texts(found: Targets, mail: Mail, settings: Settings, tools: Tools, message
         host = found.origins[index].host
         if not host:
             continue
-        for domain in _domains(text[:_LONGEST]):
+        for domain in _domains(text[:_LONGEST], tools.lists):
             if domain != host and not _innocent(domain, host, mail, settings, tools, message):
                 return _evidence("shown", host, domain, text)
-        if (domains := _domains(text[:_LONGEST][::-1])) and _turned(message):
+        if (domains := _domains(text[:_LONGEST][::-1], tools.lists)) and _turned(message):
             return _evidence("reversed", host, domains[0], text)
     return None
 
 
-def _domains(text: str) -> list[str]:
+def _domains(text: str, lists: Lists) -> list[str]:
     """The hosts that a text shows a reader."""
     found = [parse(one).host for one in _ADDRESS.findall(text)[:3]]
     if not found and "@" not in text and (alone := _ALONE.match(text)):
-        host = parse("http://" + alone[1]).host
+        name = alone[1]
+        host = parse("http://" + name).host
         if known(host) and host.rpartition(".")[2] not in _FILES:
-            found = [host]
+            # Written as `Example.com` it is what somebody is called rather than where they are.
+            plain = name == name.lower() or name == name.upper() or alone[2]
+            if plain or brands(lists).of_domain(host) is not None:
+                found = [host]
     return [host for host in found if "." in host and known(host)]
 
 
@@ -197,8 +206,8 @@ def _innocent(domain: str, host: str, mail: Mail, settings: Settings, tools: Too
     tenant = mail.tenant
     if tenant.domain_for(domain) is not None or tenant.domain_for(host) is not None:
         return True
-    authors = message.from_domains
-    if any(registrable(domain) == registrable(author) for author in authors):
+    authors = {registrable(author) for author in message.from_domains}
+    if registrable(domain) in authors or mine in authors:
         return True
     if _covered(host, settings.trackers) or _covered(host, settings.allow):
         return True

@@ -208,7 +208,7 @@ _ACCOUNT = (
     r"(?:suspended|limited|locked|disabled|deactivated|restricted|on hold|terminated|compromised|closed)\b",
     r"(?:your )?(?:mailbox|inbox|e-?mail storage|mail quota|storage) (?:is |has |quota )?(?:almost |nearly )?(?:full|exceeded|reached its)",
     r"(?:your )?(?:e-?mail |account |mailbox )?password (?:has |will |is )?(?:expired?|expires|expiring|about to expire|been (?:reset|changed|compromised))",
-    r"(?:unusual|suspicious|new|unrecogni[sz]ed) (?:sign-?in|log-?in|account) (?:activity|attempt)",
+    r"(?:\w{1,20} account )?(?:unusual|suspicious|new|unrecogni[sz]ed) (?:sign-?in|log-?in|account) (?:activity|attempt)",
     r"security alert:? (?:for |on |new sign-?in)(?:your )?",
     r"(?:action required:? ?)?(?:verify|confirm|validate|reactivate|re-?validate) your (?:account|identity|mailbox|e-?mail account|billing|payment)\b",
     r"(?:you have )?(?:a |\(?\d+\)? )?new voice ?(?:mail|message)", r"your (?:payment|card) (?:was |has been |is )?(?:declined|failed|rejected)",

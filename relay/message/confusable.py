@@ -36,6 +36,11 @@ def _table() -> dict[int, str]:
     return table
 
 
+def load() -> None:
+    """Read the table now rather than when the first message needs it."""
+    _table()
+
+
 def skeleton(text: str) -> str:
     """UTS #39 section 4: decomposed, what is not shown left out, each character as what it looks like."""
     if text.isascii():
@@ -49,6 +54,17 @@ _ALIKE = str.maketrans({"0": "o", "1": "l", "|": "l", "3": "e", "5": "s"})
 _CAPITAL_I = re.compile(r"(?<=[a-z])I")
 
 
+@lru_cache(maxsize=8192)
+def _plain(character: str) -> str:
+    """What one character looks like, in lower case: often only the capital looks like a plain letter."""
+    high = skeleton(character)
+    low = skeleton(character.casefold())
+    # A capital I of any script is drawn as an l is, and meant as an i where a word begins.
+    if high.isascii() and high.isalnum() and (high != "l" or not low.isascii()):
+        return high
+    return low
+
+
 @lru_cache(maxsize=16_384)
 def folded(text: str) -> str:
     """One form for all that readers take for the same word or name: `Pаypa1`, `PayPaI`, `paypal` -> `paypal`.
@@ -57,8 +73,7 @@ def folded(text: str) -> str:
     is an l, as it looks; an i is none.)
     """
     if not text.isascii():
-        # The lower case first, since some letters look alike in that only; then that of what they look like.
-        text = unicodedata.normalize("NFKD", skeleton(text.casefold()))
+        text = unicodedata.normalize("NFKD", "".join(map(_plain, unicodedata.normalize("NFD", text))))
         text = "".join([c for c in text if not unicodedata.combining(c)])
     elif "I" in text:
         text = _CAPITAL_I.sub("l", text)

@@ -140,7 +140,9 @@ def parse(href: str) -> Origin:
     elif text[:2].replace("\\", "/") == "//":
         scheme, rest = "https", text  # as the page it stands on, which is https wherever mail is read
     elif text[:4].lower() == "www.":
-        scheme, rest = "http", text  # what readers of mail make of it
+        scheme, rest = "http", text  # what readers of mail make of it, where it is no mail address
+        if "@" in text.partition("/")[0]:
+            return Origin("", "")
     else:
         return Origin("", "")
     rest = rest.lstrip("/\\")
