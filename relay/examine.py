@@ -115,6 +115,7 @@ async def examine(
         if "state" not in tools.missing:
             try:
                 mail.facts = await recipients.facts(tenant.id, stream, sender_text, recipient.address, now)
+                recipient.facts = mail.facts
             except Unavailable as outage:
                 asked.append(conclude([_finding("store", replies.STORE_DOWN, {"unavailable": outage.why}, text)]))
                 continue

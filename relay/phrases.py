@@ -65,7 +65,7 @@ class PhraseFile(_Model):
     """score  what finding the phrase weighs, below zero: it speaks against a finding"""
 
     score: Annotated[int, Field(ge=-100, le=100)]
-    say: Annotated[tuple[_Text, ...], BeforeValidator(_several)]
+    say: Annotated[tuple[_Text, ...], BeforeValidator(_several), Field(min_length=1)]
 
 
 class SetFile(_Model):

@@ -1,6 +1,6 @@
 """A text in passages, each read once: a campaign says the same to everybody but for a line or two.
 
-A passage is what stands between two blank lines, or eight lines of a long table.  What was worked out
+A passage is what stands between two blank lines, or some lines of a long table.  What was worked out
 of one is kept under its hash, so that the text itself is not, and the next message costs a look-up
 for each passage that it shares.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 from relay.message.html import Visible
@@ -20,7 +20,7 @@ MOST_TEXT = 256 * 1024
 """Characters of one message that are looked at."""
 MOST_PASSAGES = 2000
 _LONG = 1000
-_LINES = 8
+_LEAST = 700
 
 
 def passages(text: str) -> list[str]:
@@ -35,33 +35,49 @@ def passages(text: str) -> list[str]:
         return blocks
     found: list[str] = []
     for block in blocks:
-        if len(block) <= _LONG or block.count("\n") < _LINES:
-            found.append(block)
-        else:
-            lines = block.split("\n")
-            found += ["\n".join(lines[at : at + _LINES]) for at in range(0, len(lines), _LINES)]
-            if len(found) > MOST_PASSAGES:
-                return found[:MOST_PASSAGES]
+        at = 0
+        while len(block) - at > _LONG:
+            # The same line ends a passage whoever is greeted in the first one.
+            end = block.find("\n", at + _LEAST)
+            if end < 0:
+                break
+            found.append(block[at:end])
+            at = end + 1
+        found.append(block[at:] if at else block)
+    del found[MOST_PASSAGES:]
     return found
 
 
-_last: tuple[Visible | None, tuple[str, ...]] = (None, ())
+_Several = tuple[str, ...]
+_last: tuple[Visible | None, _Several, list[list[str]]] = (None, (), [])
 
 
-def of(visible: Visible) -> tuple[str, ...]:
+def of(visible: Visible) -> _Several:
     """The passages of every form of a message; several checks ask in turn, so the last answer is kept."""
     global _last
-    known, found = _last
+    known, found, _ = _last
     if known is not visible:
-        parts = visible.per_part
-        found = tuple([one for part in parts[:20] for one in passages(part.text)])
-        if len(parts) > 2 or len(found) > MOST_PASSAGES:
+        each = [passages(part.text) for part in visible.per_part[:20]]
+        found = tuple([one for some in each for one in some])
+        if len(each) > 2:
             found = tuple(_within(found))
-        _last = (visible, found)
+        _last = (visible, found, each)
     return found
 
 
-def _within(found: tuple[str, ...]) -> Iterator[str]:
+def of_main(visible: Visible) -> Sequence[str]:
+    """The passages of what most readers see."""
+    main = visible.main
+    if main is None:
+        return ()
+    of(visible)
+    for part, some in zip(visible.per_part, _last[2], strict=False):
+        if part.text is main.text:
+            return some
+    return passages(main.text)
+
+
+def _within(found: _Several) -> Iterator[str]:
     """The bounds over all parts together."""
     room = 2 * MOST_TEXT
     for one in found[: 2 * MOST_PASSAGES]:

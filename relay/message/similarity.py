@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import count
 from typing import NamedTuple
 from zlib import crc32
 
@@ -37,11 +38,17 @@ class Digest(NamedTuple):
 
 
 class _Read(NamedTuple):
+    """number: another for each passage that was read, in this process"""
+
     bins: tuple[int, ...]
     words: int
+    number: int
 
 
 _EMPTY = 1 << 32
+_MOST = 5000
+_numbers = count()
+_digests: dict[tuple[int, ...], Digest] = {}
 _LINK = re.compile(r"(?:https?://|www\.|mailto:)\S{1,2000}|\S{1,200}@\S{1,200}|\{\{[^{}]{0,100}\}\}")
 # Words of passages that everybody's mail has; the text is in plain lower case by then.
 _BOILERPLATE = frozenset(
@@ -57,8 +64,8 @@ _BOILERPLATE = frozenset(
 
 def digest(visible: Visible) -> Digest | None:
     """The digest of what most readers see; None where nothing is left to compare."""
-    main = visible.main
-    return _digest(passages.passages(main.text)) if main is not None else None
+    """The digest of what most readers see; None where nothing is left to compare."""
+    return _digest(passages.of_main(visible))
 
 
 def digest_of(text: str) -> Digest | None:
@@ -69,6 +76,17 @@ def _digest(found: Sequence[str]) -> Digest | None:
     reads = _known(found)
     if not reads:
         return None
+    # Most messages of a campaign have the same passages, less those that are too short to be compared.
+    key = tuple([read.number for read in reads])
+    known = _digests.get(key)
+    if known is None:
+        if len(_digests) >= _MOST:
+            _digests.clear()
+        known = _digests[key] = _put_together(reads)
+    return known
+
+
+def _put_together(reads: Sequence[_Read]) -> Digest:
     least = list(map(min, *[read.bins for read in reads])) if len(reads) > 1 else list(reads[0].bins)
     bands = []
     for at in range(0, BINS, ROWS):
@@ -98,7 +116,7 @@ def _read(passage: str) -> _Read | None:
         bin_ = value >> 27
         if value < bins[bin_]:
             bins[bin_] = value
-    return _Read(tuple(bins), len(found))
+    return _Read(tuple(bins), len(found), next(_numbers))
 
 
 def _linked(passage: str) -> bool:
