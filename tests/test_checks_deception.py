@@ -436,6 +436,15 @@ def test_one_letter_off(one, other, apart):
     assert brand_lookalike.one_apart(one, other) is brand_lookalike.one_apart(other, one) is apart
 
 
+def test_hundreds_of_hosts_cost_no_more_than_many():
+    odd = "".join(f'<a href="https://secure{i}.xn--{i}-7sbabdcc.example{i}.com/">x</a>' for i in range(900))
+    it = mail(body=odd + '<a href="https://paypa1.com/">x</a>', html=True)
+    _ = it.message.visible
+    began = process_time()
+    assert how(run(brand_lookalike, it)) == "alike"
+    assert process_time() - began < 0.5
+
+
 # -- subject-deceptive ---------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("subject", "expected"),

@@ -18,7 +18,7 @@ Evidence:  how (one of the words above), domain, where (from, sender, link), bra
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -51,8 +51,8 @@ class Settings(CheckSettings):
         load_tables()
 
 
-MOST_HOSTS = 500
-"""Hosts of links that are looked at in one message."""
+MOST_HOSTS = 125
+"""Hosts of links that are looked at from each end of a message; a new one takes 80 microseconds."""
 _SHORTEST_ALIKE = 4
 _SHORTEST_NEAR = 6
 _SHORTEST_NEAR_TENANT = 8
@@ -73,14 +73,16 @@ async def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
     assert message is not None
     known = _known(tools.lists)
     others = await _others(tools.directory) if settings.tenants and tools.directory is not None else None
-    for where, hosts in (
+    places: tuple[tuple[str, Collection[str]], ...] = (
         ("from", message.from_domains),
         ("sender", message.sender_domains if message.count("sender") else ()),
         ("link", targets_of(message.visible).hosts),
-    ):
-        for index, host in enumerate(hosts):
-            if index == MOST_HOSTS:
-                break
+    )
+    for where, hosts in places:
+        if len(hosts) > 2 * MOST_HOSTS:
+            every = list(hosts)
+            hosts = every[:MOST_HOSTS] + every[-MOST_HOSTS:]
+        for host in hosts:
             match = known.look(host)
             if match is None and others is not None:
                 match = others.look(host)
