@@ -1,7 +1,8 @@
 """Signed checkpoints of the ledger: all chain heads, once a minute while decisions are made.
 
-The same goes to the event log.  Who keeps that log elsewhere can prove what the ledger held, even
-against somebody who has the store and ledger.key.
+Each also signs the root of a tree over the rows since the one before it (relay/stores/proof.py), by
+which a single decision can be proven to somebody else.  The same goes to the event log.  Who keeps that
+log elsewhere can prove what the ledger held, even against somebody who has the store and ledger.key.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
@@ -19,23 +21,39 @@ from relay.keys import Keys
 from relay.ports import Unavailable
 from relay.stores.database import Database
 from relay.stores.decisions import checkpoint_digest
+from relay.stores.proof import interval
 
 
 async def checkpoint(database: Database, signing: Ed25519PrivateKey, now: float) -> LedgerCheckpoint | None:
     """Make one; None if nothing was decided since the last.  Raises Unavailable."""
 
-    def write(db: sqlite3.Connection) -> LedgerCheckpoint | None:
+    def look(db: sqlite3.Connection) -> tuple[int, bytes, float, list[Any], str] | None:
         heads = [
             [name, seq, head.hex()]
             for name, seq, head in db.execute("SELECT name, seq, head FROM writer WHERE seq > 0 ORDER BY name")
         ]
         last = db.execute("SELECT number, at, heads, digest FROM checkpoint ORDER BY number DESC LIMIT 1").fetchone()
-        if not heads or (last is not None and json.loads(last[2])["heads"] == heads):
+        earlier = json.loads(last[2])["heads"] if last is not None else []
+        if not heads or earlier == heads:
             return None
-        number, before = (last[0] + 1, last[3]) if last is not None else (1, b"")
+        number, since, digest = (last[0], last[1], last[3]) if last is not None else (0, 0.0, b"")
+        rows = interval(db, {n: s for n, s, _ in earlier}, {n: s for n, s, _ in heads}, since, max(now, since))
+        return number, digest, since, heads, rows.root if rows is not None else ""
+
+    # Beside the mail: the rows since the last one are read for the root of their tree.
+    seen = await database.view(look)
+    if seen is None:
+        return None
+    last, before, since, heads, root = seen
+
+    def write(db: sqlite3.Connection) -> LedgerCheckpoint | None:
+        if db.execute("SELECT coalesce(max(number), 0) FROM checkpoint").fetchone()[0] != last:
+            return None  # somebody else made one meanwhile
+        number = last + 1
         # Retention goes by the time, so a clock that was set back must not make it go backwards.
-        at = max(now, last[1]) if last is not None else now
-        text = json.dumps({"at": at, "before": before.hex(), "heads": heads}, separators=(",", ":"))
+        at = max(now, since)
+        content = {"at": at, "before": before.hex(), "heads": heads, **({"root": root} if root else {})}
+        text = json.dumps(content, separators=(",", ":"))
         digest = checkpoint_digest(number, text)
         signature = signing.sign(digest)
         db.execute(
