@@ -332,3 +332,35 @@ def test_transfers_of_a_tenant_of_the_store(run: Run) -> None:
     run("tenant", "set", "beta", "--transfers", "")
     assert table(run("tenant", "show", "beta", "--json"))[0]["transfers"] == []
     assert "not a region" in run("tenant", "set", "beta", "--transfers", "EU,Narnia", exit=2).output
+
+
+def test_what_is_on_record_decides_what_check_says(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "mine.yaml").write_text(
+        "policy: mine\nclauses:\n  - id: A\n    says: consent first\n    checks:\n"
+        "      recipient-suppressed: {reasons: []}\n      recipient-consent: {bases: [double-opt-in]}\n"
+    )
+    with (tmp_path / "relay.yaml").open("a") as config:
+        config.write("policies: policies\n")
+    (tmp_path / "m.eml").write_text("From: s@acme.example\nTo: jo@example.com\nSubject: x\n\nHello\n")
+
+    def verdict(*given: str, exit: int = 1, policy: str = "mine") -> tuple[Any, list[tuple[str, Any]]]:
+        words = ("check", "--policy", policy, *given, "--json", str(tmp_path / "m.eml"))
+        row = json.loads(run(*words, exit=exit).stdout)
+        return row["reply"], [(f["check"], f["evidence"].get("why")) for f in row["findings"]]
+
+    tenant = ("--tenant", "acme")
+    refused = "550 5.7.1 [recipient-consent] No valid consent of the recipient"
+    assert verdict(*tenant) == (refused, [("recipient-consent", "none")])
+    run("consent", "add", "jo@example.com", "--tenant", "other", "--basis", "double-opt-in", "--source", "x")
+    run("consent", "add", "jo@example.com", "--tenant", "acme", "--basis", "opt-in", "--source", "x")
+    assert verdict(*tenant) == (refused, [("recipient-consent", "basis")])
+    run(*ADD)
+    assert verdict(*tenant, exit=0) == (None, [])
+    run("consent", "withdraw", "jo@example.com", "--tenant", "acme")
+    opted_out = "550 5.7.1 [recipient-suppressed] Recipient is suppressed: opted out, complained, or bounced"
+    assert verdict(*tenant) == (opted_out, [("recipient-suppressed", None), ("recipient-consent", "withdrawn")])
+    # Under a policy that asks for no consent at all, too.
+    assert verdict(*tenant, policy="none") == (opted_out, [("recipient-suppressed", None)])
+    row = json.loads(run("check", "--policy", "mine", "--json", str(tmp_path / "m.eml")).stdout)
+    assert {"check": "recipient-consent", "why": "no-tenant"} in row["skipped"]

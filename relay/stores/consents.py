@@ -245,9 +245,14 @@ def known(
     """
     exact = address.exact
     rows = [row[1:] for row in found if folding or row[4] is None or row[4] == exact]
-    # A contact is about the person, not about one purpose.
-    consents = standing([row for row in rows if row[1] in (stream, "all")], stream, exact)
-    region, source = where(rows)
+    if len(rows) == 1 and rows[0][0] in BASES:  # what nearly everybody has
+        [row] = rows
+        consents: tuple[Consent, ...] = (_consent(row, exact),) if row[1] in (stream, "all") else ()
+        region, source = row[2], "consent" if row[2] else ""
+    else:
+        # A contact is about the person, not about one purpose.
+        consents = standing([row for row in rows if row[1] in (stream, "all")], stream, exact)
+        region, source = where(rows)
     if stream == MARKETING and consents and all(c.withdrawn is not None for c in consents):
         first = consents[0]
         ended = Suppression("stream", "opt-out", first.form, "consent withdrawn", first.withdrawn or 0.0)
