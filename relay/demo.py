@@ -42,7 +42,7 @@ Hello Bob,
 three ideas that helped warehouses of your size. May I show you one next week?
 
 Ann, Demo Outreach Ltd
-{ADDRESS}
+{ADDRESS}, +1 217 555 0143
 Unsubscribe: https://{DOMAIN}/leave/8f3a
 """
 

@@ -2,7 +2,8 @@
 web address (Canada's Electronic Commerce Protection Regulations (CRTC), SOR/2012-36, section 2(1)(d), for CASL
 section 6(2)).
 
-Looked for in the text that most readers see and its links, wherever it stands.  The link to unsubscribe is none.
+Looked for in the text that most readers see and its links, wherever it stands.  The link to unsubscribe is none;
+a sentence that asks to reply makes the address of From one.
 
 Reply:     554 5.7.0
 Evidence:  part (html, plain, none)
@@ -25,6 +26,8 @@ _LEADS = ("https://", "http://", "mailto:", "tel:", "www.", "sms:", "callto:")
 _MAIL = re.compile(r"[^\W_][\w.+-]{0,63}@[\w-]{1,63}\.[\w.-]{2}")
 _WEB = re.compile(r"\bwww\.[\w-]|(?<![@\w.-])[a-z0-9][a-z0-9-]{1,62}\.(?:[a-z]{2,12}\.)?(?:com|org|net|io|co|ai|app|dev|eu|"
                   r"[a-z]{2})\b(?![@\w])")  # fmt: skip
+_ASKS = ("reply", "write to", "write back", "let me know", "let us know", "antwort", "schreiben sie", "schreib", "répond", "écri", "respond",
+         "escrib", "rispond", "scriv", "antwoord", "stuur", "escrev", "odpowied", "odpisz", "napisz", "svara", "mejla", "जवाब", "उत्तर", "jawab")  # fmt: skip
 # Seven digits or more with what people put between them; a date or a postal code has fewer or other signs.
 _PHONE = re.compile(r"(?<![\w/.-])(?:\+|00)?\(?\d[\d \u00a0()./-]{5,22}\d(?![\w/])")
 
@@ -55,7 +58,9 @@ def reachable(view: View) -> bool:
         text = text.replace(href, " ").replace(href.removeprefix("mailto:").partition("?")[0], " ")
     if "@" in text and _MAIL.search(text):
         return True
-    return bool(_WEB.search(text)) or any(_is_phone(found[0]) for found in _PHONE.finditer(text))
+    if _WEB.search(text) or any(_is_phone(found[0]) for found in _PHONE.finditer(text)):
+        return True
+    return any(word in text for word in _ASKS)
 
 
 # A date, a span of years, a nine-digit ZIP code.
