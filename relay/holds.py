@@ -118,13 +118,14 @@ class Holds:
             elif kind == "headers" or (kind and private):
                 kind, raw = "headers", message.raw[: min(message.head_end, LONGEST_HEADER)]
             if kind is not None:
-                until = mail.now + review.kept
+                # What is accepted is kept until it is sent, and longer only where the policy keeps whole messages.
+                until = mail.now + (review.kept if review.held == "full" or not accept else 0.0)
                 held.copy = Copy(ref, held.tenant, mail.now, until, kind, "hold", "", _envelope(mail), raw)
         joined = await self._reviews.hold(held)
         mail.case = joined.case
         if joined.ref != ref:
             envelope.linked = joined.ref
-        return Answer(replies.HELD_ACCEPTED if joined.accepted else replies.HELD, "hold", ref)
+        return Answer(replies.HELD_ACCEPTED if joined.accepted else replies.HELD, because.shown or "hold", ref)
 
     # -- refused ------------------------------------------------------------------------
     async def _count(self, mail: Mail, verdict: Verdict, review: Review, ref: str) -> None:

@@ -90,6 +90,15 @@ def test_what_readers_may_decode_differently_counts_as_it_stands() -> None:
     assert known(message(cte=b"base64", text=hidden)) != known(message(cte=b"base64", text=other))
 
 
+def test_where_readers_may_differ_on_the_parts_every_octet_counts() -> None:
+    def broken(preamble: bytes) -> bytes:
+        head = b"Content-Type: multipart/mixed; boundary=b\r\nContent-Type: text/plain\r\n\r\n"
+        return head + preamble + b"\r\n--b\r\n\r\nHello\r\n--b--\r\n"
+
+    assert known(broken(b"one")) != known(broken(b"two"))
+    assert known(broken(b"one")) == known(broken(b"one"))
+
+
 @pytest.mark.parametrize("cte", ["base64", "quoted-printable", "7bit"])
 def test_a_large_part_is_decoded_in_slices_to_the_same_octets(cte: str) -> None:
     content = b"".join(b"%08d line of a part\r\n" % n for n in range(SLICE // 12))

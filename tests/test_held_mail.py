@@ -368,6 +368,25 @@ async def test_the_end_of_an_exception_is_in_the_ledger_once(world: World) -> No
     ]
 
 
+async def test_what_is_past_its_time_goes_and_what_waits_stays(world: World) -> None:
+    await world.accept()
+    store = SqliteReviews(world.database, world.copies)
+    over = Copy("o" * 26, "acme", NOON, NOON + DAY, "full", "hold", "", {}, RAW)
+    held = Held("o" * 26, NOON, "acme", b"o" * 16, "o" * 16, ("spam-score",), 1, 9, Review(within=200 * DAY), copy=over)
+    await store.hold(held)
+    store.refused("q" * 16, "acme", "spf", "x" * 26, Review(), NOON)
+    await store.first(b"m", NOON)
+    await store.flush()
+    world.now = NOON + 91 * DAY
+    await reviews(world).once()
+    left = {
+        table: (await world.database.read(f"SELECT count(*) FROM {table}"))[0][0]
+        for table in ("hold", "copy", "mend", "review_case")
+    }
+    # The accepted one was refused by the policy meanwhile; its sender has yet to be told.
+    assert left == {"hold": 1, "copy": 1, "mend": 0, "review_case": 2}
+
+
 async def test_a_decision_that_a_crash_cut_short_is_finished(world: World) -> None:
     case = await world.accept()
     await world.database.run(

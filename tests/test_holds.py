@@ -421,6 +421,19 @@ class TestAccepted:
         assert copy.kind == "headers"
         assert b"kettle" not in copy.raw
 
+    async def test_where_the_policy_keeps_no_copies_it_is_kept_only_until_it_is_sent(self, store: Any) -> None:
+        world = World(store, "no-queue", Review(held="none"))
+        world.finds("contact-list")
+        answer = await world.mail()
+        copy = await kept(store, answer.ref)
+        assert copy.kind == "made"
+        if isinstance(store, Stored):
+            assert await store.copies.purge(NOON + 1) == 0
+            hold = await HoldRows(store.database).get(answer.ref)
+            assert hold is not None
+            await HoldRows(store.database).over(hold, "sent")
+            assert await store.copies.purge(NOON + 1) == 1
+
     async def test_a_client_that_has_left_is_not_told_so_nothing_is_accepted(self, store: Any) -> None:
         world = World(store, "no-queue")
         world.finds("contact-list")

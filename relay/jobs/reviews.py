@@ -20,6 +20,8 @@ EVERY = 15.0
 """Seconds between two looks."""
 KEPT = 90 * 86400.0
 """Seconds for which rows of messages are kept that are over."""
+PURGE = 900.0
+"""Seconds between two removals of what is past its time."""
 
 
 class Reviews:
@@ -43,6 +45,7 @@ class Reviews:
         self._emit = emit
         self._random = random
         self._clock = clock
+        self._purged = float("-inf")
 
     async def run(self) -> None:
         while True:
@@ -59,8 +62,10 @@ class Reviews:
             for exception in await self._exceptions.expired(now):
                 note = f"exception {exception.number} from {exception.check}, by {exception.by}: {exception.why}"
                 await self._record("exception ended", exception.tenant, note, now)
-            await self._copies.purge(now)
-            await self._holds.purge(now - KEPT)
+            if now - self._purged >= PURGE:
+                await self._copies.purge(now)
+                await self._holds.purge(now - KEPT)
+                self._purged = now
         except Unavailable as trouble:
             self._emit(StoreFailed(what="reviews", error=trouble.why))
 

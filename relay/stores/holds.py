@@ -301,7 +301,8 @@ class HoldRows:
         await self._db.run(write, full=True)
 
     async def purge(self, before: float) -> int:
-        """Rows of messages that nobody has asked about since: of holds that are over, of cases, of first refusals."""
+        """Rows of messages that nobody has asked about since: of holds that are over, of cases that held
+        nothing, of first refusals.  -> holds"""
 
         def write(db: sqlite3.Connection) -> int:
             count = db.execute(
@@ -310,6 +311,11 @@ class HoldRows:
                 (before, before),
             ).rowcount
             db.execute("DELETE FROM mend WHERE first < ?", (before,))
+            db.execute(
+                "DELETE FROM review_case WHERE id IN"
+                " (SELECT id FROM review_case WHERE last < ? AND held = 0 LIMIT 1000)",
+                (before,),
+            )
             return count
 
         count = 0

@@ -38,6 +38,7 @@ CREATE TABLE review_case (
 
 CREATE INDEX review_case_key ON review_case (key, opened);
 CREATE INDEX review_case_tenant ON review_case (tenant, last);
+CREATE INDEX review_case_last ON review_case (last);
 CREATE INDEX review_case_open ON review_case (decide_by) WHERE state = 'open' AND decide_by IS NOT NULL;
 CREATE INDEX review_case_decided ON review_case (ends) WHERE state IN ('released', 'refused');
 
