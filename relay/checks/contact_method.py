@@ -24,10 +24,14 @@ _EDGE = 8 * 1024
 _LINKS = 300
 _LEADS = ("https://", "http://", "mailto:", "tel:", "www.", "sms:", "callto:")
 _MAIL = re.compile(r"[^\W_][\w.+-]{0,63}@[\w-]{1,63}\.[\w.-]{2}")
-_WEB = re.compile(r"\bwww\.[\w-]|(?<![@\w.-])[a-z0-9][a-z0-9-]{1,62}\.(?:[a-z]{2,12}\.)?(?:com|org|net|io|co|ai|app|dev|eu|"
-                  r"[a-z]{2})\b(?![@\w])")  # fmt: skip
-_ASKS = ("reply", "write to", "write back", "let me know", "let us know", "antwort", "schreiben sie", "schreib", "répond", "écri", "respond",
-         "escrib", "rispond", "scriv", "antwoord", "stuur", "escrev", "odpowied", "odpisz", "napisz", "svara", "mejla", "जवाब", "उत्तर", "jawab")  # fmt: skip
+_WEB = re.compile(
+    r"\bwww\.[\w-]"
+    r"|(?<![@\w.-])[a-z0-9][a-z0-9-]{1,62}\.(?:[a-z]{2,12}\.)?(?:com|org|net|io|co|ai|app|dev|eu|[a-z]{2})\b(?![@\w])"
+)
+_ASKS = (
+    "reply", "write to", "write back", "let me know", "let us know", "antwort", "schreib", "répond", "écri", "respond",
+    "escrib", "rispond", "scriv", "stuur", "escrev", "odpowied", "odpisz", "napisz", "svara", "mejla", "जवाब", "उत्तर", "jawab",
+)  # fmt: skip
 # Seven digits or more with what people put between them; a date or a postal code has fewer or other signs.
 _PHONE = re.compile(r"(?<![\w/.-])(?:\+|00)?\(?\d[\d \u00a0()./-]{5,22}\d(?![\w/])")
 
