@@ -236,6 +236,8 @@ def test_added_shown_and_withdrawn(run: Run, tmp_path: Path) -> None:
     states = [row["state"] for row in table(run("consent", "show", "jo@example.com", "--json", exit=1))]
     assert states == ["record", "withdrawn"]
     assert table(run("consent", "show", "jo@example.com", "--tenant", "other", "--json", exit=1)) == []
+    [stands] = table(run("suppression", "show", "jo@example.com", "--json", exit=1))
+    assert (stands["reason"], stands["tenant"], stands["source"]) == ("opt-out", "acme", "consent withdrawn")
     acts = [row["action"] for row in table(run("decision", "list", "--json"))]
     assert acts == ["consent withdrawn", "consent added"]
 

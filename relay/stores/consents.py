@@ -39,6 +39,8 @@ OPENS = frozenset({"opt-in", "double-opt-in", "explicit", "requested"})
 """Bases that are an act of the recipient; being a customer undoes no opt-out."""
 MARK = "sha256:"
 """Begins a wording of which only the digest is known."""
+SOURCE = "consent withdrawn"
+"""Of the opt-out that a withdrawal is."""
 AHEAD = 86400.0
 """Seconds that a time may lie in the future: clocks differ, and dates have no zone."""
 
@@ -220,6 +222,27 @@ def _consent(row: Row, exact: str, withdrawn: float | None = None) -> Consent:
     return Consent(act, purpose, at, source, form, bool(proven), region, until, withdrawn)
 
 
+def _ended(consents: Sequence[Consent]) -> Consent | None:
+    """One of them, if all are withdrawn."""
+    return consents[0] if consents and all(c.withdrawn is not None for c in consents) else None
+
+
+def withdrawn(db: sqlite3.Connection, address: Address, address_key: bytes) -> Iterator[tuple[str, str, float]]:
+    """(tenant, form, when) of each withdrawal that binds the address as an opt-out from marketing."""
+    keys = [mailbox_key(folded(address))]
+    if address_key:
+        keys.append(mailbox_key(folded(address), address_key))
+    tenants = db.execute("SELECT tenant FROM asked WHERE kind = 'consents' ORDER BY tenant").fetchall()
+    for (tenant,) in tenants:
+        rows = db.execute(
+            "SELECT act, purpose, region, value, source, at, until, proven FROM consent"
+            f" WHERE tenant = ? AND key IN ({', '.join('?' * len(keys))}) AND purpose IN (?, 'all')",
+            (tenant, *keys, MARKETING),
+        ).fetchall()
+        if (ended := _ended(standing(rows, MARKETING, address.exact))) is not None:
+            yield tenant, ended.form, ended.withdrawn or 0.0
+
+
 def where(rows: Iterable[Row]) -> tuple[str, str]:
     """The region by the newest record that has one, and what said so: "consent" or "contact"."""
     best: Row | None = None
@@ -253,10 +276,8 @@ def known(
         # A contact is about the person, not about one purpose.
         consents = standing([row for row in rows if row[1] in (stream, "all")], stream, exact)
         region, source = where(rows)
-    if stream == MARKETING and consents and all(c.withdrawn is not None for c in consents):
-        first = consents[0]
-        ended = Suppression("stream", "opt-out", first.form, "consent withdrawn", first.withdrawn or 0.0)
-        suppressions = (*suppressions, ended)
+    if stream == MARKETING and (ended := _ended(consents)) is not None:
+        suppressions = (*suppressions, Suppression("stream", "opt-out", ended.form, SOURCE, ended.withdrawn or 0.0))
     return RecipientFacts(suppressions, remembered, consents, region, source)
 
 

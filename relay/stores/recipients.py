@@ -19,7 +19,7 @@ from operator import itemgetter
 from typing import Any, TypeVar
 
 from relay.address import FOLDING, Address, folded, parse, unfoldable
-from relay.model import NOTHING_KNOWN, RecipientFacts, Suppression
+from relay.model import MARKETING, NOTHING_KNOWN, RecipientFacts, Suppression
 from relay.ports import Unavailable
 from relay.replies import Reply
 from relay.stores import consents
@@ -462,6 +462,10 @@ class Recipients:
                 if isinstance(target, Address) and form in ("address", "folded"):
                     form = "address" if row[0] == mailbox_key(target.exact) and form == "address" else "folded"
                 matches.append(Match(entry, form, entry.until is not None and entry.until <= now))
+            if isinstance(target, Address):
+                for tenant, form, at in consents.withdrawn(db, target, self._address_key):
+                    entry = Entry("address", target.exact, "opt-out", tenant, MARKETING, consents.SOURCE, at)
+                    matches.append(Match(entry, form, False))
             return matches
 
         return await self._db.view(look)
