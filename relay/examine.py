@@ -60,7 +60,7 @@ class Examined:
         if self.because is None:
             return None
         because = self.because
-        check = "hold" if because.then is Then.HOLD else because.shown or because.check
+        check = because.shown or ("hold" if because.then is Then.HOLD else because.check)
         return say(because.reply, check=check, retry_in=because.evidence.retry_in)
 
 

@@ -1,4 +1,3 @@
-# ruff: noqa: E501 - one case a line
 """Numbers of people and of their money in text, told from order numbers, tracking ids and letterheads."""
 
 from time import process_time

@@ -8,16 +8,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from relay.address import parse
 from relay.checks import CHECKS, copy_across_tenants
+from relay.holds import Holds
 from relay.message import Message
 from relay.message.similarity import Digest, digest_of
 from relay.model import Envelope, Mail, Session, Tenant, Then
+from relay.outgoing import Outgoing
+from relay.policy import Policy, Rule, judge
 from relay.ports import Tools
+from relay.replies import say
+from relay.stores.memory_reviews import MemoryReviews
 from relay.stores.memory_sightings import MemorySightings
 
 WORDS = """garden tool winter offer price season ship order member gift team store paper water light house book river
  stone field glass metal cloud north south early often never under above behind inside morning evening weekend travel
  ticket museum music dinner kitchen window forest animal summer doctor teacher school letter number market village
- bridge island mountain coffee orange yellow purple silver golden simple modern ancient quiet sudden honest""".split()
+ bridge island mountain coffee orange yellow purple silver golden simple modern ancient quiet sudden honest""".split()  # noqa: SIM905
 
 
 def text(seed: int, paragraphs: int = 8, words: int = 30) -> str:
@@ -178,3 +183,21 @@ async def test_a_tenant_learns_nothing_of_another():
     assert check.shown == "review"
     for words in (check.remedy, check.reply.text):
         assert "tenant" not in words and "copy" not in words and "other" not in words.lower()
+
+
+async def test_what_the_client_reads_is_a_review(sender):
+    """The name of the check would tell a tenant that another sends the same."""
+    await sender.send(BODY, "acme")
+    check = copy_across_tenants.CHECK
+    envelope = Envelope("ref", 0.0, Tenant("beta", "own"), "marketing", parse("ann@beta.example"))
+    mail = Mail(1010.0, Session("0", "192.0.2.1", "l"), envelope, message=Message.parse(b"\r\n" + BODY.encode()))
+    rule = Rule(check, check.settings(), ("P5",), Then.HOLD)
+    verdict = await judge([rule], mail, sender.tools, lambda event: None)
+    policy = Policy("own", "Own", "1", (), {})
+    random = lambda count: b"\0" * count  # noqa: E731
+    reviews = MemoryReviews()
+    holds = Holds(reviews, reviews, Outgoing("relay.test", "inst", "full", lambda tenant: "mta", random))
+    answer = await holds.answer(mail, verdict, policy, "a" * 26)
+    line = say(answer.reply, check=answer.check, ref=answer.ref)
+    assert line == "451 4.7.1 [review] Held for review; ref=" + "a" * 26
+    assert verdict.because.check == "copy-across-tenants" and verdict.because.evidence.seen["seen_with"] == "acme"
