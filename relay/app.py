@@ -478,7 +478,7 @@ class Worker:
             _watch(process, hops, load_, ledger)
             for name, scanner in (("clamd", malware), ("rspamd", spam)):
                 if scanner is not None:
-                    emit.condition(name, partial(getattr, scanner, "trouble"))
+                    emit.gauge(f"{name}_down", f"Whether the last call to {name} failed.", partial(_down, scanner))
             return cls(
                 config, emit, database, directory, policies, lists, phrases, dns, quotas, ledger, hops, login,
                 listeners, certificate, stack.pop_all(),
@@ -515,6 +515,10 @@ def _watch(process: Process, hops: Hops, load_: Load, ledger: SqliteLedger) -> N
             emit.gauge(f"{label}_{name}", f"Connections of next hop {label}: {name}.", partial(_gauge, hop, name))
         emit.condition(label, partial(_trouble, hop))
     emit.condition("store", lambda: ledger.trouble)
+
+
+def _down(scanner: Clamd | Rspamd) -> float:
+    return float(bool(scanner.trouble))
 
 
 def _gauge(hop: Hop, name: str) -> float:

@@ -510,9 +510,11 @@ async def test_the_real_rspamd(tmp_path: Path) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", port))
     user = pwd.getpwuid(os.getuid()).pw_name
+    (tmp_path / "suffixes").write_text("com\nexample\n")  # all of them take it 15 s to compile
     (tmp_path / "rspamd.conf").write_text(
         f"""options {{ pidfile = "{tmp_path}/rspamd.pid"; filters = ""; dns {{ nameserver = ["127.0.0.1:1"]; timeout = 0.1s; }}
-            tempdir = "{tmp_path}"; hs_cache_dir = "{tmp_path}"; gtube_patterns = "all"; }}
+            tempdir = "{tmp_path}"; hs_cache_dir = "{tmp_path}"; gtube_patterns = "all";
+            url_tld = "{tmp_path}/suffixes"; }}
         logging {{ type = "console"; level = "error"; }}
         worker "normal" {{ bind_socket = "127.0.0.1:{port}"; count = 1; }}
         actions {{ reject = 15; add_header = 6; greylist = 4; }}

@@ -21,7 +21,7 @@ from relay.checks.check import Check, CheckSettings
 from relay.message.html import Link
 from relay.message.people import People
 from relay.model import Evidence, Mail, Stage, Then
-from relay.ports import Tools
+from relay.ports import Late, Tools
 
 
 class Settings(CheckSettings):
@@ -43,10 +43,12 @@ async def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
         return None
     addresses: set[str] = set()
     if in_text:
-        of_text = People()
         written = " ".join([link.href[7:300] for link in links if link.href[:7] == "mailto:"])
-        of_text.text(f"{text} {written}".encode("utf-8", "replace"), lambda: None)
-        addresses |= of_text.addresses
+        shown = f"{text} {written}".encode("utf-8", "replace")
+        if len(shown) <= _INLINE or tools.aside is None:
+            addresses |= _addresses(shown)
+        else:
+            addresses |= await tools.aside.run(mail.tenant.id, lambda late: _addresses(shown, late))
     own = len(addresses)
     if files is not None:
         addresses |= files.people.addresses
@@ -61,6 +63,16 @@ async def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
     return Evidence(
         {"people": people, "addresses": len(addresses), "numbers": numbers, "where": "text" if own >= most else "files"}
     )
+
+
+_INLINE = 16 * 1024
+"""Octets of text that are read on the loop; more goes to a thread."""
+
+
+def _addresses(octets: bytes, late: Late = lambda: None) -> set[str]:
+    people = People()
+    people.text(octets, late)
+    return people.addresses
 
 
 def _written_to(links: tuple[Link, ...]) -> int:

@@ -31,8 +31,10 @@ MOST_OPENED = 128 << 20
 """Octets unpacked from all archives of a message."""
 MOST_WHOLE = 40 << 20
 """Octets of a file that is an archive and is opened."""
-MOST_READ = 8 << 20
+MOST_READ = 4 << 20
 """Octets of a file that are read as text or searched."""
+MOST_TEXT = 2 << 20
+"""Octets of a text that are decoded, which some character sets take long for."""
 MOST_FOUND = 100
 STEP = 256 * 1024
 
@@ -88,7 +90,7 @@ def is_work(message: Message, parts: Iterable[Part]) -> bool:
     """Whether looking at these may take more than a millisecond or two: many octets, or something to unpack."""
     room = 16 * 1024
     for part in parts:
-        room -= part.end - part.start
+        room -= 1024 + part.end - part.start
         if room < 0 or part.content_type == "message/rfc822":
             return True
         kind = filetype.kind_of(message.octets(part, 400))
@@ -337,7 +339,7 @@ class _Walk:
             self.files.people.text(octets[:MOST_READ].replace(b"\0", b""), self.late)
 
     def readable(self, kind: str, name: str, octets: bytes, charset: str) -> None:
-        octets = octets[:MOST_READ]
+        octets = octets[:MOST_TEXT]
         if kind in ("html", "svg", "xml"):
             self.late()
             source, _ = text_of(octets, "utf-16" if octets[:2] in (b"\xff\xfe", b"\xfe\xff") else charset)
