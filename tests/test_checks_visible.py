@@ -1,13 +1,14 @@
 # ruff: noqa: E501 - one case a line
 """hidden-text, unsubscribe-visible and contact-method on whole messages."""
 
+from dataclasses import replace
 from time import process_time
 
 import pytest
 from relay.address import parse
 from relay.checks import CHECKS, contact_method, hidden_text, unsubscribe_link, unsubscribe_visible
 from relay.message import Message
-from relay.model import Envelope, Evidence, Mail, Session, Tenant
+from relay.model import Domain, Envelope, Evidence, Mail, Session, Tenant
 from relay.ports import Tools
 
 TOOLS = Tools(None, None, None)  # type: ignore[arg-type]
@@ -151,6 +152,15 @@ def test_how_small_and_pale_it_may_be_are_settings():
 def test_contact_method(body, found):
     evidence = run(contact_method.CHECK, mail(body))
     assert (evidence and evidence.seen["part"]) == found
+
+
+def test_the_tenants_own_site_is_a_way_to_reach_it_even_to_unsubscribe():
+    it = mail(f"{NEWS}{OUT}")
+    assert run(contact_method.CHECK, it) is not None
+    it.envelope.tenant = replace(it.envelope.tenant, domains=(Domain("x.example", "acme", verified=True),))
+    assert run(contact_method.CHECK, it) is None
+    it.envelope.tenant = replace(it.envelope.tenant, domains=(Domain("x.example", "acme"),))  # not verified
+    assert run(contact_method.CHECK, it) is not None
 
 
 # -- bad input ------------------------------------------------------------------------------------

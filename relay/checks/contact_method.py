@@ -2,8 +2,8 @@
 web address (Canada's Electronic Commerce Protection Regulations (CRTC), SOR/2012-36, section 2(1)(d), for CASL
 section 6(2)).
 
-Looked for in the text that most readers see and its links, wherever it stands.  The link to unsubscribe is none;
-a sentence that asks to reply makes the address of From one.
+Looked for in the text that most readers see and its links, wherever it stands.  The link to unsubscribe is none,
+unless it leads to a verified domain of the tenant; a sentence that asks to reply makes the address of From one.
 
 Reply:     554 5.7.0
 Evidence:  part (html, plain, none)
@@ -17,7 +17,7 @@ from relay import replies
 from relay.checks.check import Check, CheckSettings
 from relay.checks.unsubscribe_link import leads_out
 from relay.message.html import View
-from relay.model import Evidence, Mail, Stage
+from relay.model import Evidence, Mail, Stage, Tenant
 from relay.ports import Tools
 
 _EDGE = 8 * 1024
@@ -30,7 +30,8 @@ _WEB = re.compile(
 )
 _ASKS = (
     "reply", "write to", "write back", "let me know", "let us know", "antwort", "schreib", "répond", "écri", "respond",
-    "escrib", "rispond", "scriv", "stuur", "escrev", "odpowied", "odpisz", "napisz", "svara", "mejla", "जवाब", "उत्तर", "jawab",
+    "escrib", "rispond", "scriv", "stuur", "escrev", "odpowied", "odpisz", "napisz", "svara", "mejla", "जवाब", "उत्तर",
+    "jawab",
 )  # fmt: skip
 # Seven digits or more with what people put between them; a date or a postal code has fewer or other signs.
 _PHONE = re.compile(r"(?<![\w/.-])(?:\+|00)?\(?\d[\d \u00a0()./-]{5,22}\d(?![\w/])")
@@ -39,7 +40,7 @@ _PHONE = re.compile(r"(?<![\w/.-])(?:\+|00)?\(?\d[\d \u00a0()./-]{5,22}\d(?![\w/
 def run(mail: Mail, settings: CheckSettings, tools: Tools) -> Evidence | None:
     assert mail.message is not None
     main = mail.message.visible.main
-    if main is not None and reachable(main):
+    if main is not None and (reachable(main) or _own(main, mail.tenant)):
         return None
     return Evidence({"part": main.kind if main is not None else "none"})
 
@@ -65,6 +66,15 @@ def reachable(view: View) -> bool:
     if _WEB.search(text) or any(_is_phone(found[0]) for found in _PHONE.finditer(text)):
         return True
     return any(word in text for word in _ASKS)
+
+
+_HOST = re.compile(r"(?:https?://(?:[^/?#@]*+@)?|mailto:[^?@]*+@)([\w.-]{1,253})", re.IGNORECASE)
+
+
+def _own(view: View, tenant: Tenant) -> bool:
+    """A link, were it the one to unsubscribe, leads to the tenant's own site."""
+    hosts = [found[1].lower() for link in view.links[-20:] if (found := _HOST.match(link.href[:2000]))]
+    return any(tenant.domain_for(host) is not None for host in hosts)
 
 
 # A date, a span of years, a nine-digit ZIP code.
