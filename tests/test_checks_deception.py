@@ -303,6 +303,7 @@ def test_a_brand_may_write_in_its_own_name(tmp_path):
 def test_namesakes_and_role_addresses_are_no_imitation():
     assert run(display_name, mail(name="Ann", to="ann@client.example")) is None
     assert run(display_name, mail(name="Sales", to="sales@client.example")) is None
+    assert run(display_name, mail(name="Ann", address="ann.smith@acme.example", to="ann@client.example")) is None
     assert how(run(display_name, mail(name="Ann", address="news@acme.example", to="ann@client.example"))) == "recipient"
     assert run(display_name, mail(name="Acme HR", to="bob@acme.com")) is None
     assert run(display_name, mail(name="Bob"), recipient=False) is None
@@ -411,6 +412,10 @@ async def test_many_domains_are_indexed_beside_the_loop():
     its, check = tools(directory=directory), brand_lookalike.CHECK
     it, same = link("https://tenant-numb3r7.example/"), check.settings()
     assert how(await check.run(it, same, its)) == "alike"
+    kept = brand_lookalike._of_directories[directory]
+    directory._owned = dict(directory._owned)  # something else of a tenant has changed
+    await check.run(it, same, its)
+    assert kept.task is None
     directory._owned = {**directory._owned, "globexcorp.example": "globex"}
     it = link("https://gl0bexcorp.example/")
     assert await check.run(it, same, its) is None  # the index before serves while the new one is made

@@ -68,6 +68,8 @@ def run(mail: Mail, settings: CheckSettings, tools: Tools) -> Evidence | None:
         signs.append("bulk")
     if _campaign(message):
         signs.append("campaign")
+    if not signs:
+        return None  # wording alone is never enough
     subject = (message.first("subject") or "")[:500].lower()
     needed = 3 if _OF_SERVICE.search(subject) else 2
     if len(signs) < needed and len(signs) >= needed - 1 and _promotes(message, subject):
