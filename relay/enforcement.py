@@ -76,11 +76,12 @@ class NoticeRung(Edge):
 class ThrottledRung(Edge):
     """
     quota           the part of its numbers that the tenant gets
-    new_recipients  false: nobody whom the tenant has never mailed
+    new_recipients  false: nobody whom the tenant has never mailed; needs the check new-recipients, which knows them
+    mend            as of `notice`
     """
 
     quota: Part = 0.25
-    new_recipients: bool = False
+    new_recipients: bool = True
     mend: Seconds = 3 * DAY
 
 

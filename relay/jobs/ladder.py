@@ -25,7 +25,7 @@ from relay.stores.incidents import Incidents
 from relay.stores.notices import Notice, Notices
 from relay.tokens import reference
 
-EVERY = 15.0
+EVERY = 5.0
 """Seconds between two looks."""
 OVERLAP = 120.0
 """Seconds looked at again: a decision can be found some seconds after it was made."""

@@ -23,7 +23,7 @@ from relay.stores.database import Database
 from relay.stores.notices import Notice, Notices
 from relay.tokens import reference
 
-EVERY = 5.0
+EVERY = 2.0
 """Seconds between two looks."""
 WAITS = (60.0, 300.0, 900.0, 3600.0, 4 * 3600.0)
 """Seconds until the next try; the last number stands for all further ones."""
