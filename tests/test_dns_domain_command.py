@@ -147,11 +147,13 @@ class TestKey:
 
     def test_the_running_relay_can_sign_with_it(self, run, claimed, tmp_path):
         from relay.config import read_key
+        from relay.message import Message
         from relay.message.sign import sign
 
         run("domain", "key", "add", "acme.example", "--selector", "s1")
         key = read_key(tmp_path / "relay.db.keys" / "dkim" / "acme.example.s1.pem")
-        assert sign([b"From: a@acme.example\r\n\r\nx\r\n"], "acme.example", "s1", key, ("from",), 0)
+        message = Message(b"From: a@acme.example\r\n\r\nx\r\n")
+        assert sign(b"From: a@acme.example\r\n", message, "acme.example", "s1", key, ("from",), 0)
 
     def test_a_key_is_never_overwritten(self, run, claimed):
         ed = ("--type", "ed25519")
