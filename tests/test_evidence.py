@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from relay.cli import cli
 from relay.jobs.checkpoints import checkpoint
+from relay.keys import Keys
 from relay.model import Decision, Evidence, Finding, Rung, Then
 from relay.replies import Reply
 from relay.stores.canary import open_keys
@@ -99,12 +100,23 @@ def run(folder: Path) -> Run:
     return run
 
 
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive, in the folder of the relay that made it."""
+    folder = tmp_path_factory.mktemp("exported")
+    (folder / "relay.yaml").write_text(CONFIG)
+    asyncio.run(fill(folder))
+    words = ["evidence", "export", "--tenant", "acme", "--out", str(folder / "acme.zip")]
+    assert CliRunner().invoke(cli, ["--config", str(folder / "relay.yaml"), *words]).exit_code == 0
+    return folder / "acme.zip"
+
+
 def check(archive: Path, *more: str) -> tuple[int, str]:
     """As its receiver does: the script out of the archive, alone in a folder, without this package."""
     with zipfile.ZipFile(archive) as opened:
         script = opened.read("verify.py")
-    (archive.parent / "alone").mkdir(exist_ok=True)
     file = archive.parent / "alone" / "verify.py"
+    file.parent.mkdir(exist_ok=True)
     file.write_bytes(script)
     done = subprocess.run(
         [sys.executable, "-I", str(file), str(archive), *more], capture_output=True, text=True, timeout=60
@@ -152,9 +164,8 @@ def test_an_archive_is_checked_without_this_software(run: Run, folder: Path) -> 
     assert [row["action"] for row in listed] == ["evidence exported"]
 
 
-def test_openssl_verifies_the_signature(run: Run, folder: Path) -> None:
-    out = folder / "acme.zip"
-    run("evidence", "export", "--tenant", "acme", "--out", str(out))
+def test_openssl_verifies_the_signature(exported: Path, tmp_path: Path) -> None:
+    out, folder = exported, tmp_path
     with zipfile.ZipFile(out) as archive:
         archive.extractall(folder / "x")
     command = "openssl pkeyutl -verify -pubin -inkey public_key.pem -rawin -in manifest.json -sigfile manifest.sig"
@@ -176,9 +187,10 @@ def test_a_case_and_a_time(run: Run, folder: Path) -> None:
     assert json.loads(result.stdout)[0]["decisions"] == 5, "four, and that the case was exported"
 
 
-def test_whoever_changes_an_archive_is_seen(run: Run, folder: Path) -> None:
-    out = folder / "acme.zip"
-    key = json.loads(run("evidence", "export", "--tenant", "acme", "--json", "--out", str(out)).stdout)[0]["public_key"]
+def test_whoever_changes_an_archive_is_seen(exported: Path) -> None:
+    out = exported
+    with zipfile.ZipFile(out) as archive:
+        key = json.loads(archive.read("manifest.json"))["public_key"]
     assert check(out, "--key", key)[0] == 0
     assert check(out, "--key", "00" * 32)[0] == 1
     status, said = check(rewrite(out, {"tenant.json": lambda b: b.replace(b"Acme", b"Evil")}))
@@ -202,25 +214,18 @@ def test_whoever_changes_an_archive_is_seen(run: Run, folder: Path) -> None:
     ],
 )
 def test_the_operator_itself_cannot_change_a_decision_that_was_signed(
-    run: Run, folder: Path, how: Callable[[Any], Any], said: str
+    exported: Path, how: Callable[[Any], Any], said: str
 ) -> None:
     """Even whoever holds the signing key cannot make a row fit a checkpoint that others have kept."""
-    out = folder / "acme.zip"
-    run("evidence", "export", "--tenant", "acme", "--out", str(out))
-
-    async def signing() -> Any:
-        database = await Database.open(folder / "relay.db", warm=False)
-        try:
-            return (await open_keys(database, folder / "relay.db.keys")).signing
-        finally:
-            await database.close()
+    out, folder = exported, exported.parent
+    signing = Keys.open(folder / "relay.db.keys", create=False).signing
 
     def change(octets: bytes) -> bytes:
         rows = [json.loads(line) for line in octets.splitlines()]
         how(rows[1])
         return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
 
-    status, told = check(rewrite(out, {"decisions.jsonl": change}, asyncio.run(signing())))
+    status, told = check(rewrite(out, {"decisions.jsonl": change}, signing))
     assert status == 1 and said in told, told
 
 

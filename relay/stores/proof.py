@@ -21,6 +21,9 @@ from relay.stores.chain import moment_id
 
 CLOCK = 60.0
 """Seconds around an interval in which its rows are looked for first."""
+MOST = 500_000
+"""Rows of one tree.  After an outage of the office process there can be more: they get none, so that nothing here
+takes the memory of a whole ledger."""
 
 
 def leaf(writer: str, seq: int, commitment: bytes, hash: bytes, body: bytes) -> bytes:
@@ -74,13 +77,15 @@ class Interval:
 def interval(
     db: sqlite3.Connection, before: Mapping[str, int], heads: Mapping[str, int], since: float, at: float
 ) -> Interval | None:
-    """The rows behind `before` up to `heads` (writer -> seq); None if one of them is not there.
+    """The rows behind `before` up to `heads` (writer -> seq); None if one of them is not there, or they are too many.
 
     since, at  times of the two checkpoints.  Rows of an outage were stored late, with the time they were
                made, so what is missing is looked for further and further back
     """
     wanted = {name: (before.get(name, 0), seq) for name, seq in heads.items() if seq > before.get(name, 0)}
     count = sum(high - low for low, high in wanted.values())
+    if count > MOST:
+        return None
     slack = CLOCK
     while True:
         low_id = moment_id(since - slack) if since > slack else 0
