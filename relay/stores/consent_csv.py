@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import difflib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import BinaryIO
@@ -167,11 +167,10 @@ class Reader:
         return True
 
     # -- one line -------------------------------------------------------------------
-    def _records(self, cells: list[str]) -> Iterator[Record]:
+    def _records(self, cells: list[str]) -> Sequence[Record]:
         d = self._defaults
         if not self._delimiter:
-            yield self._record(bare(cells[0]) if cells[0] else "", d.basis, d.at, {})
-            return
+            return (self._record(bare(cells[0]) if cells[0] else "", d.basis, d.at, {}),)
         said: dict[str, str] = {}
         width = len(cells)
         for column, place in self._columns:
@@ -183,10 +182,12 @@ class Reader:
         basis = _basis(said["basis"]) if "basis" in said else d.basis
         at = moment(said["at"], "at") if "at" in said else d.at
         withdrawn = moment(said["withdrawn"], "withdrawn") if "withdrawn" in said else None
-        if withdrawn is None or basis not in ("", WITHDRAWN):
-            yield self._record(address, basis, at, said)
-        if withdrawn is not None:
-            yield self._record(address, WITHDRAWN, withdrawn, {k: said[k] for k in _OF_WITHDRAWALS if k in said})
+        if withdrawn is None:
+            return (self._record(address, basis, at, said),)
+        taken_back = self._record(address, WITHDRAWN, withdrawn, {k: said[k] for k in _OF_WITHDRAWALS if k in said})
+        if basis in ("", WITHDRAWN):
+            return (taken_back,)
+        return (self._record(address, basis, at, said), taken_back)
 
     def _record(self, address: str, basis: str, at: float | None, said: dict[str, str]) -> Record:
         d = self._defaults

@@ -128,8 +128,8 @@ def record(
         raise BadConsent("it would have been given in the future")
     if until is not None and until <= at:
         raise BadConsent("it would end before it begins")
-    for name, text in (("source", source), ("agent", agent), ("proof", proof), ("wording", wording)):
-        if text:
+    if len(said := source + agent + proof + wording) > _LONGEST["source"] or not said.isascii() or MARK in said:
+        for name, text in (("source", source), ("agent", agent), ("proof", proof), ("wording", wording)):
             _fits(name, text)
     if region:
         region = _region(region)
@@ -545,21 +545,21 @@ def _open(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]], address_key: 
     Complaints, what the law asks, and what binds all tenants stay.  How many opt-outs went.
     """
     kinds = {kind for (kind,) in db.execute("SELECT kind FROM asked WHERE tenant = ''")}
-    grants: dict[tuple[bytes, str], list[tuple[Any, ...]]] = {}
+    grants: dict[bytes, list[tuple[Any, ...]]] = {}
     for row in rows:
         if not row[10] or row[4] not in OPENS:
             continue
+        grants.setdefault(row[1], []).append(row)
         exact = row[6]
-        keys = {row[1], mailbox_key(exact)}
+        if not unfoldable(exact) and (key := mailbox_key(exact)) != row[1]:
+            grants.setdefault(key, []).append(row)
         if kinds:
             address = parse(exact)
-            if "hashes" in kinds:
-                keys.update(hash_keys(address))
-            if "keyed" in kinds and address_key:
-                keys.update(keyed_keys(address, address_key))
-        for key in keys:
-            grants.setdefault((key, row[0]), []).append(row)
-    keys_ = list({key for key, _ in grants})
+            more = hash_keys(address) if "hashes" in kinds else ()
+            more += keyed_keys(address, address_key) if "keyed" in kinds and address_key else ()
+            for key in more:
+                grants.setdefault(key, []).append(row)
+    keys_ = list(grants)
     gone = 0
     for start in range(0, len(keys_), ASKED):
         some = keys_[start : start + ASKED]
@@ -570,7 +570,8 @@ def _open(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]], address_key: 
             some,
         ).fetchall()
         for key, tenant, stream, added, latest, form, value, source, folding, stored in found:
-            purposes = {row[2] for row in grants.get((key, tenant), ()) if row[3] > latest}
+            newer = [row for row in grants[key] if row[0] == tenant and row[3] > latest]
+            purposes = {row[2] for row in newer}
             streams = [s for s in (MARKETING, TRANSACTIONAL) if stream in ("", s)]
             closed = [s for s in streams if s not in purposes and "all" not in purposes]
             if len(closed) == len(streams):
@@ -587,7 +588,7 @@ def _open(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]], address_key: 
                 )
             if form == "folded":
                 continue  # goes with its address
-            newest = max((row for row in grants[key, tenant] if row[3] > latest), key=itemgetter(3))
+            newest = max(newer, key=itemgetter(3))
             db.execute(
                 "INSERT INTO suppression_removed (at, by, why, key, tenant, stream, reason, form, value, source, added)"
                 " VALUES (?, ?, ?, ?, ?, ?, 'opt-out', ?, ?, ?, ?)",
