@@ -481,3 +481,12 @@ def test_windows_end_in_utc() -> None:
 )
 def test_blocks_are_sized_by_the_limit(allowed: int, workers: int, expected: int) -> None:
     assert block(allowed, workers) == expected
+
+
+async def test_closing_ends_also_when_a_block_was_wanted_just_now(database: Database) -> None:
+    """A cancellation that comes together with the wish was swallowed, and close() waited for ever."""
+    quotas = await SqliteQuotas.open(database, "smtp-0")
+    await asyncio.sleep(0)  # the task waits for a wish
+    quotas._kick.set()
+    async with asyncio.timeout(5):
+        await quotas.close()

@@ -161,6 +161,7 @@ class SqliteQuotas:
         self._kick = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._failing = False
+        self._closing = False
         self._freed = 0
 
     @classmethod
@@ -184,6 +185,8 @@ class SqliteQuotas:
     async def close(self) -> None:
         """Return what is held and report what was spent; what cannot be told counts as used."""
         if self._task is not None:
+            # In Python 3.11 wait_for swallows a cancellation that comes together with the kick.
+            self._closing = True
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
@@ -419,7 +422,7 @@ class SqliteQuotas:
                     pass  # said in an event; callers that need the store meet it themselves
 
     async def _run(self) -> None:
-        while True:
+        while not self._closing:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._kick.wait(), FLUSH)
             self._kick.clear()
