@@ -308,7 +308,7 @@ class _Walk:
                 elif member.name.lower().startswith("xl/"):
                     pages.append(octets)
         for page in pages:
-            self.files.people.rows(sheet(page, strings), self.late)
+            self.files.people.rows(sheet(page, strings, self.late), self.late)
 
     def _some(self, pieces: Iterator[bytes]) -> bytes:
         kept: list[bytes] = []

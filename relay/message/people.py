@@ -176,23 +176,35 @@ def shared_strings(octets: bytes, late: Late) -> list[str]:
     """xl/sharedStrings.xml (ECMA-376 part 1, section 18.4), in order."""
     strings: list[str] = []
     parts: list[str] = []
-    for count, match in enumerate(_ITEM.finditer(octets)):
-        if count % 500 == 0:
-            late()
-        if match[1] is not None:
-            parts.append(_plain(match[1]))
-        else:
-            strings.append("".join(parts)[:LONGEST_CELL])
-            parts = []
-            if len(strings) >= 10 * MOST_ROWS:
-                break
+    for piece in _windows(octets, b"</si>"):
+        late()
+        for match in _ITEM.finditer(piece):
+            if match[1] is not None:
+                parts.append(_plain(match[1]))
+            else:
+                strings.append("".join(parts)[:LONGEST_CELL])
+                parts = []
+        if len(strings) >= 10 * MOST_ROWS:
+            break
     return strings
 
 
-def sheet(octets: bytes, strings: list[str]) -> Iterator[list[str]]:
+def _windows(octets: bytes, mark: bytes) -> Iterator[bytes]:
+    """Pieces of at most STEP octets that end behind `mark`, where there is one: a search over all of a large file
+    would hold the interpreter for too long."""
+    at = 0
+    while at < len(octets):
+        end = at + STEP
+        if end < len(octets) and (last := octets.rfind(mark, at, end)) >= 0:
+            end = last + len(mark)
+        yield octets[at:end]
+        at = end
+
+
+def sheet(octets: bytes, strings: list[str], late: Late) -> Iterator[list[str]]:
     """The rows of a worksheet (section 18.3), cells in their columns."""
     row: dict[int, str] = {}
-    for match in _CELL.finditer(octets):
+    for match in _cells(octets, late):
         about = match[1]
         if about is None:
             if row:
@@ -212,6 +224,12 @@ def sheet(octets: bytes, strings: list[str]) -> Iterator[list[str]]:
         row[at] = text
     if row:
         yield [row.get(i, "") for i in range(min(max(row) + 1, 200))]
+
+
+def _cells(octets: bytes, late: Late) -> Iterator[re.Match[bytes]]:
+    for piece in _windows(octets, b"</c>"):
+        late()
+        yield from _CELL.finditer(piece)
 
 
 def _plain(octets: bytes) -> str:
