@@ -366,5 +366,7 @@ async def _replay(
                 continue
             await replay.one(copy, tenant, bench.policies.of(tenant, time.time()), after, judge)
         if not refs and not quiet:
-            click.echo("No whole message is kept; `review: {copies: {forwarded: full}}` in a policy keeps them.", err=True)
+            click.echo(
+                "No whole message is kept; `review: {copies: {forwarded: full}}` in a policy keeps them.", err=True
+            )
     return replay
