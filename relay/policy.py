@@ -83,6 +83,9 @@ class Rule:
         return then
 
 
+AS_USUAL = Review()
+
+
 @dataclass(frozen=True, slots=True)
 class Policy:
     """A written AUP, ready to judge by.
@@ -101,7 +104,7 @@ class Policy:
     source: str = ""
     enforcement: Mapping[str, Any] = field(default_factory=dict)
     ladder: Enforcement | None = None  # `enforcement`, read; None: the policy has no ladder
-    review: Review = Review()
+    review: Review = AS_USUAL
 
     def reviewers(self, check: str) -> int:
         """How many people must agree before what this check holds is released."""

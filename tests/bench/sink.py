@@ -17,7 +17,8 @@ import uvloop
 END = b"\r\n.\r\n"
 OFFER = (
     b"".join(
-        b"250-%s\r\n" % word for word in (b"sink", b"PIPELINING", b"SIZE", b"ENHANCEDSTATUSCODES", b"CHUNKING", b"SMTPUTF8", b"DSN")
+        b"250-%s\r\n" % word
+        for word in (b"sink", b"PIPELINING", b"SIZE", b"ENHANCEDSTATUSCODES", b"CHUNKING", b"SMTPUTF8", b"DSN")
     )
     + b"250 8BITMIME\r\n"
 )

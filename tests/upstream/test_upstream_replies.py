@@ -93,8 +93,8 @@ def test_however_the_octets_are_cut_the_result_is_the_same(octets, cuts):
 
 # -- EHLO ------------------------------------------------------------------------------------------------
 def test_what_an_ehlo_offers():
-    lines = [b"mx at your service", b"pipelining", b"SIZE 1000", b"8BITMIME", b"SMTPUTF8", b"DSN", b"STARTTLS", b"CHUNKING",
-             b"AUTH PLAIN login", b"AUTH=CRAM-MD5", b"", b"\xff\xff"]  # fmt: skip
+    lines = [b"mx at your service", b"pipelining", b"SIZE 1000", b"8BITMIME", b"SMTPUTF8", b"DSN", b"STARTTLS",
+             b"CHUNKING", b"AUTH PLAIN login", b"AUTH=CRAM-MD5", b"", b"\xff\xff"]  # fmt: skip
     assert Extensions.of(Said(250, lines)) == Extensions(
         True, 1000, True, True, True, True, frozenset({"PLAIN", "LOGIN", "CRAM-MD5"}), True
     )
