@@ -24,7 +24,7 @@ from relay.ports import Tools
 
 
 class Often(CheckSettings):
-    most: int = Field(default=5, ge=1, le=32)
+    most: int = Field(default=10, ge=1, le=32)  # a daily newsletter, and something beside it
     window: Duration = Seconds(7 * 86400)
 
 
