@@ -103,7 +103,7 @@ _MOST_GAPS = 3
 _DEEPEST = 5
 _PLACES = 20
 """Places of one passage at which a phrase is looked for ..."""
-_TRIES = 5000
+_TRIES = 3000
 """... and of one message in all; a text that needs more is no text, and the rest of it is left out."""
 
 

@@ -297,7 +297,7 @@ def test_categories_languages_and_threshold_are_settings():
             "extortion",
         ),
         ("Send 0.1 BTC and receive double back! Official Ethereum giveaway", "crypto-scam"),
-        ("Buy real passports and fake IDs online", "fraud"),
+        ("Buy real passports online", "fraud"),
         ("Replica Rolex, AAA quality watches", "counterfeit"),
         ("Buy Glock guns online, no background check, discreet shipping", "weapons"),
         ("Buy Xanax online, no prescription needed", "drugs"),

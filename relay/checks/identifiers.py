@@ -11,7 +11,7 @@ What comes out is the kind and the last two characters, never the number.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from relay.message import passages
@@ -240,24 +240,26 @@ _NAMES = re.compile(
     r"|(?P<npi>\bnpi\b)"
     r"|(?P<date_of_birth>\bdob\b|\bd\.o\.b\b|\bdate of birth\b|\bborn on\b|\bfecha de nacimiento\b)"
 )
-# One of these words is in every name above: looking for them is ten times as fast.
-_FIRST = frozenset(
-    """social ssn ss national nino ni steuer steuerid steueridentifikation steueridentifikationsnummer steuerliche idnr
-    securite nir numero dni nie documento codice c cf aadhaar aadhar aadhaaar आधार pan permanent cpf pesel personnummer
+# One of these words begins every name above: looking for them is a hundred times as fast.  Where a name begins
+# otherwise than its word reads without signs and accents, it is said how.
+_FIRST: dict[str, tuple[str, ...]] = {
+    word: (word,)
+    for word in """social ssn ss national nino ni steuer steuerid steueridentifikation steueridentifikationsnummer
+    steuerliche idnr nir dni nie documento codice aadhaar aadhar aadhaaar आधार pan permanent cpf pesel personnummer
     personnr samordningsnummer sin bsn burgerservicenummer sofi sofinummer mrn medical patient chart health healthplan
     healthinsurance insurance medicare medicaid subscriber beneficiary enrollee mbi member membership memberid group
-    groupid policy policyid npi dob d date born fecha""".split()  # noqa: SIM905 - a list is not more readable
-)
+    groupid policy policyid npi dob date born fecha""".split()  # noqa: SIM905 - a list is not more readable
+} | {
+    "securite": ("sécurité", "securite"), "numero": ("numéro", "numero"), "c": ("c.f.",), "cf": ("cf.",),
+    "d": ("d.o.b",),
+}  # fmt: skip
 _AFTER = 48
 """Characters behind a name in which its number begins."""
 
 
-def _labelled(lower: str) -> Iterator[Identifier]:
-    if _FIRST.isdisjoint(passages.words(lower)):
-        return
-    for tries, found in enumerate(_NAMES.finditer(lower)):
-        if tries >= _MOST:
-            return
+def _labelled(lower: str) -> Iterable[Identifier]:
+    made: dict[int, Identifier] = {}
+    for found in _names(lower):
         kind = (found.lastgroup or "").replace("_", "-")
         form, valid = _FORMS[kind]
         at = found.end()
@@ -265,8 +267,22 @@ def _labelled(lower: str) -> Iterator[Identifier]:
         if value is None or value.start() > at + _AFTER:
             continue
         compact = re.sub(r"[^0-9a-z]", "", value[0])
-        if valid(compact):
-            yield _made(kind, compact.upper())
+        # "Health plan member ID" is both; the other kinds exclude each other by their form.
+        if valid(compact) and (kind != "member" or value.start() not in made):
+            made[value.start()] = _made(kind, compact.upper())
+    return made.values()
+
+
+def _names(lower: str) -> Iterator[re.Match[str]]:
+    tries = 0
+    for word in _FIRST.keys() & set(passages.words(lower)):
+        for written in _FIRST[word]:
+            at = lower.find(written)
+            while at >= 0 and tries < _MOST:
+                tries += 1
+                if found := _NAMES.match(lower, at):
+                    yield found
+                at = lower.find(written, at + 1)
 
 
 def _sum(digits: str, weights: tuple[int, ...]) -> int:

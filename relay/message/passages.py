@@ -16,9 +16,11 @@ from relay.message.html import Visible
 
 T = TypeVar("T")
 
-MOST_TEXT = 256 * 1024
-"""Characters of one message that are looked at."""
-MOST_PASSAGES = 2000
+MOST_TEXT = 96 * 1024
+"""Characters of one text that are looked at: two thirds of its beginning, a third of its end."""
+MOST_IN_ALL = 128 * 1024
+"""Characters of all parts of one message."""
+MOST_PASSAGES = 1000
 _LONG = 1000
 _LEAST = 700
 
@@ -26,7 +28,7 @@ _LEAST = 700
 def passages(text: str) -> list[str]:
     """The passages of a text, those beyond the bounds left out."""
     if len(text) > MOST_TEXT:
-        text = text[:MOST_TEXT]
+        text = text[: MOST_TEXT * 2 // 3] + "\n\n" + text[-MOST_TEXT // 3 :]
     if "\r" in text:
         text = text.replace("\r\n", "\n")
     blocks = text.split("\n\n", MOST_PASSAGES)
@@ -59,7 +61,7 @@ def of(visible: Visible) -> _Several:
     if known is not visible:
         each = [passages(part.text) for part in visible.per_part[:20]]
         found = tuple([one for some in each for one in some])
-        if len(each) > 2:
+        if len(each) > 2 or sum(map(len, found)) > MOST_IN_ALL:
             found = tuple(_within(found))
         _last = (visible, found, each)
     return found
@@ -79,8 +81,8 @@ def of_main(visible: Visible) -> Sequence[str]:
 
 def _within(found: _Several) -> Iterator[str]:
     """The bounds over all parts together."""
-    room = 2 * MOST_TEXT
-    for one in found[: 2 * MOST_PASSAGES]:
+    room = MOST_IN_ALL
+    for one in found[:MOST_PASSAGES]:
         room -= len(one)
         if room < 0:
             return
@@ -128,6 +130,8 @@ class Remembered(Generic[T]):
 _ASCII = "".join(chr(c).lower() if chr(c).isalnum() else " " for c in range(128))
 # Vowel signs of Indic scripts belong to the word; the danda (U+0964) ends a sentence.
 _WORD = re.compile(r"[^\W_\u0964\u0965](?:[^\W_]|[\u0900-\u0963\u0966-\u0dff])*+")
+_SIGNS = "\u2019\u2018\u201c\u201d\u2013\u2014\u2022\u00a0\u00bb\u00ab\u00b7\u20ac\u00a3\u00a9\u00ae"
+"""Typographic signs: all that most texts have beyond ASCII when their accents are gone."""
 _UNSEEN = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff]")
 _ACCENTS = re.compile("[\u0300-\u036f]+")
 # Letters that Unicode does not take apart; people write them either way.
@@ -147,6 +151,11 @@ def words(text: str) -> list[str]:
         text = "".join([_plain(text[at : at + _SLICE]) for at in range(0, len(text), _SLICE)])
     else:
         text = _plain(text)
+    for sign in _SIGNS:
+        if sign in text:
+            text = text.replace(sign, " ")
+    if text.isascii():
+        return text.translate(_ASCII).split()
     found = _WORD.findall(text.translate(_LETTERS))
     return [one if one.isascii() or not _LATIN.search(one) else one.translate(_ALIKE) for one in found]
 
