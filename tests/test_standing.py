@@ -84,6 +84,13 @@ def test_one_rung_at_a_time_however_many_points() -> None:
     assert climb(incidents, NOON)[0].rung is NOTICE
 
 
+def test_a_rung_whose_own_points_are_not_given_is_not_passed_by() -> None:
+    bare = ladder(
+        rungs=["good", "throttled", "suspended"], throttled={"at_once": ["egregious"]}, suspended={"points": 3}
+    )
+    assert climb([bad(0, "serious")], NOON, ladder=bare)[0].rung is THROTTLED
+
+
 def test_at_once_is_the_way_past_other_rungs() -> None:
     state, [change] = climb([bad(0, "egregious", "malware")], NOON)
     assert state.rung is SUSPENDED and state.until == NOON + DAY
@@ -220,6 +227,18 @@ def test_reinstating_settles_what_was_before() -> None:
     assert climb(incidents, NOON + DAY, state)[1] == []
     state, _ = climb([*incidents, bad(2, "egregious")], NOON + 2 * DAY, state)
     assert state.until == NOON + 7 * DAY, "the second suspension is the longer one all the same"
+
+
+def test_points_from_before_a_reinstatement_are_gone() -> None:
+    before = [bad(0, "serious", f"check-{n}") for n in range(3)]
+    state = by_person(climb(before, NOON)[0], GOOD, NOON + 3600, None)
+    [change] = climb([*before, bad(1)], NOON + DAY, state)[1]
+    assert change.why == "1 incident of 1 point in 30 days"
+
+
+def test_what_a_person_limited_does_not_heal_by_itself() -> None:
+    state = by_person(State(), THROTTLED, NOON, None)
+    assert climb([], NOON + 400 * DAY, state)[1] == [] and due(LADDER, state, []) is None
 
 
 def test_a_suspension_by_a_person_is_left_alone() -> None:

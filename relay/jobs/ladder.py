@@ -105,7 +105,7 @@ class Ladder:
             await self._incidents.set_place("from", now)
             await self._incidents.set_place("to", now)
             return
-        since = float(await self._incidents.place("to") or first) - OVERLAP
+        since = min(float(await self._incidents.place("to") or first), now) - OVERLAP
         back = now - self._looked_back >= LOOK_BACK
         if back:
             since = min(since, now - LATE)

@@ -17,13 +17,14 @@ import orjson
 from relay.enforcement import Enforcement
 from relay.model import Rung, Standing
 from relay.standing import BY, Change, Incident, State, by_person, from_json, incident, to_json
-from relay.stores.chain import Terms, decode, moment_id
+from relay.stores.chain import BODY, Terms, decode, moment_id
 from relay.stores.database import Database
 from relay.stores.decisions import find
 from relay.stores.tenants import put
 
 SLICE = 500
 """Decisions looked at in one go."""
+_KIND = BODY.index("kind")
 DAY = 86400.0
 
 _INCIDENT = (
@@ -51,9 +52,9 @@ async def refused(
             (term, after, end, SLICE),
         )
         for id, body in rows:
-            row = decode(body, None, None)
-            if row["kind"] == "recipient":
+            if orjson.loads(body)[_KIND] == "recipient":
                 continue
+            row = decode(body, None, None)
             evidence = await database.read("SELECT evidence FROM decision_personal WHERE id = ?", (id,))
             if evidence and evidence[0][0] is not None:
                 row["findings"] = orjson.loads(evidence[0][0]).get("findings", [])
