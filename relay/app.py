@@ -36,6 +36,7 @@ from relay.jobs.checkpoints import Checkpoints
 from relay.jobs.held_mail import HeldMail, Postmaster
 from relay.jobs.ladder import Ladder
 from relay.jobs.notices import NoticeSender
+from relay.jobs.overdue import Overdue
 from relay.jobs.prober import Prober
 from relay.jobs.purge import Purge
 from relay.jobs.retention import Retention
@@ -192,6 +193,7 @@ class App:
                 ),
                 Purge(stored.Recipients(database, keys.address), process.emit),
                 Purge(Contacts(database, keys.address, lambda tenant: 0), process.emit),
+                Overdue(directory.tenants, policies, process.emit),
                 Ladder(
                     database,
                     ledger,

@@ -453,6 +453,24 @@ class CaseDecided(Event):
     count: int
 
 
+@dataclass(slots=True)
+class OptOutsOverdue(Event):
+    """A tenant whose tool has an opt-out link of its own has not reported its opt-outs in time; once a day.
+
+    tenant  who
+    state   noticed (its mail goes on for now) or refused (where the policy acts on opt-out-sync)
+    hours   how long it is overdue
+    """
+
+    name: ClassVar[str] = "opt_outs.overdue"
+    labels: ClassVar[tuple[str, ...]] = ("state",)
+    level: ClassVar[str] = "warning"
+
+    tenant: str
+    state: str
+    hours: float
+
+
 def vocabulary() -> tuple[type[Event], ...]:
     """Every kind of event, in the order of this file."""
     return tuple(

@@ -7,6 +7,7 @@ import contextlib
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from relay.address import parse
 from relay.cli import cli
+from relay.events import Event, OptOutsOverdue
+from relay.jobs.overdue import Overdue
 from relay.model import Decision, Intent, Tenant
+from relay.policy_file import Policies
 from relay.stores.canary import open_keys
 from relay.stores.database import Database
 from relay.stores.directory import Directory
@@ -125,6 +129,22 @@ class TestSync:
         assert [t.opt_out for t in await Tenants(database).all()] == ["hosted"]
         with pytest.raises(Conflict, match="place"):
             await Tenants(database).set("b", opt_out="nowhere")
+
+
+def test_the_log_says_who_is_overdue_once_a_day() -> None:
+    events: list[Event] = []
+    acme = Tenant("acme", "baseline", opt_out="synced", synced=MONDAY)
+    there = [acme, replace(acme, id="other", opt_out="hosted"), replace(acme, id="free", policy="none")]
+    job = Overdue(lambda: there, Policies(), events.append)
+    for hour in range(24 * 5):
+        job.once(MONDAY + hour * 3600 + 60)
+    told = [(e.tenant, e.state, e.hours) for e in events if isinstance(e, OptOutsOverdue)]
+    assert told == [("acme", "noticed", 0.0), ("acme", "refused", 24.0), ("acme", "refused", 48.0)]
+    there[0] = replace(acme, synced=MONDAY + 5 * DAY)
+    job.once(MONDAY + 5 * DAY + 60)
+    there[0] = acme
+    job.once(MONDAY + 5 * DAY + 120)  # and anew
+    assert len(events) == 4
 
 
 async def test_an_opt_out_keeps_when_it_was_written_down(database: Database) -> None:
