@@ -20,7 +20,7 @@ COMMANDS = {
     "credential": "What tenants log in with: add, list, revoke.",
     "domain": "Sending domains: add, list, verify, show, and their DKIM keys.",
     "quota": "Quotas: show what is used, set limits.",
-    "suppression": "Who must not be mailed: add, remove, show, import, export.",
+    "suppression": "Who must not be mailed: add, remove, show, import, export, report.",
     "consent": "Who agreed to be mailed: add, show, withdraw, import, export.",
     "decision": "The ledger of decisions: list, show, mark, export, verify.",
     "standing": "The ladder: where a tenant stands and why; what a ladder would have done.",
