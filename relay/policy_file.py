@@ -138,6 +138,7 @@ class RuleFile(_Model):
     streams: tuple[_Stream, ...] | None = None
     remedy: Annotated[str, Field(max_length=500)] = ""
     reviewers: Annotated[int, Field(ge=1, le=5)] = 1
+    severity: Literal["minor", "serious", "egregious"] | None = None
 
 
 _OF_ANY_CHECK = tuple(info.alias or name for name, info in RuleFile.model_fields.items())
@@ -580,7 +581,7 @@ def _rule(check: Check, use: _Use, naming: Sequence[ClauseFile], shadow: bool) -
         otherwise=Then(written.otherwise) if written.otherwise else Then.REFUSE,
         on_outage=written.on_outage or check.outage,
         streams=frozenset(streams) if len(set(streams)) < len(_STREAMS) else frozenset(),
-        severity=max((clause.severity for clause in naming), key=_SEVERITY.index),
+        severity=written.severity or max((clause.severity for clause in naming), key=_SEVERITY.index),
         shadow=(shadow if written.shadow is None else written.shadow)
         and check.shadowed
         and check.name not in NEVER_IN_SHADOW,

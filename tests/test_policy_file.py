@@ -311,3 +311,12 @@ def test_a_tenant_whose_policy_is_gone_is_told_to_come_back(policies: Write) -> 
 def test_a_tenant_without_overrides_is_judged_by_the_policy_itself(policies: Write) -> None:
     loaded = policies(parent=PARENT)
     assert loaded(tenant()) is loaded.get("parent")
+
+
+def test_a_check_can_weigh_less_than_the_clause_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(
+        "policy: mine\nclauses:\n  - {id: A, says: x, severity: egregious,"
+        " checks: {from-owned: {severity: minor}, loop: {}}}\n"
+    )
+    rules = {rule.check.name: rule for rule in Policies(tmp_path).get("mine").rules[Stage.MESSAGE]}
+    assert (rules["from-owned"].severity, rules["loop"].severity) == ("minor", "egregious")
