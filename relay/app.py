@@ -173,6 +173,15 @@ class App:
             stack.push_async_callback(hops.close)
             random = Random()
             copies = Copies(database, keys.master)
+            lists = config.load_lists()
+            contacts = await Contacts.open(
+                database,
+                keys.address,
+                Wanted(directory.tenant, policies),
+                personal=lambda domain: bool(lists.covers("personal-domains", domain)),
+                emit=process.emit,
+            )
+            stack.push_async_callback(contacts.close)
 
             async def reload(new: Config) -> None:
                 tenants = new.file_tenants()
@@ -228,6 +237,7 @@ class App:
                     postmaster=Postmaster(config.operator.name, config.operator.from_address, config.hostname),
                     emit=process.emit,
                     random=random,
+                    contacts=contacts,
                 ),
             ]
             if config.links.probe:

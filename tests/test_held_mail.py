@@ -7,6 +7,7 @@ import itertools
 from collections.abc import AsyncIterator, Sequence
 from email import policy as email_policy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -59,6 +60,7 @@ class World:
         self.events: list[Event] = []
         self.intents: list[Intent] = []
         self.away = False
+        self.mailed: list[str] = []
         counter = itertools.count(1)
         self.random = lambda n: next(counter).to_bytes(n, "big")
         self.rows = HoldRows(database)
@@ -72,8 +74,12 @@ class World:
             postmaster=Postmaster("Example Platform", "postmaster@platform.example", "relay.platform.example"),
             emit=self.events.append,
             random=self.random,
+            contacts=SimpleNamespace(sent=self.mail_went),  # type: ignore[arg-type]
             clock=lambda: self.now,
         )
+
+    def mail_went(self, tenant: str, stream: str, recipients: Sequence[Any], now: float) -> None:
+        self.mailed += [f"{tenant} {stream} {recipient.address.text}" for recipient in recipients]
 
     # the ports
     offers, profile = Offers(), "mta"
@@ -177,6 +183,7 @@ async def test_who_opted_out_meanwhile_is_not_mailed_and_the_sender_is_told(worl
     await world.decide(case)
     await world.until_idle()
     assert world.sent[0][1] == ["bob@example.net"]
+    assert world.mailed == ["acme marketing bob@example.net"], "who counts how often it is mailed counts this one too"
     report = report_of(world.sent[1][2])
     assert report["to"] == "a@acme.example"
     assert "eve@example.net" in str(report.get_payload(1)) and "bob@example.net" not in str(report.get_payload(1))

@@ -29,7 +29,7 @@ from relay.model import (
     Session,
     Tenant,
 )
-from relay.ports import Ledger, NextHops, Recipients, Unavailable
+from relay.ports import Contacts, Ledger, NextHops, Recipients, Unavailable
 from relay.replies import Reply
 from relay.report import Failed, failure, wanted
 from relay.sealed import Unsealable
@@ -77,6 +77,7 @@ class HeldMail:
         postmaster: Postmaster,
         emit: Emit,
         random: Callable[[int], bytes],
+        contacts: Contacts | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._rows = HoldRows(database)
@@ -88,6 +89,7 @@ class HeldMail:
         self._postmaster = postmaster
         self._emit = emit
         self._random = random
+        self._contacts = contacts
         self._clock = clock
 
     async def run(self) -> None:
@@ -156,6 +158,8 @@ class HeldMail:
         envelope.recipients = left
         delivery = await self._deliver(hold, envelope, copy.raw)
         if delivery.reply.positive:
+            if self._contacts is not None:
+                self._contacts.sent(tenant.id, envelope.stream, left, now)
             if failed:
                 lost = [[text, why] for text, why in failed.items()]
                 await self._rows.put_off(hold, now, lost, self._copies, state="sent")
