@@ -138,6 +138,17 @@ def test_one_message_is_released_or_refused_and_the_ledger_says_by_whom(run: Run
     run("hold", "release", HELD_REF, exit=2)
 
 
+def test_a_case_whose_messages_were_decided_one_by_one_waits_no_more(run: Run) -> None:
+    assert [case["id"] for case in rows(run("case", "list", "--state", "waiting", "--json"))] == [CASE]
+    run("hold", "refuse", HELD_REF, "--why", "a list")
+    assert rows(run("case", "list", "--state", "waiting", "--json")) == []
+    assert CASE in run("case", "list", "--state", "open").stdout
+
+
+def test_a_record_has_no_heading(run: Run) -> None:
+    assert run("case", "show", CASE).stdout.startswith("id ")
+
+
 def test_a_case_is_listed_shown_and_decided(run: Run) -> None:
     assert {r["id"]: (r["held"], r["refused"]) for r in rows(run("case", "list", "--json"))} == {
         CASE: (1, 0),

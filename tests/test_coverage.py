@@ -195,6 +195,11 @@ def test_spf_without_egress_addresses_is_not_configured() -> None:
     assert lacking["enforced"] == "partly" and "spf: no egress addresses are configured" in lacking["why"]
 
 
+@pytest.mark.parametrize(("policy", "id"), [("baseline", "B6"), ("prospektr", "R2"), ("leadnest", "D2")])
+def test_opt_outs_made_elsewhere_leave_no_gap(policy: str, id: str) -> None:
+    assert row(policy, id)["enforced"] == "yes"
+
+
 @pytest.mark.skipif("postal-address" not in BUILT, reason="postal-address is not built")
 def test_a_tenant_without_a_profile() -> None:
     assert row("prospektr", "R3", configured(), ACME)["enforced"] == "yes"

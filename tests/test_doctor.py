@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import NameOID
 from relay.cli import cli
 from relay.cli.doctor import Line, examine
@@ -171,6 +171,34 @@ async def test_domains_nobody_vouched_for_and_what_is_not_enforced(file: Path) -
     b9 = "B9 (Send nothing that attacks the reader) is partly: malware: no scanner is configured"
     assert any(gap.startswith(b9) for gap in gaps)
     assert not any(gap.startswith("B1 ") for gap in gaps)
+
+
+async def test_gaps_that_this_configuration_makes_stand_apart_from_those_it_cannot_mend(file: Path) -> None:
+    file.write_text(file.read_text().replace("policy: baseline", "policy: leadnest"))
+    lines = (await report(file))["policy leadnest for acme"]
+    warned = [line.says for line in lines if line.level == "warn"]
+    assert any(
+        says.startswith("O4 ") and says.endswith(": no transfers are declared for tenant acme") for says in warned
+    )
+    assert not any("engagement is not seen" in says for says in warned)
+    [always] = [line.says for line in lines if line.level == "ok"]
+    assert "D3" in always and "O4" not in always and "policy coverage leadnest" in always
+
+
+async def test_notices_that_nobody_signs(file: Path) -> None:
+    assert one(await report(file), "operator").level == "warn"
+    file.write_text(file.read_text().replace("from: a@platform.example", "from: a@own.example"))
+    key = "dkim: {by: relay, selector: s1, key_file: dkim.pem}"
+    private = ed25519.Ed25519PrivateKey.generate()
+    (file.parent / "dkim.pem").write_bytes(
+        private.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    (file.parent / "dkim.pem").chmod(0o600)
+    file.write_text(file.read_text().replace("abuse: a@", key + ", abuse: a@"))
+    lines = await report(file)
+    assert one(lines, "configuration").level == "ok" and "operator" not in lines
 
 
 async def test_the_world_is_away(file: Path) -> None:

@@ -103,7 +103,7 @@ async def examine(path: Path, now: float, *, offline: bool = False) -> AsyncIter
             yield stored
         else:
             tenants = stored
-    for line in _senders(tenants):
+    for line in [*_operator(config, tenants), *_senders(tenants)]:
         yield line
     if not offline:
         for name, hop in config.hops().items():
@@ -282,6 +282,16 @@ async def _last_row(database: Any) -> float:
     return float((newest or 0) >> 10) / 1e6
 
 
+def _operator(config: Config, tenants: list[Tenant]) -> Iterator[Line]:
+    """Whether the operator's own mail, notices and reports, is signed by us."""
+    own, address = config.operator.dkim, config.operator.from_address
+    name = address.rpartition("@")[2]
+    covering = [domain for tenant in tenants if (domain := tenant.domain_for(name)) is not None]
+    if (own is None or own.key_file is None) and not any(domain.dkim_by == "relay" for domain in covering):
+        says = f"nothing here signs notices from {address} with DKIM; that is right only where the next hop does"
+        yield Line("warn", "operator", says, "operator: {dkim: {by: relay, selector: ..., key_file: ...}}")
+
+
 def _senders(tenants: list[Tenant]) -> Iterator[Line]:
     if not tenants:
         yield Line("warn", "tenants", "there are none: nobody can send", "aup-relay tenant add, or declare one")
@@ -445,18 +455,33 @@ def _coverage(config: Config, tenants: list[Tenant]) -> Iterator[Line]:
 
     policies = config.load_policies()
     gaps: dict[tuple[str, str], list[str]] = {}
+    anywhere: dict[str, tuple[list[str], list[str]]] = {}  # by policy: clauses with gaps everywhere, tenants
     for tenant in tenants:
         if tenant.policy not in policies.names():
             says = f"policy {tenant.policy!r} is not there: all its mail is answered 451"
             yield Line("fail", f"tenant {tenant.id}", says, "put the file back, or: aup-relay tenant set")
             continue
         policy = policies.of(tenant, time.time())
+        # What no configuration could mend is said once, so that what this one lacks is not lost among it.
+        known = {row["id"]: row["why"].split("; ") for row in coverage(policy, inherited=True)}
+        open_ids: list[str] = []
         for row in coverage(policy, config, tenant, inherited=True):
-            if row["enforced"] in ("partly", "not-configured"):
-                gap = f"{row['id']} ({row['says']}) is {row['enforced']}: {row['why']}"
+            if row["enforced"] not in ("partly", "not-configured"):
+                continue
+            if here := [why for why in row["why"].split("; ") if why not in known[row["id"]]]:
+                gap = f"{row['id']} ({row['says']}) is {row['enforced']}: {'; '.join(here)}"
                 gaps.setdefault((tenant.policy, gap), []).append(tenant.id)
+            else:
+                open_ids.append(row["id"])
+        if open_ids:
+            clauses, ids = anywhere.setdefault(tenant.policy, (open_ids, []))
+            clauses += [each for each in open_ids if each not in clauses]
+            ids.append(tenant.id)
     for (name, gap), ids in gaps.items():
         yield Line("warn", f"policy {name} for {_some(ids)}", gap)
+    for name, (clauses, ids) in anywhere.items():
+        says = f"{', '.join(clauses)} are not wholly enforced under any configuration: aup-relay policy coverage {name}"
+        yield Line("ok", f"policy {name} for {_some(ids)}", says)
 
 
 def _some(ids: list[str]) -> str:

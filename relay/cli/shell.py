@@ -182,7 +182,9 @@ def show(rows: Sequence[Mapping[str, Any]], as_json: bool, columns: Sequence[str
     names = list(columns or rows[0])
     cells = [[_cell(row.get(name)) for name in names] for row in rows]
     widths = [max(len(name), *(len(row[i]) for row in cells)) for i, name in enumerate(names)]
-    click.echo("  ".join(click.style(name.ljust(w), bold=True) for name, w in zip(names, widths, strict=True)).rstrip())
+    if names[0]:  # else the rows are names with their values, which need no heading
+        heads = (click.style(name.ljust(w), bold=True) for name, w in zip(names, widths, strict=True))
+        click.echo("  ".join(heads).rstrip())
     for row in cells:
         click.echo("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip())
 

@@ -153,7 +153,7 @@ class Cases:
     async def find(
         self, *, tenant: str = "", check: str = "", state: str = "", limit: int = 50, before: float | None = None
     ) -> list[Case]:
-        """The latest first; `state` "waiting" means open, with held messages."""
+        """The latest first; `state` "waiting" means open, with a held message that nobody has decided."""
         where, values = ["1"], []
         for column, value in (("tenant", tenant), ("check_name", check)):
             if value:
@@ -161,6 +161,9 @@ class Cases:
                 values.append(value)
         if state == "waiting":
             where.append("state = 'open' AND decide_by IS NOT NULL")
+            # What was decided message by message waits no more.  (Not asked the other way round: the second
+            # case of a message, and those of MAIL and RCPT, have no rows in hold.)
+            where.append("held > (SELECT count(*) FROM hold WHERE \"case\" = review_case.id AND state <> 'held')")
         elif state:
             where.append("state = ?")
             values.append(state)
