@@ -118,6 +118,7 @@ class Flow:
         mail = Mail(self._clock(), session, envelope)
         verdict = await self._judge(Stage.SENDER, mail)
         if verdict.because is None:
+            _note(envelope, verdict)
             return Answer(replies.SENDER_OK)
         return await self._refuse("sender", mail, verdict, await self._answer(mail, verdict))
 
@@ -143,6 +144,7 @@ class Flow:
                 verdict = await self._judge(Stage.RECIPIENT, mail)
             if verdict.because is None:
                 envelope.recipients.append(recipient)
+                _note(envelope, verdict)
                 return Answer(replies.RECIPIENT_OK)
             answer = await self._answer(mail, verdict)
         self._give_back([recipient], mail.now)
@@ -323,6 +325,9 @@ class Flow:
         session, envelope, message = mail.session, mail.envelope, mail.message
         because = verdict.because
         recipients = (mail.recipient,) if mail.recipient else tuple(envelope.recipients)
+        findings, skipped = verdict.findings, verdict.skipped
+        if kind == "message":
+            findings, skipped = envelope.findings + findings, envelope.skipped + skipped
         now = self._clock()
         return Decision(
             ref=_ref(mail, answer),
@@ -335,7 +340,7 @@ class Flow:
             policy=envelope.tenant.policy,
             check=because.check if because else answer.check,
             clauses=because.clauses if because else (),
-            shadow=any(f.shadow for f in verdict.findings),
+            shadow=any(f.shadow for f in findings),
             code=answer.reply.code,
             reply=str(answer.reply),
             size=message.size if message else 0,
@@ -349,8 +354,8 @@ class Flow:
             client=session.client,
             message_id=(message.first("message-id") or "") if message else "",
             subject=(message.first("subject") or "") if message else "",
-            findings=verdict.findings,
-            skipped=verdict.skipped,
+            findings=findings,
+            skipped=skipped,
             note=note,
         )
 
@@ -393,6 +398,17 @@ def _action(verdict: Verdict, answer: Answer) -> str:
 
 _ABORTED = Answer(replies.INTERNAL, "aborted")
 """Nobody is there to read it."""
+
+
+NOTED = 500
+"""Findings of MAIL and RCPT that the decision of a transaction keeps."""
+
+
+def _note(envelope: Envelope, verdict: Verdict) -> None:
+    """What was found and did not stop it - recorded only, or in shadow - belongs to the decision on the whole."""
+    if verdict is not PASSED and len(envelope.findings) + len(envelope.skipped) < NOTED:
+        envelope.findings += verdict.findings
+        envelope.skipped += verdict.skipped
 
 
 def _text(envelope: Envelope) -> str:

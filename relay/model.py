@@ -193,6 +193,7 @@ class Envelope:
     ref         reference of the transaction's decision, also in Received
     sender      None is the null sender, `<>`
     refused     how many recipients were refused for good / for now
+    findings    recorded and in shadow: the decision of the transaction keeps them (the first NOTED)
     ret, envid  DSN parameters exactly as sent (RFC 3461)
     """
 
@@ -212,6 +213,8 @@ class Envelope:
     paced: float = 0.0  # seconds already waited in this transaction
     linked: str = ""  # ref of an earlier try of the same message
     simulate: str = ""  # "ok", "refuse", "defer", "hold": a simulator recipient's local part
+    findings: tuple[Finding, ...] = ()  # at MAIL and RCPT, of what went on all the same
+    skipped: tuple[Skipped, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

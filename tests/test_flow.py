@@ -6,6 +6,7 @@ The ports are stubs that write down what they were asked; the promises are read 
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -420,3 +421,28 @@ async def test_a_simulator_recipient_beside_a_real_one_is_sent_away() -> None:
     envelope = await world.begin("bob@example.net")
     answer = await world.flow.recipient(world.session, envelope, Recipient(parse("ok@sim.invalid")))
     assert answer.reply is replies.SIMULATOR_ALONE
+
+
+async def test_what_is_only_recorded_at_mail_and_rcpt_stands_in_the_decision_on_the_whole() -> None:
+    """A policy that is tried in shadow shows what it would have done to recipients too."""
+    world = World()
+    world.then = Then.RECORD
+    world.policy = dataclasses.replace(world.policy, rules={s: (world._rule(s),) for s in Stage})
+    world.found = {stage: lambda mail: Evidence({"seen": 1}) for stage in (Stage.SENDER, Stage.RECIPIENT)}
+    assert (await world.mail("bob@example.net", "eve@example.net")).reply.code == 250
+    [decision] = world.decisions
+    assert [(f.check, f.recipient) for f in decision.findings] == [
+        ("test-sender", ""),
+        ("rate", "bob@example.net"),
+        ("rate", "eve@example.net"),
+    ]
+    assert decision.action == "forward" and decision.check == ""
+
+
+async def test_findings_of_a_thousand_recipients_are_kept_up_to_a_bound() -> None:
+    world = World()
+    world.then = Then.RECORD
+    world.policy = dataclasses.replace(world.policy, rules={s: (world._rule(s),) for s in Stage})
+    world.found = {Stage.RECIPIENT: lambda mail: Evidence({"seen": 1})}
+    await world.mail(*[f"u{number}@example.net" for number in range(1000)])
+    assert len(world.decisions[0].findings) == 500
