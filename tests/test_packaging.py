@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from relay.config import Limits, load
+from relay.config import Limits, Scanners, load
 from relay.emit import Emitter, metrics
 from relay.events import vocabulary
 
@@ -19,6 +19,7 @@ RULES = [rule for group in ALERTS["groups"] for rule in group["rules"]]
 @pytest.mark.parametrize("rule", RULES, ids=lambda r: r["alert"])
 def test_an_alert_asks_for_what_is_there(rule: dict, tmp_path: Path) -> None:
     shown = re.findall(r"^# TYPE (\S+) \w+", metrics(tmp_path, 0.0).decode(), re.M)
+    shown += [f"aup_relay_{scanner}_down" for scanner in Scanners.model_fields]  # where one is configured
     labels = {f"aup_relay_{kind.name.replace('.', '_')}_total": set(kind.labels) for kind in vocabulary()}
     for name, _, asked in re.findall(r"(aup_relay_\w+)(\{([^}]*)\})?", rule["expr"]):
         assert re.sub(r"_(bucket|sum|count)$", "", name) in shown, name
