@@ -65,7 +65,7 @@ TRAPS = {
     "original": "-----Original Message-----\n", "rules": "------", "merge": "*|A|* {{b}} %%c%% ", "merge-open": "{{ ",
     "kill": "kill you I will ", "naked": "nude sex casino viagra ", "words": "patient killed casino church union ",
     "zero-width": "\u200b", "zero-width-words": "a\u200bb\u200c ", "soft-hyphen": "a\u00ad", "rtl": "\u202e",
-    "rtl-words": "\u202eabc\u202c ", "isolates": "\u2066", "combining": "a" + "\u0301" * 50, "combining-only": "\u0335",
+    "rtl-words": "\u202eabc\u202c ", "isolates": "\u2066", "combining": "a" + "\u0301" * 50, "combining-only": "\u0335", "combining-order": "\u0315\u0300\u0323", "ring": "\u212b",
     "turkish": "\u0130", "ligature": "\ufdfa", "full-width": "ａ＠ｂ．ｃ ", "family": "👨\u200d👩\u200d👧", "tags": "\U000e0061",
     "look-alike": "раураl ", "devanagari": "अनसब्सक्राइब ", "hangul": "ᄀ" * 3, "nbsp": "\u00a0", "astral": "𝕬",
     "no-break": "x\u2060", "sharp": "ß", "arabic-digit": "٣", "superscript": "²", "null-look": "\u2400", "bom": "\ufeff",

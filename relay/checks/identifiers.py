@@ -55,8 +55,8 @@ def in_text(text: str) -> tuple[Identifier, ...]:
 _MOST = 200
 """Places of each kind that are looked at in one passage."""
 # Digits and separators as people paste them from elsewhere.
-_PLAIN = {0x00A0: " ", 0x2010: "-", 0x2011: "-", 0x2012: "-", 0x2013: "-", 0x2212: "-"} | {
-    0xFF10 + digit: str(digit) for digit in range(10)
+_PLAIN = {"\u00a0": " ", "\u2010": "-", "\u2011": "-", "\u2012": "-", "\u2013": "-", "\u2212": "-"} | {
+    chr(0xFF10 + digit): str(digit) for digit in range(10)
 }
 
 
@@ -69,7 +69,7 @@ def _scan(passage: str) -> tuple[Identifier, ...]:
     else:
         lower = passage.lower()
         if not lower.isascii():
-            lower = lower.translate(_PLAIN)
+            lower = passages.replaced(lower, _PLAIN)
             digits = sum(map(lower.count, "0123456789"))
     found: list[Identifier] = []
     if digits >= 14:

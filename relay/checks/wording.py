@@ -8,14 +8,15 @@ is not found in "21 Main St" and "SW1A2AA" is found as "SW1A 2AA".
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from relay.message import passages
+
 _WORDS = re.compile(r"[^\W_]+")
 # Letters that Unicode does not take apart; people write them either way.
-_LETTERS = str.maketrans({"ß": "ss", "ł": "l", "ø": "o", "đ": "d", "æ": "a", "œ": "o", "ð": "d", "þ": "th", "ı": "i"})
+_LETTERS = {"ß": "ss", "ł": "l", "ø": "o", "đ": "d", "æ": "a", "œ": "o", "ð": "d", "þ": "th", "ı": "i"}
 
 Canonical = Callable[[list[str]], list[str]]
 
@@ -24,9 +25,8 @@ def words(text: str) -> list[str]:
     """`Hauptstraße 5, Köln` -> ["hauptstrasse", "5", "koln"]"""
     text = text.casefold()
     if not text.isascii():
-        text = unicodedata.normalize("NFKD", text.translate(_LETTERS))
         # Marks of Indic scripts are vowels, which belong to the word; only accents go.
-        text = "".join([c for c in text if not "\u0300" <= c <= "\u036f"])
+        text = passages.apart(passages.replaced(text, _LETTERS))
     return _WORDS.findall(text)
 
 

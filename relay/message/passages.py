@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Generic, TypeVar
 
 from relay.message.html import Visible
@@ -135,9 +135,11 @@ _SIGNS = "\u2019\u2018\u201c\u201d\u2013\u2014\u2022\u00a0\u00bb\u00ab\u00b7\u20
 _UNSEEN = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff]")
 _ACCENTS = re.compile("[\u0300-\u036f]+")
 # Letters that Unicode does not take apart; people write them either way.
-_LETTERS = str.maketrans({"ł": "l", "ø": "o", "đ": "d", "æ": "ae", "œ": "oe", "ð": "d", "þ": "th", "ı": "i"})
+_LETTERS = {"ł": "l", "ø": "o", "đ": "d", "æ": "ae", "œ": "oe", "ð": "d", "þ": "th", "ı": "i"}
 # Cyrillic and Greek letters that look Latin, for words that have both.
-_ALIKE = str.maketrans("асеорхуіјѕһԁԛԝкмтвнгпαεικνορτυχωβηѵ", "aceopxyijshdqwkmtbhrnaeikvoptuxwbnv")
+_ALIKE = dict(zip("асеорхуіјѕһԁԛԝкмтвнгпαεικνορτυχωβηѵ", "aceopxyijshdqwkmtbhrnaeikvoptuxwbnv", strict=True))
+# Whole sentences of Arabic as one letter, which come apart into eighteen: no word is looked for by them.
+_SENTENCES = {"\ufdfa": " ", "\ufdfb": " "}
 _LATIN = re.compile("[a-z]")
 
 
@@ -146,24 +148,39 @@ def words(text: str) -> list[str]:
     nothing that cannot be seen, and letters of another alphabet in a Latin word as they look."""
     if text.isascii():
         return text.translate(_ASCII).split()
-    text = _UNSEEN.sub("", text)
-    if len(text) > _SLICE:
-        text = "".join([_plain(text[at : at + _SLICE]) for at in range(0, len(text), _SLICE)])
-    else:
-        text = _plain(text)
+    text = apart(_UNSEEN.sub("", text))
     for sign in _SIGNS:
         if sign in text:
             text = text.replace(sign, " ")
     if text.isascii():
         return text.translate(_ASCII).split()
-    found = _WORD.findall(text.translate(_LETTERS))
-    return [one if one.isascii() or not _LATIN.search(one) else one.translate(_ALIKE) for one in found]
+    found = _WORD.findall(replaced(text, _LETTERS))
+    if posing := [at for at, one in enumerate(found) if not one.isascii() and _LATIN.search(one)]:
+        looks = replaced(" ".join([found[at] for at in posing]), _ALIKE).split(" ")
+        for at, look in zip(posing, looks, strict=True):
+            found[at] = look
+    return found
 
 
 _SLICE = 128
-"""Putting marks in order takes the square of their number, and some letters come apart into eighteen:
-so only a few characters at a time are taken apart."""
+"""Putting marks in order takes the square of their number: so only a few characters at a time are taken apart."""
+
+
+def apart(text: str) -> str:
+    """The text in lower case without its accents, letters that stand for several taken apart (NFKD)."""
+    text = replaced(text, _SENTENCES)
+    if len(text) <= _SLICE:
+        return _plain(text)
+    return "".join([_plain(text[at : at + _SLICE]) for at in range(0, len(text), _SLICE)])
 
 
 def _plain(text: str) -> str:
     return _ACCENTS.sub("", unicodedata.normalize("NFKD", text).casefold())[: 3 * _SLICE]
+
+
+def replaced(text: str, letters: Mapping[str, str]) -> str:
+    """`str.translate`, which takes ten times as long for text that is not ASCII."""
+    for letter, other in letters.items():
+        if letter in text:
+            text = text.replace(letter, other)
+    return text

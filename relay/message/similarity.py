@@ -49,7 +49,8 @@ _EMPTY = 1 << 32
 _MOST = 5000
 _numbers = count()
 _digests: dict[tuple[int, ...], Digest] = {}
-_LINK = re.compile(r"(?:https?://|www\.|mailto:)\S{1,2000}|\S{1,200}@\S{1,200}|\{\{[^{}]{0,100}\}\}")
+# An address is looked for where something begins, and given up at once: a long run is not read again at each letter.
+_LINK = re.compile(r"(?:https?://|www\.|mailto:)\S{1,2000}|(?<!\S)[^\s@]{1,200}+@\S{1,200}|\{\{[^{}]{0,100}+\}\}")
 # Words of passages that everybody's mail has; the text is in plain lower case by then.
 _BOILERPLATE = frozenset(
     """unsubscribe unsubscribing unsubscribed browser disclaimer confidential confidentiality copyright privacy
@@ -63,7 +64,6 @@ _BOILERPLATE = frozenset(
 
 
 def digest(visible: Visible) -> Digest | None:
-    """The digest of what most readers see; None where nothing is left to compare."""
     """The digest of what most readers see; None where nothing is left to compare."""
     return _digest(passages.of_main(visible))
 
