@@ -6,9 +6,13 @@ shipped entry away again.  All of it lies in memory; a reload reads the operator
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
+
+import idna
 
 NAMES = {
     "business-domains": "mail domains of businesses, whatever else says that they are personal",
@@ -25,7 +29,7 @@ NAMES = {
 
 
 class BadList(ValueError):
-    """A file cannot be read; the text says which and why."""
+    """A file cannot be read, or a line of it could never be found; the text says which, and why."""
 
 
 class Lists:
@@ -64,22 +68,71 @@ class Lists:
         return ""
 
 
+_DOMAIN = re.compile(r"[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?(?:\.[a-z0-9_](?:[a-z0-9_-]*[a-z0-9_])?)*")
+_DIGEST = re.compile(r"[0-9a-f]{64}|[0-9a-f]{32}")
+
+
 def _read(name: str, files: Sequence[Path]) -> dict[str, None]:
     found: dict[str, None] = {}
     shipped = resources.files("relay.data").joinpath("lists", f"{name}.txt")
-    texts = [shipped.read_text(encoding="utf-8")] if shipped.is_file() else []
+    if shipped.is_file():
+        found = dict.fromkeys(entry for _, entry in _lines(shipped.read_text(encoding="utf-8")))
     for path in files:
         try:
-            texts.append(path.read_text(encoding="utf-8-sig"))
+            text = path.read_text(encoding="utf-8-sig")
         except OSError as error:
             raise BadList(f"{path}: {error.strerror}") from None
         except UnicodeDecodeError as error:
             raise BadList(f"{path}: not UTF-8 at octet {error.start}") from None
-    for text in texts:
-        for line in text.splitlines():
-            entry = line.partition("#")[0].strip().lower()
-            if entry.startswith("!"):
-                found.pop(entry[1:].strip(), None)
-            elif entry:
+        for number, line in _lines(text):
+            away, entry = line.startswith("!"), line.removeprefix("!").strip()
+            if away and name == "brands":  # the name alone will do
+                for brand in [each for each in found if entry in (each, each.partition(":")[0].strip())]:
+                    del found[brand]
+                continue
+            try:
+                entry = _entry(name, entry)
+            except ValueError as error:
+                raise BadList(f"{path}:{number}: {error}") from None
+            if away:
+                found.pop(entry, None)
+            else:
                 found[entry] = None
     return found
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(text.splitlines(), 1):
+        if entry := line.partition("#")[0].strip().lower():
+            yield number, entry
+
+
+def _entry(name: str, entry: str) -> str:
+    """An operator's entry as it is looked up.  Raises ValueError for one that could never be found: it would be
+    there, and do nothing."""
+    if not entry:
+        raise ValueError("nothing stands behind the !")
+    if name == "attachments":
+        digest = entry.split()[0]  # sha256sum writes the name of the file behind it
+        if _DIGEST.fullmatch(digest) is None:
+            raise ValueError("needs a SHA-256 (64 hexadecimal digits) or an MD5 (32)")
+        return digest
+    if name == "brands":
+        brand, _, domains = entry.partition(":")
+        if not brand.strip() or not domains.strip():
+            raise ValueError("needs a name, a colon, and where it lives: Example Bank: example-bank.com, example.bank")
+        return entry
+    if any(c.isspace() for c in entry):
+        raise ValueError("one entry a line, without spaces")
+    if name == "links":
+        return entry
+    if name == "role-names":
+        if "@" in entry:
+            raise ValueError("needs what stands before the @, alone")
+        return entry
+    if not entry.isascii():
+        with contextlib.suppress(idna.IDNAError):
+            entry = idna.encode(entry, uts46=True).decode()
+    if _DOMAIN.fullmatch(entry) is None:
+        raise ValueError("needs a domain, alone: example.com")
+    return entry

@@ -48,3 +48,40 @@ def test_a_file_that_is_not_there_is_named(tmp_path):
 def test_every_shipped_list_can_be_read(name):
     entries = Lists().entries(name)
     assert all(entry == entry.strip().lower() and not entry.startswith("!") for entry in entries)
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "says"),
+    [
+        ("personal-domains", "https://example.com", "needs a domain"),
+        ("personal-domains", "*.example.com", "needs a domain"),
+        ("business-domains", "@example.com", "needs a domain"),
+        ("shorteners", "a.example b.example", "one entry a line"),
+        ("role-names", "info@example.com", "before the @"),
+        ("attachments", "da39a3ee5e6b4b0d3255bfef95601890afd80709", "needs a SHA-256"),
+        ("brands", "example bank", "a colon"),
+        ("links", "bad.example /path", "one entry a line"),
+        ("links", "!", "nothing stands"),
+    ],
+)
+def test_an_entry_that_could_never_be_found_is_told_with_its_line(tmp_path, name, line, says):
+    (tmp_path / "a").write_text(f"# mine\n\n{line}\n")
+    with pytest.raises(BadList, match=rf"a:3: .*{says}"):
+        Lists({name: [tmp_path / "a"]})
+
+
+def test_entries_are_taken_as_people_have_them(tmp_path):
+    (tmp_path / "domains").write_text("B\u00fccher.example\n")
+    (tmp_path / "digests").write_text(f"{'AB' * 32}  leads.csv\n")
+    (tmp_path / "brands").write_text("!Adobe\n")
+    lists = Lists(
+        {
+            "personal-domains": [tmp_path / "domains"],
+            "attachments": [tmp_path / "digests"],
+            "brands": [tmp_path / "brands"],
+        }
+    )
+    assert lists.covers("personal-domains", "mail.xn--bcher-kva.example")
+    assert lists.holds("attachments", "ab" * 32)
+    brands = lists.entries("brands")
+    assert len(brands) > 10 and not any(brand.startswith("adobe:") for brand in brands)
