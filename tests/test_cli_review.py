@@ -145,8 +145,11 @@ def test_a_case_whose_messages_were_decided_one_by_one_waits_no_more(run: Run) -
     assert CASE in run("case", "list", "--state", "open").stdout
 
 
-def test_a_record_has_no_heading(run: Run) -> None:
-    assert run("case", "show", CASE).stdout.startswith("id ")
+def test_a_record_has_no_heading_and_says_what_its_values_are(run: Run) -> None:
+    shown = run("case", "show", CASE).stdout
+    assert shown.startswith("id ") and "if nobody does" in shown
+    shown = run("hold", "show", HELD_REF).stdout
+    assert shown.startswith("ref ") and "first try" in shown
 
 
 def test_a_case_is_listed_shown_and_decided(run: Run) -> None:

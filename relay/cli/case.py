@@ -13,6 +13,17 @@ if TYPE_CHECKING:
     from relay.stores.cases import Case
     from relay.stores.database import Database
 
+_WORDS = {
+    "opened": "first seen",
+    "last": "last seen",
+    "most": "messages it binds",
+    "lasts": "days it binds",
+    "decide_by": "decide by",
+    "undecided": "if nobody does",
+    "reviewers": "must agree",
+    "ends": "decision ends",
+}
+"""What a record says on a terminal, where the name in --json is too short for it."""
 STATES = ("waiting", "open", "released", "refused", "closed")
 
 
@@ -85,7 +96,7 @@ def show_(shell: Shell, id: str, as_json: bool) -> None:
         show([{**row, "marks": said, "holds": held}], True)
         return
     seen = row.pop("seen")
-    show([{"": name, "value": value} for name, value in row.items()], False)
+    show([{"": _WORDS.get(name, name), "value": value} for name, value in row.items()], False)
     for title, lines in (
         ("what was seen", [{"": k, "value": v} for k, v in seen.items()]),
         ("held", held),

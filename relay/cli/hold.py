@@ -15,6 +15,16 @@ if TYPE_CHECKING:
     from relay.stores.holds import Hold
 
 STATES = ("held", "released", "refused", "passed", "sent", "returned", "dropped")
+_WORDS = {
+    "at": "first try",
+    "last": "last try",
+    "accepted": "accepted (250)",
+    "alone": "decided alone",
+    "ends": "decision ends",
+    "due": "relay's next try",
+    "attempts": "relay's tries",
+}
+"""What a record says on a terminal, where the name in --json is too short for it."""
 SHOWN = 64 * 1024
 """Octets of a message that a terminal gets unless --raw is given."""
 
@@ -99,7 +109,7 @@ def show_(shell: Shell, ref: str, message: bool, raw: bool, as_json: bool) -> No
     if as_json:
         show([{**row, "message": text} if message else row], True)
         return
-    show([{"": name, "value": value} for name, value in row.items()], False)
+    show([{"": _WORDS.get(name, name), "value": value} for name, value in row.items() if name != "time"], False)
     if text is not None:
         click.echo()
         for line in text.split("\n"):
