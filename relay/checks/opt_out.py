@@ -12,7 +12,7 @@ import re
 
 _SAYS = {
     "en": (
-        r"unsub?scri", r"opt(?:ing|ed|s)?[ -]?out\b", r"remove (?:me|yourself|you|your|my)\b", r"be removed\b", r"taken? off\b",
+        r"unsub?scri", r"opt(?:ing|ed|s)?[ -]?out\b", r"remove (?:me|yourself|you|your|my|this (?:e-?mail )?address)\b", r"be removed\b", r"taken? off\b",
         r"take (?:me|you|us) off\b", r"leave (?:this|the|our|my) (?:mailing )?list\b",
         r"stop (?:receiving|getting|hearing|all|future|further|these|those|this|the|any|more|e-?mails?|messages|e-?mailing)\b",
         r"stop (?:me|us) (?:from )?(?:e-?mailing|writing|contacting)\b",

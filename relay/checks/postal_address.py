@@ -137,8 +137,9 @@ def _forms(address: str) -> tuple[Phrase, ...]:
 # -- any address --------------------------------------------------------------------------
 # What a postal code or box looks like; each only counts with a number and a street beside it, or a box.
 _CODE = re.compile(
-    r"\b[A-Z]{2}[ ,.]{1,3}\d{5}(?:-\d{4})?\b"  # US: IL 62701
-    r"|\b[A-Z][a-z]{3,12}[ ,]{1,2}\d{5}(?:-\d{4})?\b"  # Texas 78701
+    r"\b[A-Z][A-Za-z][A-Z]?[\s,.]{1,4}\d{5}(?:-\d{4})?\b"  # US: IL 62701, Wa 98117; NRW 46446
+    r"|\bD\.\s?C\.[\s,]{1,4}\d{5}(?:-\d{4})?\b"
+    r"|\b[A-Z][a-z]{3,12}[\s,]{1,4}\d{5}(?:-\d{4})?\b"  # Texas 78701
     r"|\b[A-Z]{1,2}\d[A-Z\d]? ?\d[A-Z]{2}\b"  # UK: SW1A 2AA
     r"|\b[A-Z]\d[A-Z][ -]?\d[A-Z]\d\b"  # Canada: K1A 0B1
     r"|\b[A-Z]\d[\dW] [A-Z\d]{4}\b"  # Ireland: D02 AF30
@@ -153,7 +154,7 @@ _CODE = re.compile(
     r"|\bSingapore \d{6}\b"
 )
 _STREET = re.compile(
-    r"\b(?:street|st|road|rd|avenue|ave|boulevard|blvd|drive|dr|lane|ln|way|court|ct|place|square|highway|hwy|parkway|pkwy"
+    r"\b(?:street|st|road|rd|avenue|ave|boulevard|blvd|drive|dr|lane|ln|way|court|ct|place|square|highway|hwy|freeway|fwy|expressway|parkway|pkwy"
     r"|suite|ste|floor|house|building|park|close|crescent|terrace|broadway|plaza|circle|cir|loop|row|mews|walk|wharf|quay"
     r"|route|rte|trail|pike|turnpike|gardens|grove|hill|gate|yard|unit|towers?|centre|center|campus|estate|level"
     r"|rue|quai|all[ée]es?|chemin|cours|impasse|bd|cedex|lieu-dit"
@@ -164,14 +165,14 @@ _STREET = re.compile(
     r"|nagar|marg|sector|plot|complex|colony|vihar|bhavan|bhawan|chowk|gali|sadak|phase|enclave|layout|block"
     r"|weg|platz|allee|ring|gasse|damm|ufer|chaussee|markt|graben|laan|plein|gracht|kade|singel|dijk|dreef"
     r"|v[äa]gen|gatan|gr[äa]nd|torget?|stigen|leden|box|postboks)\b"
-    r"|stra(?:ß|ss)e\b|str\.|straat\b|\bc/ ?[^\W\d_]"
+    r"|stra(?:ß|ss)e\b|str\.|[a-z]{3}ring \d{1,3}\b|straat\b|\bc/ ?[^\W\d_]"
     r"|(?:weg|platz|allee|gasse|markt|ufer|damm|laan|plein|gracht|kade|singel|dijk|gatan|v[äa]gen|gr[äa]nd|torget?|stigen"
     r"|all[ée]n|leden|vej|gade|gata|katu)\b"
     r"|रोड|मार्ग|नगर|सड़क|गली|सेक्टर|भवन|पथ|चौक|कॉलोनी|विहार",
 )
 _BOX = re.compile(
-    r"\b(?:p\.? ?o\.? ?box|post office box|postfach|postbus|bo[îi]te postale|b\.?p\.?|apartado(?: de correos)?"
-    r"|casella postale|c\.p\.|caixa postal|skrytka pocztowa|postbox)"
+    r"\b(?:p\.? ?o\.? ?(?:box|drawer)|post office box|postfach|postbus|bo[îi]te postale|b\.?p\.?"
+    r"|apartado(?: de correos)?|casella postale|c\.p\.|caixa postal|skrytka pocztowa|postbox)"
     r"[ .:#]{0,3}\d",
 )
 # "One Microsoft Way": a house number in words.

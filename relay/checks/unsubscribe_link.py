@@ -94,6 +94,8 @@ _EDGE = 8 * 1024
 """Characters at both ends of a text that are looked at: the way out stands in the first or last lines."""
 _BESIDE = 160
 """Two lines of text."""
+_LONGEST = 2000
+"""Letters of a URL."""
 _MOST = 50
 _TARGET = re.compile(r"https?://|\bwww\.|mailto:|\w@[\w-]{1,63}\.\w|\.[a-z]{2,10}/\w")
 _SENTENCE = re.compile(r"[.!](?=\s)|\n[ \t]*\n")
@@ -102,7 +104,20 @@ _SENTENCE = re.compile(r"[.!](?=\s)|\n[ \t]*\n")
 def _footer(lower: str) -> bool:
     """`Unsubscribe: https://...`: the whole vocabulary takes ten times as long."""
     at = lower.rfind("unsubscribe")
-    return at >= 0 and _TARGET.search(lower, max(0, at - _BESIDE), at + _BESIDE) is not None
+    return at >= 0 and _TARGET.search(lower, _before(lower, at), at + _BESIDE) is not None
+
+
+def _before(text: str, at: int) -> int:
+    """Where what stands beside begins: two lines before, or at the start of the URL that these cut in two.
+
+    Tools that make the plain form from the HTML put the link in front of its text, with hundreds of letters.
+    """
+    begin = at - _BESIDE
+    if begin <= 0:
+        return 0
+    least = max(0, at - _LONGEST)
+    cut = max(text.rfind(" ", least, begin), text.rfind("\n", least, begin))
+    return cut + 1 if cut >= 0 else begin
 
 
 def _in_words(view: View) -> bool:
@@ -116,7 +131,7 @@ def _in_words(view: View) -> bool:
     here = _here(view) if view.kind == "html" else []
     said = _first(opt_out.SAYS, lower)
     for start, end in said:
-        beside = lower[max(0, start - _BESIDE) : end + _BESIDE]
+        beside = lower[_before(lower, start) : end + _BESIDE]
         if _TARGET.search(beside) or any(label in beside for label in here):
             return True
     asked = said + _first(opt_out.NO_THANKS, lower)
