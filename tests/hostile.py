@@ -312,6 +312,28 @@ STRUCTURE: dict[str, Make] = {
     "quoted-nul": lambda: HEAD + b"Content-Type: text/html\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n" + b"=00=0D=0A" * 8000,
     "line-1m": lambda: text("x" * 1_000_000),
 }  # fmt: skip
+
+
+def _ibans(count: int, between: str = " ") -> str:
+    """Valid ones, each another."""
+    found = []
+    for i in range(count):
+        account = f"37040044{i:010}"
+        check = 98 - int(account + "131400") % 97
+        found.append(f"DE{check:02}{account}")
+    return between.join(found)
+
+
+STRUCTURE |= {
+    "ibans-line": lambda: text("Your IBAN " + _ibans(5000)),
+    "ibans-lines": lambda: text("Your IBAN\n" + _ibans(5000, "\n")),
+    "ibans-ours": lambda: text("Our bank details: " + _ibans(5000, " our\n")),
+    "ssn-lines": lambda: text("".join(f"SSN: 123-45-{i:04}\n" for i in range(1, 5000))),
+    "cards-lines": lambda: text("".join(f"card 4111 1111 1111 {i:04}\n" for i in range(5000))),
+    "words-unlike": lambda: text(
+        " ".join(f"w{chr(0x430 + i % 32)}{chr(0x430 + i // 32 % 32)}x{chr(97 + i % 26)}" for i in range(40_000))
+    ),
+}
 STRUCTURE |= {
     f"charset-{name[:20]!r}": lambda n=name: _charset(n, "<p>caf\u00e9 \u0915\u0416 unsubscribe</p>".encode() * 20 + b"\xff\xfe\xd8\x00\x80\x1b$B")  # type: ignore[misc]
     for name in _CHARSETS

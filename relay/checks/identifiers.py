@@ -40,20 +40,26 @@ _last: tuple[Visible | None, tuple[Identifier, ...]] = (None, ())
 
 def identifiers(visible: Visible) -> tuple[Identifier, ...]:
     """Every identifier in every form of a message, each once."""
-    global _last
+    global _last, _looked
     if _last[0] is not visible:
+        _looked = 0
         found = _known(passages.of(visible))
         _last = (visible, tuple(dict.fromkeys(one for some in found for one in some)) if found else ())
     return _last[1]
 
 
 def in_text(text: str) -> tuple[Identifier, ...]:
-    return tuple(dict.fromkeys(one for passage in passages.passages(text) for one in _scan(passage)))
+    global _looked
+    _looked = 0
+    return tuple(dict.fromkeys(one for some in _known(passages.passages(text)) for one in some))
 
 
 # -- one passage --------------------------------------------------------------------------
 _MOST = 200
-"""Places of each kind that are looked at in one passage."""
+"""Places of each kind that are looked at in one passage ..."""
+_MOST_IN_ALL = 600
+"""... and of all kinds in one message; a text that has more of them is found long before, or is none."""
+_looked = 0
 # Digits and separators as people paste them from elsewhere.
 _PLAIN = {"\u00a0": " ", "\u2010": "-", "\u2011": "-", "\u2012": "-", "\u2013": "-", "\u2212": "-"} | {
     chr(0xFF10 + digit): str(digit) for digit in range(10)
@@ -61,6 +67,8 @@ _PLAIN = {"\u00a0": " ", "\u2010": "-", "\u2011": "-", "\u2012": "-", "\u2013": 
 
 
 def _scan(passage: str) -> tuple[Identifier, ...]:
+    if _looked >= _MOST_IN_ALL:
+        raise passages.Enough
     digits = sum(map(passage.count, "0123456789"))
     if passage.isascii():
         if digits < 4:
@@ -110,9 +118,11 @@ _BESIDE = re.compile(
 
 
 def _cards(lower: str) -> Iterator[Identifier]:
+    global _looked
     for tries, found in enumerate(_CARD.finditer(lower)):
         if tries >= _MOST:
             return
+        _looked += 1
         digits = re.sub(r"[^0-9]", "", found[0])
         if len(digits) == 19 and not is_card(digits):
             digits = digits[:16]  # the three behind it may be the security code
@@ -185,9 +195,11 @@ _SENDERS = re.compile(
 
 
 def _ibans(lower: str) -> Iterator[Identifier]:
+    global _looked
     for tries, found in enumerate(_IBAN.finditer(lower)):
         if tries >= _MOST:
             return
+        _looked += 1
         size = _IBAN_LENGTH.get(found[0][:2])
         if size is None:
             continue
@@ -274,12 +286,14 @@ def _labelled(lower: str) -> Iterable[Identifier]:
 
 
 def _names(lower: str) -> Iterator[re.Match[str]]:
+    global _looked
     tries = 0
     for word in _FIRST.keys() & set(passages.words(lower)):
         for written in _FIRST[word]:
             at = lower.find(written)
             while at >= 0 and tries < _MOST:
                 tries += 1
+                _looked += 1
                 if found := _NAMES.match(lower, at):
                     yield found
                 at = lower.find(written, at + 1)

@@ -80,6 +80,8 @@ def script_links(links: Iterable[Link]) -> bool:
 
 
 def _runs(address: str) -> bool:
+    if ":" not in address:
+        return False
     bare = _UNSEEN.sub("", address[:2000]).lower()
     return bare.startswith(_SCRIPTS) and not _DOES_NOTHING.match(bare)
 

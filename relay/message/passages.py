@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Generic, TypeVar
 
 from relay.message.html import Visible
@@ -148,6 +149,18 @@ def words(text: str) -> list[str]:
     nothing that cannot be seen, and letters of another alphabet in a Latin word as they look."""
     if text.isascii():
         return text.translate(_ASCII).split()
+    if len(text) > 2 * _LONG:
+        return list(_of_long(text))
+    return _words(text)
+
+
+@lru_cache(maxsize=4)
+def _of_long(text: str) -> list[str]:
+    """Several checks ask for the same passage; there are such in texts without line breaks."""
+    return _words(text)
+
+
+def _words(text: str) -> list[str]:
     text = apart(_UNSEEN.sub("", text))
     for sign in _SIGNS:
         if sign in text:

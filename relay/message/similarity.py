@@ -47,6 +47,8 @@ class _Read(NamedTuple):
 
 _EMPTY = 1 << 32
 _MOST = 5000
+_MOST_WORDS = 8000
+"""Words of one passage; ordinary ones have two hundred."""
 _numbers = count()
 _digests: dict[tuple[int, ...], Digest] = {}
 # An address is looked for where something begins, and given up at once: a long run is not read again at each letter.
@@ -106,7 +108,7 @@ def _read(passage: str) -> _Read | None:
     """The bins of one passage; None where it says nothing of its own."""
     found = [
         word for word in passages.words(_LINK.sub(" ", passage) if _linked(passage) else passage) if word.isalpha()
-    ]
+    ][:_MOST_WORDS]
     if len(found) < RUN + 1 or not _BOILERPLATE.isdisjoint(found):
         return None
     bins = [_EMPTY] * BINS
