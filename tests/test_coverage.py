@@ -139,6 +139,14 @@ def test_every_check_that_is_built_serves_a_clause_of_a_shipped_policy() -> None
     assert {check.name for check in CHECKS} - named == BY_CHOICE
 
 
+@pytest.mark.parametrize("policy", ["baseline", "prospektr", "leadnest"])
+def test_no_single_mistake_of_a_check_is_egregious(policy: str) -> None:
+    """It moves a tenant at once; so a scanner, a list of digests or a reviewer (who decides what is held) has confirmed it."""
+    for rules in POLICIES.get(policy).rules.values():
+        gravest = {rule.check.name for rule in rules if rule.severity == "egregious" and rule.then is Then.REFUSE}
+        assert gravest <= {"malware", "attachment-listed"}
+
+
 def test_none_judges_no_more_than_it_says() -> None:
     policy = POLICIES.get("none")
     assert policy.ledger == "refusals"
