@@ -90,6 +90,19 @@ def decoded(text: str) -> str:
     """
     if "=?" not in text:
         return text
+    return _decoded_short(text) if len(text) <= _SHORT else _decoded(text)
+
+
+_SHORT = 400
+"""Characters of a value that is remembered: a campaign has the same subject and author for everybody."""
+
+
+@lru_cache(maxsize=2048)
+def _decoded_short(text: str) -> str:
+    return _decoded(text)
+
+
+def _decoded(text: str) -> str:
     out: list[str] = []
     held = bytearray()
     charset = ""
@@ -241,6 +254,15 @@ _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|\\.|[()<>,:;@"\\]|[^()<>,:;@"\\\s
 
 def mailboxes(text: str) -> Mailboxes:
     """An address list, unfolded and not yet decoded -> its mailboxes.  Groups are opened."""
+    return _mailboxes_short(text) if len(text) <= _SHORT else _mailboxes(text)
+
+
+@lru_cache(maxsize=2048)
+def _mailboxes_short(text: str) -> Mailboxes:
+    return _mailboxes(text)
+
+
+def _mailboxes(text: str) -> Mailboxes:
     match = _SIMPLE.match(text)
     if match:
         # The common case, in one regular expression: `Name <local@domain>`.
