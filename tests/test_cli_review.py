@@ -54,7 +54,7 @@ async def _in_store(folder: Path, main: Callable[[Database, Any], Awaitable[Any]
 def decision(ref: str, action: str, case: str, check: str, **more: Any) -> Decision:
     then = Then.HOLD if action == "hold" else Then.REFUSE
     reply = HELD if action == "hold" else NO_POSTAL_ADDRESS
-    finding = Finding(check, ("P3",), then, then, Evidence({"addresses": 812}), reply)
+    finding = Finding(check, ("P3",), then, then, Evidence({"addresses": 812, "until": 1795401150.5977433}), reply)
     return Decision(
         ref, time.time(), "message", action, "acme", check=check, case=case, code=reply.code, reply=str(reply),
         sender="a@acme.example", recipients=("bob@example.net",), subject="Kettles", findings=(finding,), **more,
@@ -148,6 +148,8 @@ def test_a_case_whose_messages_were_decided_one_by_one_waits_no_more(run: Run) -
 def test_a_record_has_no_heading_and_says_what_its_values_are(run: Run) -> None:
     shown = run("case", "show", CASE).stdout
     assert shown.startswith("id ") and "if nobody does" in shown
+    assert "2026-11-23 02:32:30Z" in shown and "1795401150" not in shown, "a moment is shown as a time"
+    assert "until = 2026-11-23 02:32:30Z" in run("decision", "show", HELD_REF).stdout
     shown = run("hold", "show", HELD_REF).stdout
     assert shown.startswith("ref ") and "first try" in shown
 

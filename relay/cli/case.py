@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from relay.cli.shell import Duration, Group, Shell, fail, json_option, near, open_store, show, when, who
+from relay.cli.shell import Duration, Group, Shell, fail, json_option, near, open_store, show, told, when, who
 
 if TYPE_CHECKING:
     from relay.stores.cases import Case
@@ -98,7 +98,7 @@ def show_(shell: Shell, id: str, as_json: bool) -> None:
     seen = row.pop("seen")
     show([{"": _WORDS.get(name, name), "value": value} for name, value in row.items()], False)
     for title, lines in (
-        ("what was seen", [{"": k, "value": v} for k, v in seen.items()]),
+        ("what was seen", [{"": k, "value": told(v)} for k, v in seen.items()]),
         ("held", held),
         ("said", said),
     ):

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from relay.cli.shell import Shell, fail, near
+from relay.cli.shell import Shell, fail, near, told
 
 _FROM_LINE = re.compile(rb"(?:\A|(?<=\n\n)|(?<=\r\n\r\n))From [^\n]*\n")
 
@@ -192,7 +192,7 @@ def _tell(label: str, result: Any, policy: Any) -> None:
         for id in finding.clauses:
             if id in clauses:
                 click.echo(f"      policy {policy.name} {id}: {clauses[id].says}")
-        seen = ", ".join(f"{key}: {_safe(str(value))}" for key, value in finding.evidence.seen.items())
+        seen = ", ".join(f"{key}: {_safe(str(told(value)))}" for key, value in finding.evidence.seen.items())
         if seen:
             click.echo(f"      seen: {seen}")
         if finding.remedy and str(finding.then) != "repair":

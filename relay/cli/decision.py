@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from relay.cli.shell import Duration, Group, Moment, Shell, fail, json_option, open_store, show, when, who
+from relay.cli.shell import Duration, Group, Moment, Shell, fail, json_option, open_store, show, told, when, who
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -201,7 +201,7 @@ def _told(row: dict[str, Any], says: dict[str, str]) -> list[str]:
         if finding.get("excused"):
             shadow = f"  decided by a reviewer: {finding['excused'].replace(':', ' ')}"
         lines += ["", f"  [{finding['check']}] {finding['then']}{decided}{shadow}", *_cited(finding["clauses"], says)]
-        lines += [f"    {name} = {value}" for name, value in finding["seen"].items()]
+        lines += [f"    {name} = {told(value)}" for name, value in finding["seen"].items()]
         if finding["remedy"]:
             lines.append(f"    to mend it: {finding['remedy']}")
     for skipped in row.get("skipped", ()):

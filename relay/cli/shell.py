@@ -165,6 +165,13 @@ def when(at: float | None) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%SZ") if at else ""
 
 
+def told(value: Any) -> Any:
+    """A value of evidence as people read it: a moment as a time, a rounded number, everything else as it is."""
+    if isinstance(value, float):
+        return when(value) if 1e9 < value < 1e11 else round(value, 3)
+    return value
+
+
 def near(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'acme'?` or nothing, to put behind "no such ..."."""
     close = difflib.get_close_matches(name, list(known), n=1)
