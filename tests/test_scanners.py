@@ -178,6 +178,26 @@ async def test_more_than_clamd_takes(skip: bool) -> None:
             assert (caught.value.skip, len(seen)) == (skip, asked)
 
 
+@pytest.mark.parametrize("well", [True, False])
+async def test_a_clamd_whose_last_words_are_lost_in_a_reset(well: bool) -> None:
+    """It closed with octets unread; if it is well on the next connection, it had seen enough."""
+
+    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        command = await reader.readuntil(b"\0")
+        if command == b"zPING\0" and well:
+            writer.write(b"PONG\0")
+            await writer.drain()
+            return
+        if command == b"zINSTREAM\0":
+            await reader.readexactly(200_000)
+        writer.transport.abort()
+
+    async with serving(cut) as port:
+        with pytest.raises(Unavailable, match="larger than is scanned" if well else "clamd") as caught:
+            await Clamd(port=port).scan(Message.parse(TEXT + bytes(20 << 20)))
+    assert caught.value.skip is well
+
+
 async def test_no_more_connections_than_allowed() -> None:
     now, most = 0, 0
 

@@ -5,6 +5,8 @@ chunk of no octets ends it.  The answer ends in NUL: `stream: OK`, `stream: NAME
 
 A message that is larger than clamd's StreamMaxLength is answered while it is still being sent, and the
 connection is closed: so the answer is read beside the writing, and what broke the writing is asked last.
+The answer can be lost with the connection (a close with octets unread is a reset, which takes along what
+was said before): a clamd that hangs up in the middle and is well on the next connection has seen enough.
 """
 
 from __future__ import annotations
@@ -81,13 +83,14 @@ class Clamd:
         else:
             reader, writer = await asyncio.open_connection(self._host, self._port, limit=_LONGEST)
         answer = asyncio.ensure_future(reader.readuntil(b"\0"))
+        cut = False
         try:
             writer.write(command)
             if message is not None:
                 try:
-                    await _send(writer, message, answer)
+                    cut = not await _send(writer, message, answer)
                 except ConnectionError:
-                    pass  # what it said before it hung up tells more
+                    cut = True  # what it said before it hung up tells more
             return (await answer)[:-1]
         except asyncio.LimitOverrunError:
             raise Garbled("without end") from None
@@ -95,6 +98,12 @@ class Clamd:
             # Its last words may lack the NUL.
             if error.partial:
                 return error.partial
+            if cut and await self._ask(b"zPING\0") == b"PONG":
+                return _TOO_LARGE
+            raise
+        except ConnectionError:
+            if cut and await self._ask(b"zPING\0") == b"PONG":
+                return _TOO_LARGE
             raise
         finally:
             if not answer.cancel() and not answer.cancelled():
@@ -102,7 +111,8 @@ class Clamd:
             writer.close()
 
 
-async def _send(writer: asyncio.StreamWriter, message: Message, answer: asyncio.Future[bytes]) -> None:
+async def _send(writer: asyncio.StreamWriter, message: Message, answer: asyncio.Future[bytes]) -> bool:
+    """Whether it took the whole."""
     raw = message.raw
     for start in range(0, message.size, SLICE):
         piece = raw[start : start + SLICE]
@@ -110,9 +120,10 @@ async def _send(writer: asyncio.StreamWriter, message: Message, answer: asyncio.
         writer.write(piece)
         await writer.drain()
         if answer.done():
-            return  # it has seen enough
+            return False  # it has seen enough
     writer.write(b"\0\0\0\0")
     await writer.drain()
+    return True
 
 
 def _read(answer: bytes) -> str | None:
