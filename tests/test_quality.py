@@ -65,6 +65,39 @@ def test_remove_this_address():
     )
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "Help us to stop the war: https://acme.example/give",
+        "What people don't get about trains: https://acme.example/read",
+        "We won't get a second chance. https://acme.example/give",
+        "Discount taken off sale price. https://acme.example/shop",
+        "This box is not read, and you will not receive a response. https://acme.example/help",
+        "Text NEWS to 12345 for news of us on your phone. STOP to end. Msg & Data rates may apply. https://acme.example",
+        "CHECK OUT NOW and contact us with questions: https://acme.example",
+        "https://acme.example/blog/why-three-in-four-leave-spain-and-go-home",
+    ],
+)
+def test_words_of_leaving_that_are_no_way_out(words):
+    assert not unsubscribe_link.has_opt_out(text(words))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "To stop all mails from us: https://acme.example/x",
+        "Stop the newsletter: https://acme.example/x",
+        "You don't want to get these letters? https://acme.example/x",
+        "You would rather not receive an email like this? https://acme.example/x",
+        "https://acme.example/leave/8f2",
+        "https://acme.example/m?do=remove&id=8",
+        "https://lists.acme.example/stop-email/8",
+    ],
+)
+def test_words_of_leaving_that_are_one(words):
+    assert unsubscribe_link.has_opt_out(text(words))
+
+
 # -- the runner ---------------------------------------------------------------------------------
 PAGE = (
     "<html><body><p>Our autumn sale has begun.</p><p><a href='https://acme.example/sale'>To the sale</a></p>"

@@ -12,13 +12,15 @@ import re
 
 _SAYS = {
     "en": (
-        r"unsub?scri", r"opt(?:ing|ed|s)?[ -]?out\b", r"remove (?:me|yourself|you|your|my|this (?:e-?mail )?address)\b", r"be removed\b", r"taken? off\b",
+        r"unsub?scri", r"opt(?:ing|ed|s)?[ -]?out\b", r"remove (?:me|yourself|you|your|my|this (?:e-?mail )?address)\b", r"be removed\b", r"taken? off\b(?! (?:\w+ ){0,2}price)",
         r"take (?:me|you|us) off\b", r"leave (?:this|the|our|my) (?:mailing )?list\b",
-        r"stop (?:receiving|getting|hearing|all|future|further|these|those|this|the|any|more|e-?mails?|messages|e-?mailing)\b",
+        r"stop (?:receiving|getting|hearing|future|further|these|those|this|e-?mails?|messages|e-?mailing)\b",
+        # "Stop the war" is no way out.
+        r"stop (?:all|any|more|the)(?: \w+){0,3} (?:e-?mail|messages?|mail|newsletter|communication|notification|contact|updates?|letters?)",
         r"stop (?:me|us) (?:from )?(?:e-?mailing|writing|contacting)\b",
         r"no (?:more|further|longer) (?:e-?mails?|messages|mails?)\b",
         *(
-            rf"{no}(?: \w+){{0,3}} (?:receiv(?:e|ing)|get(?:ting)?|hear(?:ing)?|be contacted|be e-?mailed|contact|(?:e-?)?mails?|follow[ -]?ups?)\b"
+            rf"{no}(?: \w+){{0,3}} (?:receiv(?:e|ing)(?! an? (?:response|reply|answer))|get(?:ting)?(?! (?:an?|about|how|why|what|enough)\b)|hear(?:ing)?|be contacted|be e-?mailed|contact|(?:e-?)?mails?|follow[ -]?ups?)\b"
             for no in ("not", "never", "no longer", "don['’]?t", "didn['’]?t", "won['’]?t", "prefer not", "rather not")
         ),
         *(
@@ -125,14 +127,14 @@ _ORDERS = (
     "stop", "stopp", "remove", "no", "out", "end", "quit", "cancel", "unsubscribe", "pass", "nein", "abmelden", "non", "baja", "alto",
     "basta", "nee", "nie", "nej",
 )  # fmt: skip
-ORDER = re.compile(rf"[\"'“”‘’„«»*](?i:{'|'.join(_ORDERS)})\b|\b(?:{'|'.join(_ORDERS).upper()})\b")
+ORDER = re.compile(rf"[\"'“”‘’„«»*](?i:{'|'.join(_ORDERS)})\b|(?<!CHECK )(?<!CHECKING )(?<!SOLD )(?<!FIND )\b(?:{'|'.join(_ORDERS).upper()})\b")
 """STOP, as in `reply STOP`.  Of a text as it is written: so short a word counts in quotes or in capitals only."""
 
 ADDRESS = re.compile(
     r"unsub|opt[-_. +]?out|preferenc|subscription|abmeld|abbestell|austragen|d[eé]sabon|d[eé]s?inscri|darse[-_]?de[-_]?baja"
     r"|[/=_-]baja\b|desuscri|suscripcion|disiscri|cancella|iscrizione|afmeld|uitschrij|descadastr|cancelar|inscricao"
     r"|assinatura|wypis|rezygn|avregistr|avprenum|avanmal|e?mail[-_]?settings|subject=(?:stop|remove|no)"
-    r"|[/=_.-](?:stop|remove|leave|optin)(?:[-_/?&=.]|\Z)"
+    r"|[/=_.](?:stop|remove|leave|optin)(?:[_/?&=.]|-(?:e?-?mail|list|news|me\b)|\Z)|list-(?:remove|leave)"
 )
 """The address of a link, in lower case."""
 

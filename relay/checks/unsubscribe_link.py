@@ -126,8 +126,11 @@ def _in_words(view: View) -> bool:
         text = text[:_EDGE] + "\n\n" + text[-_EDGE:]
     lower = text.lower()
     # Lengths may change with the case of a few letters, so each search keeps to one form of the text.
-    if any(opt_out.REPLY.search(_sentence(text, *place).lower()) for place in _first(opt_out.ORDER, text)):
-        return True
+    for start, end in _first(opt_out.ORDER, text):
+        # "STOP to end. Msg & data rates may apply" ends text messages, not mail.
+        charged = "data rates" in text[max(0, start - _BESIDE) : end + _BESIDE].lower()
+        if not charged and opt_out.REPLY.search(_sentence(text, start, end).lower()):
+            return True
     here = _here(view) if view.kind == "html" else []
     said = _first(opt_out.SAYS, lower)
     for start, end in said:

@@ -84,8 +84,9 @@ _STEMS = (
     r"unsub|opt[ -]?(?:ed[ -]?)?(?:out|in)|remov|preferenc|subscri|no longer|stop (?:rec|get|send)|cancel|leave this"
     r"|list[ -]?manage|reply|too many e-?mails|fewer|change (?:your|how|what)|update your|manage|e-?mails? settings"
     r"|signed up|do not (?:wish|want)|don['’]t (?:wish|want)|take me off|mailing list|turn off|notification"
+    r"|less e-?mail|(?:prefer|rather) not|not receive|future|change settings|don&(?:#39|rsquo);t want"
     r"|abmeld|abbestell|austrag|abo\b|newsletter[ -]?einstell|keine? (?:newsletter|e-?mail|weitere)|nicht mehr"
-    r"|less e-?mail|widerruf|widersp|k[üu]ndig|d[ée]sabonn|d[ée]sinscri|dar(?:se)? de baja|disiscriv|afmeld|uitschrijv"
+    r"|widerruf|widersp|k[üu]ndig|d[ée]sabonn|d[ée]sinscri|dar(?:se)? de baja|disiscriv|afmeld|uitschrijv"
 )
 _OUT = re.compile(_STEMS, re.I)
 _LINK = re.compile(r"<a\b[^>]*>.*?</a\s*>", re.I | re.S)
