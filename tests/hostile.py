@@ -172,6 +172,7 @@ MARKUP: dict[str, Make] = {
     "attributes-10k": lambda: page("<p " + " ".join(f"a{i}=1" for i in range(8000)) + ">x</p>"),
     "attributes-same": lambda: page("<p " + "style=color:red " * 3000 + ">x</p>"),
     "attributes-on": lambda: page(f"<p {' '.join(f'onx{i}=1' for i in range(3000))}>x</p>"),
+    "styles-500": lambda: page(_styles(500)),
     "styles-900": lambda: page(_styles(900)),
     "styles-5000": lambda: page(_styles(5000)),
     "sheet-rules": lambda: page(_sheet(800, 10)),

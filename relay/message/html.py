@@ -27,7 +27,7 @@ MOST_HTML = 512 * 1024
 MOST_TAGS = 10_000
 DEEPEST = 256
 """Browsers stop at 512 levels, some readers earlier."""
-MOST_STYLES = 1000
+MOST_STYLES = 600
 """Style attributes that differ from each other; a large newsletter has a hundred."""
 MOST_ATTRIBUTES = 20_000
 """Spaces, slashes and quotes between two `>`: each attribute needs one, and a microsecond."""

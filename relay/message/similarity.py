@@ -47,7 +47,7 @@ class _Read(NamedTuple):
 
 _EMPTY = 1 << 32
 _MOST = 5000
-_MOST_WORDS = 8000
+_MOST_WORDS = 4000
 """Words of one passage; ordinary ones have two hundred."""
 _numbers = count()
 _digests: dict[tuple[int, ...], Digest] = {}
