@@ -98,6 +98,12 @@ def test_words_of_leaving_that_are_one(words):
     assert unsubscribe_link.has_opt_out(text(words))
 
 
+def test_a_letter_of_the_country_before_the_code_makes_no_difference():
+    page = corpus.wrapped(PAGE.replace("1 Main Street, Springfield, IL 62701", "Marktstr. 7, D-79541 Lörrach").encode())
+    profiles = {"template.example": ("Acme GmbH", "Marktstraße 7, 79541 Lörrach, Deutschland")}
+    assert look(corpus.with_one_click(page), profiles)["found"] == {}
+
+
 # -- the runner ---------------------------------------------------------------------------------
 PAGE = (
     "<html><body><p>Our autumn sale has begun.</p><p><a href='https://acme.example/sale'>To the sale</a></p>"

@@ -56,6 +56,7 @@ _SHORT = {
         "sw": "southwest", "mt": "mount", "ft": "fort", "nr": "no num numero nummer number",
         "c": "calle cl", "pza": "plaza piazza plza", "v": "via", "vle": "viale", "cso": "corso", "r": "rua",
         "ul": "ulica", "al": "aleja", "pk": "park", "ind": "industrial", "hse": "house", "ctr": "center centre",
+        "rte": "route",
     }.items()
 }  # fmt: skip
 _STATES = {
@@ -78,6 +79,7 @@ _PAIRS = {
 _FORM = {long: short for short, longs in _SHORT.items() for long in longs} | {
     long: short for short, long in _STATES.items()
 }
+_BEFORE_CODE = frozenset(("d", "a", "ch", "f", "b"))
 _PAIR_FIRST = frozenset(first for first, _ in _PAIRS)
 # Compounds: Hauptstraße, Kerkstraat.
 _ENDINGS = (("strasse", 4), ("straat", 3))
@@ -92,6 +94,8 @@ def canonical(found: list[str]) -> list[str]:
         if skip:
             skip = False
             continue
+        if word in _BEFORE_CODE and index < last and 4 <= len(found[index + 1]) <= 5 and found[index + 1].isdigit():
+            continue  # D-79541
         if word in _PAIR_FIRST and index < last:
             pair = _PAIRS.get((word, found[index + 1]))
             if pair:

@@ -150,7 +150,13 @@ class Quality:
         session = Session(
             "q", "192.0.2.1", "q", helo="q", esmtp=True, tls="TLSv1.3", tenant=tenant.id, stream="marketing"
         )
-        envelope = Envelope("r" * 26, NOON, tenant, "marketing", _address(f"bounce@{domain}"))
+        envelope = Envelope(
+            "r" * 26,
+            NOON,
+            tenant,
+            "marketing",
+            _address(f"bounce@{domain}") or parse(f"bounce@{corpus.WRAPPED.partition('@')[2]}"),
+        )
         to = next((one for box in message.addresses("to") if (one := _address(box.address))), None)
         envelope.recipients = [Recipient(to or parse("reader@customer.example"))]
         return Mail(NOON, session, envelope, message=message), tools
