@@ -127,7 +127,9 @@ _ORDERS = (
     "stop", "stopp", "remove", "no", "out", "end", "quit", "cancel", "unsubscribe", "pass", "nein", "abmelden", "non", "baja", "alto",
     "basta", "nee", "nie", "nej",
 )  # fmt: skip
-ORDER = re.compile(rf"[\"'“”‘’„«»*](?i:{'|'.join(_ORDERS)})\b|(?<!CHECK )(?<!CHECKING )(?<!SOLD )(?<!FIND )\b(?:{'|'.join(_ORDERS).upper()})\b")
+ORDER = re.compile(
+    rf"[\"'“”‘’„«»*](?i:{'|'.join(_ORDERS)})\b|(?<!CHECK )(?<!CHECKING )(?<!SOLD )(?<!FIND )\b(?:{'|'.join(_ORDERS).upper()})\b"
+)
 """STOP, as in `reply STOP`.  Of a text as it is written: so short a word counts in quotes or in capitals only."""
 
 ADDRESS = re.compile(
