@@ -51,7 +51,7 @@ class Settings(CheckSettings):
         load_tables()
 
 
-MOST_HOSTS = 125
+MOST_HOSTS = 100
 """Hosts of links that are looked at from each end of a message; a new one takes 80 microseconds."""
 _SHORTEST_ALIKE = 4
 _SHORTEST_NEAR = 6

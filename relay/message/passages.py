@@ -17,7 +17,7 @@ from relay.message.html import Visible
 
 T = TypeVar("T")
 
-MOST_TEXT = 96 * 1024
+MOST_TEXT = 64 * 1024
 """Characters of one text that are looked at: two thirds of its beginning, a third of its end."""
 MOST_IN_ALL = 128 * 1024
 """Characters of all parts of one message."""

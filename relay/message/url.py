@@ -63,7 +63,7 @@ class Targets(NamedTuple):
     crowded: bool = False
 
 
-MOST = 1000
+MOST = 600
 """Links that are read at each end of a message."""
 MOST_UNUSUAL = 300
 
