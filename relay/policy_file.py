@@ -713,6 +713,8 @@ def _lack(clause: Clause, rule: Rule, config: Any, tenants: Sequence[Tenant]) ->
             return f"no scanner is configured (scanners.{what})", True
     if "links" in check.needs and not config.links.probe:
         return "links are not visited (links.probe)", True
+    if check.name == "tenant-profile" and "privacy_policy" in rule.settings.require and not config.links.probe:
+        return "whether the privacy policy can be read is not looked at (links.probe)", False
     if "egress" in check.needs and not config.egress:
         return "no egress addresses are configured", True
     if "transfers" in check.needs and (without := [t.id for t in tenants if not t.transfers]):

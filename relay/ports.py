@@ -196,6 +196,10 @@ class LinkState:
     checked: float = 0.0
 
 
+EXACT = "#exact"
+"""Behind a URL: the answer of that very page counts, and not only whether its host is well."""
+
+
 class Links(Protocol):
     """Whether links work.  Answers at once from memory; what is not known is visited in the background."""
 

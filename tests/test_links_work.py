@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from relay.checks import tenant_profile
 from relay.checks import unsubscribe_link_works as check
-from relay.checks.unsubscribe_link_works import EXACT, template
+from relay.checks.unsubscribe_link_works import template
 from relay.jobs.prober import Prober
 from relay.jobs.visit import Visitor, is_public
 from relay.message import Message
-from relay.model import Envelope, Mail, Session, Tenant
-from relay.ports import Answer, LinkState, Tools, Unavailable
+from relay.model import Envelope, Mail, Profile, Session, Tenant
+from relay.ports import EXACT, Answer, LinkState, Tools, Unavailable
 from relay.stores.database import Database
 from relay.stores.migrate import migrate
 from relay.stores.probes import Probes
@@ -86,6 +87,22 @@ def test_the_link_in_the_text_is_looked_at_too():
     text = '<a href="https://shop.example/buy">Buy</a> <a href="https://t.example/leave?id=77123">Unsubscribe</a>'
     assert found({"https://t.example/leave?id=0": LinkState(5, "it answers 503")}, text) is not None
     assert found({"https://shop.example/buy" + EXACT: LinkState(5, "it answers 503")}, text) is None
+
+
+@pytest.mark.parametrize(
+    ("failures", "required", "found"),
+    [(0, True, None), (287, True, None), (288, True, "it answers 404"), (288, False, None)],
+)
+def test_a_privacy_policy_that_cannot_be_read_for_a_day(failures, required, found):
+    profile = Profile("Acme", "", "1 Main St", "a@acme.example", "https://acme.example/legal/2024#top", True)
+    one = mail()
+    one.envelope.tenant = Tenant("acme", "leadnest", profile)
+    states = States({"https://acme.example/legal/2024" + EXACT: LinkState(failures, "it answers 404")})
+    require = ["legal_name", *(["privacy_policy"] if required else [])]
+    tools = Tools(None, None, None, links=states)
+    seen = tenant_profile.run(one, tenant_profile.Settings(require=require), tools)
+    assert (seen and seen.seen["unreachable"]) == found
+    assert tenant_profile.run(one, tenant_profile.Settings(require=require), Tools(None, None, None)) is None
 
 
 # -- a visit --------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from relay.checks.check import Check, CheckSettings
 from relay.checks.one_click_unsubscribe import FIELD
 from relay.checks.unsubscribe_link import leads_out
 from relay.model import Evidence, Mail, Stage
-from relay.ports import Tools
+from relay.ports import EXACT, Tools
 
 MOST = 6
 """Different links of a message that are looked at."""
@@ -62,8 +62,6 @@ def ways_out(mail: Mail) -> list[str]:
 
 # A part of a path that may be of one recipient: numbers, hexadecimal, long or mixed words, addresses.
 _TOKEN = re.compile(r"\d{4,}|@|%40|^[0-9a-fA-F-]{8,}$|^(?=.*\d)[\w.~=+-]{10,}$|^[\w.~=+-]{24,}$")
-EXACT = "#exact"
-"""Behind a template in which nothing was replaced: the answer of that very page counts."""
 
 
 def template(url: str) -> str:

@@ -12,10 +12,9 @@ from collections import deque
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-from relay.checks.unsubscribe_link_works import EXACT
 from relay.events import Emit, LinkBroken, StoreFailed
 from relay.jobs.visit import Visitor
-from relay.ports import Unavailable
+from relay.ports import EXACT, Unavailable
 from relay.stores import probes
 from relay.stores.database import Database
 
