@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from relay.cli.list_file import BadLines, private_file
 from relay.cli.shell import Duration, Group, Moment, Shell, fail, json_option, open_store, progress, show, when, who
-from relay.cli.suppression import TOLD, _private_file
 from relay.cli.tenant import known_tenant
 
 if TYPE_CHECKING:
@@ -244,7 +244,6 @@ def import_(
     Exit code: 0 every line was taken, 1 some were bad, 2 it is no list.
     """
     from relay.stores.consent_csv import Defaults, NotAList, Reader
-    from relay.stores.csv_lines import BadLine
 
     config = shell.config()
     now = time.time()
@@ -258,30 +257,12 @@ def import_(
         region=region or "", until=at + lasts if lasts and at is not None else None, proof=proof or "",
         wording=_text(wording_file) if wording_file else "",
     )  # fmt: skip
-    bad = 0
-    out: TextIO | None = None
-
-    def on_bad(line: BadLine) -> None:
-        nonlocal bad, out
-        bad += 1
-        if bad <= TOLD:
-            click.echo(f"{file}:{line.number}: {line.why}", err=True)
-        elif bad == TOLD + 1:
-            click.echo(
-                f"... more bad lines{f' are in {rejects}' if rejects else '; keep them with --rejects FILE'}", err=True
-            )
-        if rejects:
-            if out is None:
-                out = _private_file(rejects)
-                if reader.header:
-                    out.write(reader.header + "\n")
-            out.write(f"# line {line.number}: {line.why}\n{line.text}\n")
-
+    bad = BadLines(file, rejects, lambda: reader.header)
     try:
         stream_in = click.open_file(file, "rb")
     except OSError as error:
         fail(f"{file}: {error.strerror}")
-    reader = Reader(stream_in, defaults, now, on_bad)  # type: ignore[arg-type]
+    reader = Reader(stream_in, defaults, now, bad)  # type: ignore[arg-type]
     taken = new = opened = 0
 
     async def main() -> None:
@@ -296,7 +277,7 @@ def import_(
                     opened += gone
             finally:
                 if taken:
-                    note = f"{taken} records, {new} new, {opened} opt-outs taken back, {bad} bad lines"
+                    note = f"{taken} records, {new} new, {opened} opt-outs taken back, {bad.count} bad lines"
                     await shell.record(config, database, "consents imported", tenant=tenant, note=note)
 
     try:
@@ -312,9 +293,8 @@ def import_(
         reader.close()
         if file != "-":
             stream_in.close()
-        if out is not None:
-            out.close()
-    summary = {"lines": reader.lines, "records": taken, "new": new, "opened": opened, "bad": bad}
+        bad.close()
+    summary = {"lines": reader.lines, "records": taken, "new": new, "opened": opened, "bad": bad.count}
     if as_json:
         show([summary | {"passed_over": reader.passed_over}], True)
     else:
@@ -322,10 +302,10 @@ def import_(
             click.echo(f"columns passed over: {', '.join(map(_printable, reader.passed_over))}", err=True)
         click.echo(
             f"{taken:,} records from {reader.lines:,} lines ({new:,} new"
-            f"{f', {opened:,} older opt-outs taken back' if opened else ''}), {bad:,} bad lines"
-            f"{f' in {rejects}' if bad and rejects else ''}"
+            f"{f', {opened:,} older opt-outs taken back' if opened else ''}), {bad.count:,} bad lines"
+            f"{f' in {rejects}' if bad.count and rejects else ''}"
         )
-    sys.exit(1 if bad else 0)
+    sys.exit(1 if bad.count else 0)
 
 
 @command.command("export")
@@ -348,7 +328,7 @@ def export(shell: Shell, file: str, tenant: str | None) -> None:
             if tenant is not None:
                 await known_tenant(config, database, tenant)
             consents = await open_consents(config, database)
-            out = sys.stdout if file == "-" else _private_file(file)
+            out = sys.stdout if file == "-" else private_file(file)
             try:
                 out.write(header())
                 after: tuple[Any, ...] | None = None

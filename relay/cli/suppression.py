@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from relay.cli.list_file import BadLines, private_file
 from relay.cli.opt_out_report import command as report
 from relay.cli.shell import Duration, Group, Moment, Shell, fail, json_option, open_store, progress, show, when, who
 from relay.cli.tenant import known_tenant
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 REASONS = ("opt-out", "complaint", "bounce", "dnd", "manual", "legal")
 SCOPES = ("global", "tenant", "stream")
-TOLD = 100
-"""Bad lines of an import that are told one by one."""
 
 reason_option = click.option("--reason", type=click.Choice(REASONS), help="Why they must not be mailed.")
 
@@ -241,7 +239,6 @@ def import_(
 
     Exit code: 0 every line was taken, 1 some were bad, 2 it is no list.
     """
-    from relay.stores.csv_lines import BadLine
     from relay.stores.suppression_csv import Defaults, NotAList, Reader
 
     config = shell.config()
@@ -251,30 +248,12 @@ def import_(
         source=source if source is not None else f"import:{Path(file).name}" if file != "-" else "import",
         until=now + lasts if lasts else None, bounce=config.suppression.bounce,
     )  # fmt: skip
-    bad = 0
-    out: TextIO | None = None
-
-    def on_bad(line: BadLine) -> None:
-        nonlocal bad, out
-        bad += 1
-        if bad <= TOLD:
-            click.echo(f"{file}:{line.number}: {line.why}", err=True)
-        elif bad == TOLD + 1:
-            click.echo(
-                f"... more bad lines{f' are in {rejects}' if rejects else '; keep them with --rejects FILE'}", err=True
-            )
-        if rejects:
-            if out is None:
-                out = _private_file(rejects)
-                if reader.header:
-                    out.write(reader.header + "\n")
-            out.write(f"# line {line.number}: {line.why}\n{line.text}\n")
-
+    bad = BadLines(file, rejects, lambda: reader.header)
     try:
         stream_in = click.open_file(file, "rb")
     except OSError as error:
         fail(f"{file}: {error.strerror}")
-    reader = Reader(stream_in, defaults, now, on_bad)  # type: ignore[arg-type]
+    reader = Reader(stream_in, defaults, now, bad)  # type: ignore[arg-type]
     entries_of = new = 0
     opted_out: dict[str, int] = {}
 
@@ -287,7 +266,7 @@ def import_(
             async for stored, changed in recipients.load(_counted(progress(reader, "imported"), opted_out)):
                 entries_of += stored
                 new += changed
-            if tenant is not None and reason == "opt-out" and not bad:
+            if tenant is not None and reason == "opt-out" and not bad.count:
                 opted_out.setdefault(tenant, 0)
             await _reported(database, opted_out, time.time(), defaults.source)
 
@@ -304,18 +283,17 @@ def import_(
         reader.close()
         if file != "-":
             stream_in.close()
-        if out is not None:
-            out.close()
-    summary = {"lines": reader.lines, "entries": entries_of, "new": new, "over": reader.over, "bad": bad}
+        bad.close()
+    summary = {"lines": reader.lines, "entries": entries_of, "new": new, "over": reader.over, "bad": bad.count}
     if as_json:
         show([summary], True)
     else:
         click.echo(
             f"{entries_of:,} entries from {reader.lines:,} lines ({new:,} rows new or changed"
-            f"{f', {reader.over:,} left out because they are over' if reader.over else ''}), {bad:,} bad lines"
-            f"{f' in {rejects}' if bad and rejects else ''}"
+            f"{f', {reader.over:,} left out because they are over' if reader.over else ''}), {bad.count:,} bad lines"
+            f"{f' in {rejects}' if bad.count and rejects else ''}"
         )
-    sys.exit(1 if bad else 0)
+    sys.exit(1 if bad.count else 0)
 
 
 @command.command("export")
@@ -343,7 +321,7 @@ def export(shell: Shell, file: str, tenant: str | None, global_: bool, reason: s
             if tenant is not None:
                 await known_tenant(config, database, tenant)
             recipients = await open_recipients(config, database)
-            out = sys.stdout if file == "-" else _private_file(file)
+            out = sys.stdout if file == "-" else private_file(file)
             try:
                 out.write(header())
                 after: tuple[Any, ...] | None = None
@@ -437,11 +415,3 @@ def _says(e: Entry) -> str:
         "stream": f"{e.stream} mail of tenant {e.tenant}",
     }
     return f"{e.reason}, for {reach[e.scope]}, {f'until {when(e.until)}' if e.until else 'for ever'}"
-
-
-def _private_file(path: str) -> TextIO:
-    """A list of addresses is nobody else's to read."""
-    try:
-        return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8", newline="")
-    except OSError as error:
-        fail(f"{path}: {error.strerror}")
