@@ -24,23 +24,8 @@ class Settings(WordingSettings):
 
 
 def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
-    assert mail.message is not None
-    found = tools.phrases.said(mail.message).get("abusive-language")
-    if not found:
-        return None
-    weighed = spoken.weighed(found, settings)
-    if not weighed or weighed[0].score < settings.threshold:
-        return None
-    worst = weighed[0]
-    return Evidence(
-        {
-            "score": worst.score,
-            "threshold": settings.threshold,
-            "language": worst.language,
-            "categories": worst.categories,
-            "phrases": spoken.phrases(worst.said),
-        }
-    )
+    seen = spoken.worst(mail, settings, tools, "abusive-language")
+    return Evidence(seen) if seen else None
 
 
 CHECK = Check(

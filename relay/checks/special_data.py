@@ -26,24 +26,10 @@ class Settings(WordingSettings):
 
 
 def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
-    assert mail.message is not None
-    found = tools.phrases.said(mail.message).get("special-data")
-    if not found:
+    seen = spoken.worst(mail, settings, tools, "special-data")
+    if not seen or not (lacks := lacking(mail, tools)):
         return None
-    weighed = spoken.weighed(found, settings)
-    if not weighed or weighed[0].score < settings.threshold or not (lacks := lacking(mail, tools)):
-        return None
-    worst = weighed[0]
-    return Evidence(
-        {
-            "score": worst.score,
-            "threshold": settings.threshold,
-            "language": worst.language,
-            "categories": worst.categories,
-            "phrases": spoken.phrases(worst.said),
-            "lacks": lacks,
-        }
-    )
+    return Evidence({**seen, "lacks": lacks})
 
 
 CHECK = Check(

@@ -8,7 +8,8 @@ from typing import Annotated, NamedTuple
 from pydantic import Field
 
 from relay.checks.check import CheckSettings
-from relay.ports import Said
+from relay.model import Mail
+from relay.ports import Said, Tools
 
 _SHOWN = 12
 
@@ -60,6 +61,25 @@ def weighed(
         both = (*some, *against.get(language, ()))
         found.append(Weighed(group, language, total(both), both))
     return sorted(found, key=lambda one: -one.score)
+
+
+def worst(mail: Mail, settings: WordingSettings, tools: Tools, check: str) -> dict[str, str | int] | None:
+    """What the check's phrase sets come to in the language that weighs most, as evidence; None below the threshold."""
+    assert mail.message is not None
+    found = tools.phrases.said(mail.message).get(check)
+    if not found:
+        return None
+    sums = weighed(found, settings)
+    if not sums or sums[0].score < settings.threshold:
+        return None
+    most = sums[0]
+    return {
+        "score": most.score,
+        "threshold": settings.threshold,
+        "language": most.language,
+        "categories": most.categories,
+        "phrases": phrases(most.said),
+    }
 
 
 def total(said: Iterable[Said]) -> int:
