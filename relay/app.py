@@ -174,18 +174,13 @@ class App:
             random = Random()
             copies = Copies(database, keys.master)
             lists = config.load_lists()
-            contacts = await Contacts.open(
-                database,
-                keys.address,
-                Wanted(directory.tenant, policies),
-                personal=lambda domain: bool(lists.covers("personal-domains", domain)),
-                emit=process.emit,
-            )
+            contacts = await _contacts(database, keys.address, directory, policies, lists, process.emit)
             stack.push_async_callback(contacts.close)
 
             async def reload(new: Config) -> None:
                 tenants = new.file_tenants()
                 policies.reload(new.policies)
+                await asyncio.to_thread(lists.reload, new.list_files())
                 directory.declare(tenants, ())
                 await _declare(database, new)
 
@@ -201,7 +196,7 @@ class App:
                     guard=config.limits.guard,
                 ),
                 Purge(stored.Recipients(database, keys.address), process.emit),
-                Purge(Contacts(database, keys.address, lambda tenant: 0), process.emit),
+                Purge(contacts, process.emit),
                 Overdue(directory.tenants, policies, process.emit),
                 Ladder(
                     database,
@@ -311,6 +306,19 @@ async def _prepare(config: Config) -> None:
         await database.close()
 
 
+async def _contacts(
+    database: Database, address_key: bytes, directory: Directory, policies: Policies, lists: Lists, emit: Emit
+) -> Contacts:
+    """Who mailed whom, of this process: kept where a policy asks for it, and of no domain of people."""
+    return await Contacts.open(
+        database,
+        address_key,
+        Wanted(directory.tenant, policies),
+        personal=lambda domain: bool(lists.covers("personal-domains", domain)),
+        emit=emit,
+    )
+
+
 async def _declare(database: Database, config: Config) -> None:
     """Which tenants have to report the opt-outs that are made elsewhere, from now on or still."""
     tenants = config.file_tenants(keys=False)
@@ -373,13 +381,7 @@ class Worker:
             phrases = await asyncio.to_thread(config.load_phrases)
             sightings = await SqliteSightings.open(database, emit=emit)
             stack.push_async_callback(sightings.close)
-            contacts = await Contacts.open(
-                database,
-                keys.address,
-                Wanted(directory.tenant, policies),
-                personal=lambda domain: bool(lists.covers("personal-domains", domain)),
-                emit=emit,
-            )
+            contacts = await _contacts(database, keys.address, directory, policies, lists, emit)
             stack.push_async_callback(contacts.close)
             aside = Threads(config.limits.check_time)
             stack.callback(aside.close)
