@@ -44,7 +44,6 @@ from relay.jobs.reviews import Reviews
 from relay.jobs.visit import Visitor
 from relay.keys import KeysError
 from relay.lists import Lists
-from relay.message.content import Content
 from relay.model import Domain, Offers, Tenant
 from relay.notice import Operator as Writer
 from relay.outgoing import Outgoing
@@ -56,7 +55,7 @@ from relay.scanners.clamd import Clamd
 from relay.scanners.rspamd import Rspamd
 from relay.serve import Process, Refused
 from relay.smtp.auth import Login
-from relay.smtp.body import Chunks
+from relay.smtp.body import as_received
 from relay.smtp.limits import Limits as SmtpLimits
 from relay.smtp.limits import Load
 from relay.smtp.nexthop_link import HopSettings
@@ -706,7 +705,7 @@ class Bench:
     ) -> Examined:
         """`raw` as it lies in a file: line ends of any kind."""
         return await examine(
-            _received(raw, self.limit),
+            as_received(raw, self.limit),
             tenant=tenant,
             policy=policy,
             stream=stream,
@@ -716,15 +715,6 @@ class Bench:
             recipients=self.recipients,
             now=now,
         )
-
-
-def _received(raw: bytes, limit: int) -> Content:
-    """The octets as the server would have them, line ends and faults included."""
-    body = Chunks(limit)
-    body.expect(len(raw))
-    body.feed(bytearray(raw))
-    body.finish()
-    return Content(raw if body.fault else body.take(), body.fault)
 
 
 @asynccontextmanager

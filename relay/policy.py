@@ -7,7 +7,7 @@ refuse > hold > defer > repair > record, then the order of the policy file.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from relay import replies
@@ -102,8 +102,7 @@ class Policy:
     ledger: Literal["all", "refusals"] = "all"
     shadow: bool = False
     source: str = ""
-    enforcement: Mapping[str, Any] = field(default_factory=dict)
-    ladder: Enforcement | None = None  # `enforcement`, read; None: the policy has no ladder
+    ladder: Enforcement | None = None  # the file's `enforcement`; None: the policy has no ladder
     review: Review = AS_USUAL
 
     def reviewers(self, check: str) -> int:

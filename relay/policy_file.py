@@ -544,7 +544,6 @@ def _policy(chain: Sequence[_Read], checks: Mapping[str, Check]) -> Policy:
         ledger=leaf.ledger,
         shadow=leaf.shadow,
         source=chain[-1].document.name,
-        enforcement=next((r.file.enforcement for r in reversed(chain) if r.file and r.file.enforcement), {}),
         ladder=next((r.ladder for r in reversed(chain) if r.ladder is not None), None),
         review=next((r.file.review.review() for r in reversed(chain) if r.file and r.file.review), Review()),
     )

@@ -24,13 +24,12 @@ from relay.dns.authentication import DomainAuthentication
 from relay.dns.resolver import StaticResolver, everything
 from relay.examine import Examined, examine
 from relay.lists import Lists
-from relay.message.content import Content
 from relay.model import Domain, Profile, Tenant
 from relay.phrases import Phrases
 from relay.policy import Policy
 from relay.policy_file import Policies
 from relay.ports import Tools
-from relay.smtp.body import Chunks
+from relay.smtp.body import as_received
 from relay.stores.consents import Record
 from relay.stores.forms import entry
 from relay.stores.memory import MemoryDirectory, MemoryRecipients
@@ -156,7 +155,7 @@ class Trials:
         tenant = directory.tenant("acme")
         assert tenant is not None
         return await examine(
-            _as_received(raw),
+            as_received(raw, LARGEST),
             tenant=tenant,
             policy=self.policy,
             stream=setup.stream,
@@ -239,14 +238,6 @@ def _zone(setup: Setup) -> Mapping[str, Any]:
         zone[f"_dmarc.{name}"] = {"TXT": ["v=DMARC1; p=none"]}
     zone.update({name: {type: list(records) for type, records in types.items()} for name, types in setup.dns.items()})
     return zone
-
-
-def _as_received(raw: bytes) -> Content:
-    body = Chunks(LARGEST)
-    body.expect(len(raw))
-    body.feed(bytearray(raw))
-    body.finish()
-    return Content(body.take(), body.fault)
 
 
 def tally(trials: Sequence[Trial]) -> Iterator[tuple[str, int, int]]:

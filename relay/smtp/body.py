@@ -20,6 +20,8 @@ from __future__ import annotations
 
 import re
 
+from relay.message.content import Content
+
 END = b"\r\n.\r\n"
 STEP = 64 * 1024
 """Octets that wait in the input buffer at most; a message under this is cleaned in one piece."""
@@ -242,3 +244,15 @@ class Chunks(Body):
             self._lone_crs()
         if not self._start and not self._too_big:
             self._line_ends_are_crlf(b"\r\n")
+
+
+def as_received(raw: bytes, limit: int) -> Content:
+    """A message as it lies in a file -> as the server would have it, line ends and faults included.
+
+    limit  octets, as in limits.message_size
+    """
+    body = Chunks(limit)
+    body.expect(len(raw))
+    body.feed(bytearray(raw))
+    body.finish()
+    return Content(raw if body.fault else body.take(), body.fault)
