@@ -69,7 +69,7 @@ async def _check(
     as_json: bool,
     offline: bool,
 ) -> bool:
-    from relay.app import examiner
+    from relay.examiner import examiner
     from relay.model import Tenant
     from relay.policy_file import PolicyError
 

@@ -354,7 +354,7 @@ async def _next_hop(config: Config, name: str, hop: Any) -> Line:
 
 async def _scanners(config: Config) -> AsyncIterator[Line]:
     """Whether each that is configured answers, and its version."""
-    from relay.app import scanners
+    from relay.wiring import scanners
     from relay.config import ConfigError
     from relay.ports import Unavailable
 

@@ -1,0 +1,196 @@
+"""The office process: web pages, metrics and the jobs that run once per installation."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from relay import emit as emitting
+from relay.checks import CHECKS
+from relay.config import Config
+from relay.dns.resolver import Resolver
+from relay.jobs.checkpoints import Checkpoints
+from relay.jobs.held_mail import HeldMail, Postmaster
+from relay.jobs.ladder import Ladder
+from relay.jobs.notices import NoticeSender
+from relay.jobs.overdue import Overdue
+from relay.jobs.prober import Prober
+from relay.jobs.purge import Purge
+from relay.jobs.retention import Retention
+from relay.jobs.reviews import Reviews
+from relay.jobs.visit import Visitor
+from relay.notice import Operator as Writer
+from relay.policy_file import Policies
+from relay.serve import Process
+from relay.stores import recipients as stored
+from relay.stores.canary import open_keys
+from relay.stores.copies import Copies
+from relay.stores.database import Database
+from relay.stores.decisions import public
+from relay.stores.directory import Directory
+from relay.stores.ledger import SqliteLedger
+from relay.web.app import admin, serve_http
+from relay.web.app import public as public_pages
+from relay.wiring import (
+    DnsOf,
+    Random,
+    declare,
+    domain_key,
+    open_contacts,
+    open_hops,
+    operator_key,
+    own_key,
+    spill_folder,
+)
+
+
+class Job(Protocol):
+    """What runs in the background, once per installation, until it is cancelled."""
+
+    async def run(self) -> None: ...
+
+
+_SHOWN = {check.name: check.shown for check in CHECKS if check.shown}
+"""Checks whose own name would tell the reader of a reference about other tenants."""
+
+
+async def _explain(database: Database, policies: Policies, ref: str) -> dict[str, Any] | None:
+    """What the page behind a reference shows: the rule, never the message."""
+    found = await public(database, ref)
+    if found is None:
+        return None
+    code, _, text = found["reply"].split(" ", 2) if found["reply"].count(" ") >= 2 else (found["reply"][:3], "", "")
+    clauses: list[dict[str, str]] = []
+    if found["policy"] in policies.names():
+        policy = policies.get(found["policy"])
+        known = {clause.id: clause for clause in policy.clauses}
+        clauses = [{"id": id, "says": known[id].says, "policy": policy.title} for id in found["clauses"] if id in known]
+    check = _SHOWN.get(found["check"], found["check"])
+    return {**found, "check": check, "code": int(code or 0), "text": text, "clauses": clauses}
+
+
+def _ready(folder: Path) -> tuple[bool, dict[str, Any]]:
+    totals = emitting.totals(folder, time.time())
+    return not totals.red, dict(totals.red)
+
+
+async def run_office(process: Process, dns_of: DnsOf, beside: Callable[[Process], Any] | None) -> None:
+    """The office process, until it is told to stop.
+
+    beside  runs as long as it does
+    """
+    config: Config = process.config
+    database = await Database.open(config.store, warm=False)
+    tasks: list[asyncio.Task[Any]] = []
+    stack = contextlib.AsyncExitStack()
+    try:
+        keys = await open_keys(database, config.keys)
+        policies = config.load_policies()
+        directory = Directory(database, config.file_tenants(), load_key=domain_key, emit=process.emit)
+        await directory.start()
+        stack.push_async_callback(directory.close)
+        ledger = await SqliteLedger.open(
+            database, process.name, keys.ledger, spill_folder(config), emit=process.emit, guard=config.limits.guard
+        )
+        stack.push_async_callback(ledger.close)
+        hops = await open_hops(config, database, process.emit, probe=False)
+        stack.push_async_callback(hops.close)
+        random = Random()
+        copies = Copies(database, keys.master)
+        lists = config.load_lists()
+        contacts = await open_contacts(database, keys.address, directory, policies, lists, process.emit)
+        stack.push_async_callback(contacts.close)
+
+        async def reload(new: Config) -> None:
+            tenants = new.file_tenants()
+            policies.reload(new.policies)
+            await asyncio.to_thread(lists.reload, new.list_files())
+            directory.declare(tenants, ())
+            await declare(database, new)
+
+        process.reload = reload
+        jobs: list[Job] = [
+            Checkpoints(database, keys, process.emit, every=config.ledger.checkpoint),
+            Retention(
+                database,
+                keys.ledger,
+                process.emit,
+                keep=config.ledger.retention,
+                personal=config.ledger.personal,
+                guard=config.limits.guard,
+            ),
+            Purge(stored.Recipients(database, keys.address), process.emit),
+            Purge(contacts, process.emit),
+            Overdue(directory.tenants, policies, process.emit),
+            Ladder(
+                database,
+                ledger,
+                keys.ledger,
+                policies,
+                directory.tenant,
+                process.emit,
+                random,
+                keep=config.ledger.retention,
+            ),
+            NoticeSender(
+                database,
+                ledger,
+                hops,
+                Writer(config.operator.name, config.operator.from_address, config.operator.abuse),
+                policies,
+                directory.tenant,
+                partial(operator_key, config, own_key(config), directory),
+                process.emit,
+                random,
+                hostname=config.hostname,
+                base_url=config.http.base_url,
+            ),
+            Reviews(database, copies, ledger, process.emit, random),
+            HeldMail(
+                database,
+                copies,
+                directory=directory,
+                recipients=stored.Recipients(database, keys.address, plaintext=config.suppression.plaintext),
+                hops=hops,
+                ledger=ledger,
+                postmaster=Postmaster(config.operator.name, config.operator.from_address, config.hostname),
+                emit=process.emit,
+                random=random,
+                contacts=contacts,
+            ),
+        ]
+        if config.links.probe:
+            dns = dns_of(config)
+            if isinstance(dns, Resolver):
+                stack.push_async_callback(dns.close)
+            agent = f"aup-relay link check ({config.operator.abuse})"
+            jobs.append(Prober(database, Visitor(dns, agent), process.emit))
+        tasks = [asyncio.create_task(job.run(), name=type(job).__name__) for job in jobs]
+        if beside is not None:
+            tasks.append(asyncio.create_task(beside(process), name="beside"))
+        pages = {
+            "public": public_pages(lambda ref: _explain(database, policies, ref)),
+            "admin": admin(lambda: _ready(process.folder), lambda: emitting.metrics(process.folder, time.time())),
+        }
+        tasks += [
+            asyncio.create_task(serve_http(pages[name], sockets, process.stop), name=name)
+            for name, sockets in process.http.items()
+        ]
+        process.ready()
+        stopping = asyncio.create_task(process.stop.wait())
+        done, _ = await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()  # a job that ended by itself has failed: say so, and be started again
+    finally:
+        process.stop.set()
+        for task in tasks:
+            if task.get_name() not in ("public", "admin"):
+                task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await stack.aclose()
+        await database.close()

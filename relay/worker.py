@@ -1,0 +1,282 @@
+"""An SMTP process: everything that takes, judges and passes on mail, wired together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import time
+from dataclasses import dataclass, fields
+from functools import partial
+
+from relay.aside import Threads
+from relay.config import Config
+from relay.dns.authentication import DomainAuthentication
+from relay.dns.resolver import Resolver
+from relay.events import Emit, LookupSlow
+from relay.flow import Flow
+from relay.flow import Limits as FlowLimits
+from relay.holds import Holds
+from relay.lists import Lists
+from relay.outgoing import Outgoing
+from relay.phrases import Phrases
+from relay.policy_file import Policies
+from relay.ports import Dns, Tools
+from relay.scanners.clamd import Clamd
+from relay.scanners.rspamd import Rspamd
+from relay.serve import Process
+from relay.smtp.auth import Login
+from relay.smtp.limits import Limits as SmtpLimits
+from relay.smtp.limits import Load
+from relay.smtp.server import Listener, ListenerSettings
+from relay.smtp.tls import Certificate
+from relay.smtp.upstream import Hop, Hops
+from relay.stores import recipients as stored
+from relay.stores import throttle as throttles
+from relay.stores.canary import open_keys
+from relay.stores.copies import Copies
+from relay.stores.database import Database
+from relay.stores.directory import Directory
+from relay.stores.holds import SqliteReviews
+from relay.stores.ledger import SqliteLedger
+from relay.stores.probes import Probes
+from relay.stores.quotas import SqliteQuotas
+from relay.stores.rulings import SqliteRulings
+from relay.stores.sightings import SqliteSightings
+from relay.wiring import DnsOf, Random, domain_key, open_contacts, open_hops, scanners, spill_folder
+
+
+def settle() -> None:
+    """What is here now stays: the collector need not look through it again, and looks less often.
+
+    A message makes some hundred objects and no cycles to speak of; a full collection of all that was
+    imported would stop the loop for longer than promised.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
+
+
+@dataclass
+class Worker:
+    """Everything one SMTP process has."""
+
+    config: Config
+    emit: Emit
+    database: Database
+    directory: Directory
+    policies: Policies
+    lists: Lists
+    phrases: Phrases
+    dns: Dns
+    quotas: SqliteQuotas
+    ledger: SqliteLedger
+    hops: Hops
+    login: Login
+    listeners: list[Listener]
+    certificate: Certificate | None
+    closing: contextlib.AsyncExitStack
+
+    @classmethod
+    async def open(cls, process: Process, dns_of: DnsOf) -> Worker:
+        config: Config = process.config
+        emit = process.emit
+        async with contextlib.AsyncExitStack() as stack:
+            database = await Database.open(config.store)
+            stack.push_async_callback(database.close)
+            database.on_slow = lambda seconds: emit(LookupSlow(ms=round(seconds * 1000, 1)))
+            keys = await open_keys(database, config.keys)
+            directory = Directory(
+                database, config.file_tenants(), config.file_credentials(), load_key=domain_key, emit=emit
+            )
+            await directory.start()
+            stack.push_async_callback(directory.close)
+            policies = config.load_policies()
+            throttle = throttles.Throttle(database)
+            quotas = await SqliteQuotas.open(database, process.name, workers=config.workers, emit=emit)
+            stack.push_async_callback(quotas.close)
+            ledger = await SqliteLedger.open(
+                database,
+                process.name,
+                keys.ledger,
+                spill_folder(config),
+                emit=emit,
+                guard=config.limits.guard,
+                shared=config.workers > 1,
+            )
+            stack.push_async_callback(ledger.close)
+            dns = dns_of(config)
+            if isinstance(dns, Resolver):
+                stack.push_async_callback(dns.close)
+            hops = await open_hops(config, database, emit)
+            stack.push_async_callback(hops.close)
+            lists = config.load_lists()
+            phrases = await asyncio.to_thread(config.load_phrases)
+            sightings = await SqliteSightings.open(database, emit=emit)
+            stack.push_async_callback(sightings.close)
+            contacts = await open_contacts(database, keys.address, directory, policies, lists, emit)
+            stack.push_async_callback(contacts.close)
+            aside = Threads(config.limits.check_time)
+            stack.callback(aside.close)
+            malware, spam = scanners(config)
+            probes = Probes.open(database, emit=emit) if config.links.probe else None
+            if probes is not None:
+                stack.push_async_callback(probes.close)
+            rulings = SqliteRulings(database, emit=emit)
+            await rulings.start()
+            stack.push_async_callback(rulings.close)
+            reviews = SqliteReviews(database, Copies(database, keys.master), emit=emit)
+            await reviews.start()
+            stack.push_async_callback(reviews.close)
+            tools = Tools(
+                dns=dns,
+                authentication=DomainAuthentication(
+                    dns,
+                    config.egress,
+                    envelope_domain=config.next_hop.envelope_domain or "",
+                    hostname=config.hostname,
+                ),
+                quotas=quotas,
+                installation=directory.installation,
+                lists=lists,
+                sightings=sightings,
+                directory=directory,
+                phrases=phrases,
+                links=probes,
+                encrypted=config.encrypted,
+                malware=malware,
+                spam=spam,
+                aside=aside,
+                rulings=rulings,
+            )
+            random = Random()
+            outgoing = Outgoing(
+                config.hostname,
+                directory.installation,
+                config.trace,
+                lambda tenant: hops.of(tenant).profile,
+                random,
+            )
+            flow = Flow(
+                policies=policies,
+                directory=directory,
+                recipients=stored.Recipients(
+                    database, keys.address, plaintext=config.suppression.plaintext, contacts=contacts
+                ),
+                contacts=contacts,
+                quotas=quotas,
+                ledger=ledger,
+                throttle=throttle,
+                next_hops=hops,
+                outgoing=outgoing,
+                holds=Holds(reviews, rulings, outgoing, mend=config.limits.mend),
+                tools=tools,
+                emit=emit,
+                random=random,
+                limits=FlowLimits(
+                    config.limits.verdict_time,
+                    config.limits.pace,
+                    config.limits.pace_no_queue,
+                    config.limits.pacing_sessions,
+                ),
+            )
+            login = Login(
+                directory,
+                throttle,
+                clock=time.time,
+                failures=config.limits.login_failures,
+                window=config.limits.login_window,
+            )
+            stack.callback(login.close)
+            certificate = await asyncio.to_thread(Certificate, config.tls.cert, config.tls.key) if config.tls else None
+            limits = _smtp_limits(config)
+            load_ = Load(limits)
+            listeners = []
+            for entry, sockets in zip(config.listen, process.listening, strict=True):
+                settings = ListenerSettings(
+                    host=entry.host,
+                    port=entry.port,
+                    name=entry.name,
+                    tls=entry.tls,
+                    auth=entry.auth,
+                    tenant=entry.tenant,
+                    stream=entry.stream,
+                    networks=entry.networks,
+                    proxy=entry.proxy,
+                    xclient=entry.xclient,
+                )
+                for sock in sockets:  # a host name may have several addresses
+                    listener = Listener(
+                        settings,
+                        flow=flow,
+                        directory=directory,
+                        login=login,
+                        next_hops=hops,
+                        emit=emit,
+                        hostname=config.hostname,
+                        certificate=certificate,
+                        base_url=config.http.base_url,
+                        limits=limits,
+                        load=load_,
+                    )
+                    await listener.start(sock=sock)
+                    stack.callback(listener.close)
+                    listeners.append(listener)
+            _watch(process, hops, load_, ledger)
+            for name, scanner in (("clamd", malware), ("rspamd", spam)):
+                if scanner is not None:
+                    emit.gauge(f"{name}_down", f"Whether the last call to {name} failed.", partial(_down, scanner))
+            return cls(
+                config, emit, database, directory, policies, lists, phrases, dns, quotas, ledger, hops, login,
+                listeners, certificate, stack.pop_all(),
+            )  # fmt: skip
+
+    async def reload(self, config: Config) -> None:
+        """SIGHUP: policies, tenants of the file, certificates, log level.  Raises if it cannot be used."""
+        tenants = config.file_tenants()
+        credentials = await asyncio.to_thread(config.file_credentials)  # hashes what is plain text
+        self.policies.reload(config.policies)
+        await asyncio.to_thread(self.lists.reload, config.list_files())
+        await asyncio.to_thread(self.phrases.reload, config.phrases)
+        if self.certificate is not None:
+            await asyncio.to_thread(self.certificate.reload)
+        self.directory.declare(tenants, credentials)
+        self.config = config
+
+    async def drain(self, seconds: float) -> None:
+        """No new session; what is upstream ends, bounded by `seconds`."""
+        await asyncio.gather(*(listener.drain(seconds) for listener in self.listeners))
+
+    async def close(self) -> None:
+        await self.closing.aclose()
+
+
+def _watch(process: Process, hops: Hops, load_: Load, ledger: SqliteLedger) -> None:
+    """What /metrics and /readyz show of this process besides its events."""
+    emit = process.emit
+    emit.gauge("sessions", "SMTP sessions open.", lambda: load_.connections)
+    emit.gauge("octets_in_flight", "Octets of messages being received, judged or sent.", lambda: load_.octets)
+    for hop in hops.all:
+        label = hop.name or "next_hop"
+        for name in hop.gauges:
+            emit.gauge(f"{label}_{name}", f"Connections of next hop {label}: {name}.", partial(_gauge, hop, name))
+        emit.condition(label, partial(_trouble, hop))
+    emit.condition("store", lambda: ledger.trouble)
+
+
+def _down(scanner: Clamd | Rspamd) -> float:
+    return float(bool(scanner.trouble))
+
+
+def _gauge(hop: Hop, name: str) -> float:
+    return hop.gauges[name]
+
+
+def _trouble(hop: Hop) -> str:
+    return "" if hop.healthy else hop.last_error or "not reached yet"
+
+
+def _smtp_limits(config: Config) -> SmtpLimits:
+    """The configuration has each of them by the same name, and some more for others."""
+    names = {field.name for field in fields(SmtpLimits)} & set(type(config.limits).model_fields)
+    return SmtpLimits(**{name: getattr(config.limits, name) for name in names})
