@@ -1,4 +1,6 @@
-"""References and other opaque tokens.  Randomness comes in as an argument."""
+"""References and other opaque tokens.  Randomness and keys come in as arguments."""
+
+import hashlib
 
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
 _PAIRS = [a + b for a in _ALPHABET for b in _ALPHABET]
@@ -19,3 +21,11 @@ def reference(random: bytes) -> str:
 
 def is_reference(text: str) -> bool:
     return len(text) == 26 and all(c in _ALPHABET for c in text)
+
+
+def purpose_key(secret: bytes, purpose: bytes) -> bytes:
+    """A key of its own for each use of one secret: 32 octets, from which neither the secret nor another can be had.
+
+    So a token that was made for one purpose is no token for any other.
+    """
+    return hashlib.blake2b(b"aup-relay " + purpose, key=secret, digest_size=32).digest()
