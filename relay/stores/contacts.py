@@ -9,7 +9,6 @@ worker has yet to write included.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sqlite3
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -23,6 +22,7 @@ from relay.events import Emit, StoreFailed
 from relay.model import NOTHING_KNOWN, Contact, Recipient, RecipientFacts, Tenant
 from relay.policy import Policy
 from relay.ports import Unavailable
+from relay.stores.background import Background
 from relay.stores.database import Database
 from relay.stores.forms import mailbox_key
 
@@ -99,22 +99,18 @@ class Contacts:
         self._new: dict[tuple[bytes, str, str], list[float]] = {}
         self._writing: dict[tuple[bytes, str, str], list[float]] = {}
         self._domains: dict[tuple[bytes, str], float] = {}  # (domain, tenant) -> when last noted
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background()
         self._failing = False
         self.wanted = wanted
 
     @classmethod
     async def open(cls, database: Database, address_key: bytes, wanted: Callable[[str], int], **more: Any) -> Contacts:
         self = cls(database, address_key, wanted, **more)
-        self._task = asyncio.create_task(self._run(), name="contacts")
+        self._background.start(self._run(), "contacts")
         return self
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await self._background.stop()
         await self.flush()
 
     # -- written at the next hop's 250 ------------------------------------------------------

@@ -8,7 +8,6 @@ standing of everybody.  While the store is away the last snapshot stays in force
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import ipaddress
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,7 @@ from typing import Any
 from relay.events import Emit, StoreFailed
 from relay.model import Credential, Domain, Standing, Tenant
 from relay.ports import Unavailable
+from relay.stores.background import Background
 from relay.stores.database import Database
 from relay.stores.tenants import DomainRow, Rows, read_rows
 
@@ -118,7 +118,7 @@ class Directory:
         self._version = -1
         self._keys: dict[str, tuple[float, Any]] = {}
         self._now = Snapshot()
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background()
         self._away = False
 
     # -- asked at every MAIL -----------------------------------------------------------
@@ -150,14 +150,10 @@ class Directory:
     async def start(self) -> None:
         """Read everything once, then watch the version row.  Raises Unavailable if it cannot be read at all."""
         await self.refresh()
-        self._task = asyncio.create_task(self._watch(), name="directory")
+        self._background.start(self._watch(), "directory")
 
     async def close(self) -> None:
-        if self._task is not None:
-            task, self._task = self._task, None
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await self._background.stop()
 
     async def refresh(self) -> None:
         """Read everything again.  Raises Unavailable; then the old snapshot stays."""

@@ -7,7 +7,6 @@ HoldRows       for those who look at held messages and decide
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import sqlite3
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from relay.model import Copy, Held, Joined, Review
 from relay.ports import Unavailable
 from relay.sealed import Unsealable
 from relay.stores import cases
+from relay.stores.background import Background
 from relay.stores.copies import Copies
 from relay.stores.database import Database
 from relay.stores.tenants import Conflict
@@ -86,17 +86,13 @@ class SqliteReviews:
         self._refused: dict[str, list[Any]] = {}
         self._kept: list[Copy] = []
         self._octets = 0
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background()
 
     async def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name="reviews")
+        self._background.start(self._run(), "reviews")
 
     async def close(self) -> None:
-        if self._task is not None:
-            task, self._task = self._task, None
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await self._background.stop()
         await self.flush()
 
     # -- while a client waits --------------------------------------------------------------

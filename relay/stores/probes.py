@@ -6,13 +6,13 @@ A worker never waits: what it does not know yet it notes, and a task asks the st
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sqlite3
 import time
 from collections.abc import Callable
 
 from relay.events import Emit, StoreFailed
 from relay.ports import LinkState, Unavailable
+from relay.stores.background import Background
 from relay.stores.database import Database
 
 EVERY = 1.0
@@ -36,22 +36,18 @@ class Probes:
         self._clock = clock
         self._known: dict[str, tuple[float, LinkState | None]] = {}
         self._wanted: dict[str, None] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background()
 
     @classmethod
     def open(
         cls, database: Database, *, emit: Emit = lambda event: None, clock: Callable[[], float] = time.time
     ) -> Probes:
         self = cls(database, emit, clock)
-        self._task = asyncio.create_task(self._run(), name="probes")
+        self._background.start(self._run(), "probes")
         return self
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await self._background.stop()
 
     def state(self, url: str, now: float) -> LinkState | None:
         known = self._known.get(url)

@@ -20,6 +20,7 @@ from typing import Any
 from relay.events import Emit, StoreFailed
 from relay.ports import Limit, Unavailable, Wait
 from relay.quota import SMOOTH, TICK, UNLIMITED, Count, block, period, period_end, rate
+from relay.stores.background import Background
 from relay.stores.database import Database
 
 FLUSH = 1.0
@@ -159,7 +160,7 @@ class SqliteQuotas:
         self._late: dict[tuple[str, str, int], _Report] = {}
         self._lock = asyncio.Lock()
         self._kick = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background()
         self._failing = False
         self._closing = False
         self._freed = 0
@@ -179,18 +180,14 @@ class SqliteQuotas:
         self = cls(database, worker, workers, emit, clock)
         await database.run(lambda db: _count_as_used(db, worker=worker, now=clock()))
         if background:
-            self._task = asyncio.create_task(self._run(), name="quotas")
+            self._background.start(self._run(), "quotas")
         return self
 
     async def close(self) -> None:
         """Return what is held and report what was spent; what cannot be told counts as used."""
-        if self._task is not None:
-            # In Python 3.11 wait_for swallows a cancellation that comes together with the kick.
-            self._closing = True
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        # In Python 3.11 wait_for swallows a cancellation that comes together with the kick.
+        self._closing = True
+        await self._background.stop()
         for slot in list(self._holding):
             self._put_back(slot)
         self._wanted.clear()

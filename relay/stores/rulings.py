@@ -18,6 +18,7 @@ from relay.holds import case_key, fingerprint_of
 from relay.message.mime import INLINE
 from relay.model import Mail, Ruling, Then
 from relay.ports import Unavailable
+from relay.stores.background import Background
 from relay.stores.database import Database
 
 POLL = 0.25
@@ -140,7 +141,7 @@ class SqliteRulings:
         self._now = Snapshot()
         self._counted: dict[str, int] = {}
         self._passed: set[bytes] = set()
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background()
         self._away = False
 
     # -- asked for every finding ----------------------------------------------------------
@@ -164,14 +165,10 @@ class SqliteRulings:
     async def start(self) -> None:
         """Read everything once, then watch the row.  Raises Unavailable if it cannot be read at all."""
         await self.refresh()
-        self._task = asyncio.create_task(self._watch(), name="rulings")
+        self._background.start(self._watch(), "rulings")
 
     async def close(self) -> None:
-        if self._task is not None:
-            task, self._task = self._task, None
-            task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await self._background.stop()
         with contextlib.suppress(Unavailable):
             await self.flush()
 

@@ -9,7 +9,6 @@ itself.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import sqlite3
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from hashlib import blake2b
 
 from relay.events import Emit, StoreFailed
 from relay.ports import Unavailable
+from relay.stores.background import Background
 from relay.stores.database import Database
 
 FLUSH = 0.5
@@ -69,7 +69,7 @@ class SqliteSightings:
         self._keys: dict[str, _Key] = {}
         self._new: dict[tuple[bytes, str], tuple[float, float]] = {}  # -> at, until
         self._swept = float("-inf")
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background()
         self._failing = False
 
     @classmethod
@@ -84,15 +84,11 @@ class SqliteSightings:
         """background  write in a task; without it call flush() (tests do)."""
         self = cls(database, emit, clock)
         if background:
-            self._task = asyncio.create_task(self._run(), name="sightings")
+            self._background.start(self._run(), "sightings")
         return self
 
     async def close(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-            self._task = None
+        await self._background.stop()
         await self.flush(self._clock())
 
     # -- the port ---------------------------------------------------------------------
