@@ -28,7 +28,7 @@ from relay.serve import Process
 from relay.smtp.auth import Login
 from relay.smtp.limits import Limits as SmtpLimits
 from relay.smtp.limits import Load
-from relay.smtp.server import Listener, ListenerSettings
+from relay.smtp.listener import Listener, ListenerSettings
 from relay.smtp.tls import Certificate
 from relay.smtp.upstream import Hop, Hops
 from relay.stores import recipients as stored

@@ -23,7 +23,7 @@ from relay.model import Answer, Credential, Envelope, Offers, Recipient, Session
 from relay.ports import Unavailable
 from relay.smtp.auth import Login, hash_password
 from relay.smtp.limits import Limits, Load
-from relay.smtp.server import Listener, ListenerSettings
+from relay.smtp.listener import Listener, ListenerSettings
 from relay.smtp.tls import Certificate
 
 ALL = Offers(size=None, eight_bit=True, smtputf8=True, dsn=True, known=True)

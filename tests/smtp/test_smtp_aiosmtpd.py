@@ -14,7 +14,8 @@ from types import MappingProxyType
 
 from aiosmtpd.smtp import SMTP
 from relay.model import Offers
-from relay.smtp.server import Server, template
+from relay.smtp.listener import template
+from relay.smtp.server import Server
 
 MAIL = "MAIL FROM:<a@acme.test>"
 RCPT = "RCPT TO:<b@there.test>"

@@ -11,7 +11,7 @@ from relay import replies
 from relay.events import FlowFailed, SessionEnded
 from relay.model import Answer, Envelope, Offers, Tenant
 from relay.smtp.limits import Limits
-from relay.smtp.server import Listener, ListenerSettings
+from relay.smtp.listener import Listener, ListenerSettings
 
 PIECES = [
     b"EHLO x\r\n", b"HELO x\r\n", b"MAIL FROM:<a@acme.test>\r\n", b"RCPT TO:<b@there.test>\r\n", b"DATA\r\n",
