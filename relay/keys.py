@@ -4,6 +4,8 @@
     address.key   32 octets; keyed hashes of people who were erased
     master.key    32 octets; wraps the data keys of message copies
     signing.key   Ed25519 (PKCS #8 PEM); signs checkpoints and exports
+    tokens.key    one or more of 32 octets, the newest first; from each are derived the keys of unsubscribe
+                  links and of other tokens in mail.  What was made with an old one stays readable for ever
 
 Made at the first start, files 0600 in a folder 0700.  A key that is lost or was swapped would
 read the store's rows as nonsense and go on: the chain would look broken and erased people would
@@ -17,7 +19,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -25,6 +27,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 SECRETS = ("ledger", "address", "master")
 SIZE = 32
+TOKENS = "tokens"
 
 
 class KeysError(Exception):
@@ -33,18 +36,21 @@ class KeysError(Exception):
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Keys:
-    """`ledger`, `address` and `master` are 32 octets each."""
+    """`ledger`, `address` and `master` are 32 octets each, and each of `tokens`."""
 
     folder: Path
     ledger: bytes
     address: bytes
     master: bytes
     signing: Ed25519PrivateKey
+    tokens: tuple[bytes, ...] = ()
 
     @classmethod
-    def open(cls, folder: Path, create: bool) -> Keys:
+    def open(cls, folder: Path, create: bool, *, tokens: bool = False) -> Keys:
         """Read the folder.  `create`: make it, and each key that is not there.  Raises KeysError.
 
+        tokens  make tokens.key in any case: folders of earlier versions have none.  Where it is not there,
+                the keys have no `tokens`; whether the store had any, its canary rows say
         Two processes that create at once end with the same keys: the first file stays.
         """
         try:
@@ -57,9 +63,10 @@ class Keys:
             _private(folder, "folder", 0o700)
             secrets = {name: _secret(folder / f"{name}.key", create) for name in SECRETS}
             signing = _signing(folder / "signing.key", create)
+            kept = _tokens(folder, create or tokens)
         except OSError as error:
             raise KeysError(f"{error.filename or folder}: {error.strerror}") from error
-        return cls(folder, secrets["ledger"], secrets["address"], secrets["master"], signing)
+        return cls(folder, secrets["ledger"], secrets["address"], secrets["master"], signing, kept)
 
     def __repr__(self) -> str:
         return f"Keys({self.folder})"  # a key must not end in a log
@@ -73,7 +80,58 @@ class Keys:
         """What the canary rows hold: per key a hash that shows it was this one, and tells nothing else."""
         marks = {name: _mark(getattr(self, name), name) for name in SECRETS}
         marks["signing"] = _mark(self.public, "signing")
+        # A row for each, under a name of its own: not one of them may ever be lost.
+        for key in self.tokens:
+            mark = _mark(key, TOKENS)
+            marks[f"{TOKENS}-{mark[:4].hex()}"] = mark
         return marks
+
+    def rotate(self) -> Keys:
+        """These keys with a new one for tokens in front, durable in the folder.  Raises KeysError.
+
+        Running processes go on with what they have; each reads the file again when it is told to.
+        """
+        path = self.folder / f"{TOKENS}.key"
+        try:
+            kept = _tokens(self.folder, False)
+            value = os.urandom(SIZE) + b"".join(kept)
+            _replace(path, value)
+        except OSError as error:
+            raise KeysError(f"{error.filename or path}: {error.strerror}") from error
+        return replace(self, tokens=_split(value))
+
+
+class TokenFile:
+    """tokens.key of a process that runs on while a command rotates it."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._path = keys.folder / f"{TOKENS}.key"
+        self._folder = keys.folder
+        self._keys = keys.tokens
+        self._seen = self._state()
+
+    def renewed(self) -> tuple[bytes, ...] | None:
+        """The keys, if others stand in the file than when this was asked last; None if not, or if it cannot be
+        read or lacks one that is known.  Costs a few microseconds."""
+        state = self._state()
+        if state is None or state == self._seen:
+            return None
+        try:
+            keys = _tokens(self._folder, False)
+        except (OSError, KeysError):
+            return None
+        self._seen = state
+        if keys == self._keys or not set(self._keys) <= set(keys):
+            return None
+        self._keys = keys
+        return keys
+
+    def _state(self) -> tuple[int, int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
 
 
 def _mark(key: bytes, name: str) -> bytes:
@@ -85,6 +143,21 @@ def _secret(path: Path, create: bool) -> bytes:
     if len(value) != SIZE:
         raise KeysError(f"{path}: holds {len(value)} octets instead of {SIZE}; put the right file back")
     return value
+
+
+def _tokens(folder: Path, create: bool) -> tuple[bytes, ...]:
+    """() if there is no such file, and none is to be made."""
+    path = folder / f"{TOKENS}.key"
+    if not create and not path.exists():
+        return ()
+    value = _read(path, create, lambda: os.urandom(SIZE))
+    if not value or len(value) % SIZE:
+        raise KeysError(f"{path}: holds {len(value)} octets, which is no number of keys; put the right file back")
+    return _split(value)
+
+
+def _split(value: bytes) -> tuple[bytes, ...]:
+    return tuple(value[at : at + SIZE] for at in range(0, len(value), SIZE))
 
 
 def _signing(path: Path, create: bool) -> Ed25519PrivateKey:
@@ -115,6 +188,25 @@ def _read(path: Path, create: bool, make: Callable[[], bytes]) -> bytes:
 
 def _write_once(path: Path, value: bytes) -> None:
     """Whole or not at all, durable, and never over one that is there."""
+    temporary = _written(path, value)
+    try:
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            pass  # another process was first; its key is the key
+    finally:
+        temporary.unlink()
+    _sync(path.parent)
+
+
+def _replace(path: Path, value: bytes) -> None:
+    """Whole or not at all, durable, over the one that is there."""
+    _written(path, value).replace(path)
+    _sync(path.parent)
+
+
+def _written(path: Path, value: bytes) -> Path:
+    """A file beside it that holds the value, on the disk."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.{os.urandom(4).hex()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -122,13 +214,14 @@ def _write_once(path: Path, value: bytes) -> None:
             file.write(value)
             file.flush()
             os.fsync(file.fileno())
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            pass  # another process was first; its key is the key
-    finally:
+    except OSError:
         temporary.unlink()
-    folder = os.open(path.parent, os.O_RDONLY)
+        raise
+    return temporary
+
+
+def _sync(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
     try:
         os.fsync(folder)
     finally:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from relay.address import parse
 from relay.events import Event
-from relay.keys import Keys, KeysError
+from relay.keys import Keys, KeysError, TokenFile
 from relay.model import Credential, Domain, Profile, Rung, Standing, Tenant
 from relay.ports import Unavailable
 from relay.replies import Reply
@@ -531,7 +531,8 @@ class TestKeys:
     async def test_made_at_the_first_start_and_the_same_ever_after(self, database: Database, tmp_path: Path) -> None:
         folder = tmp_path / "relay.db.keys"
         first = await open_keys(database, folder)
-        assert {file.name for file in folder.iterdir()} == {"ledger.key", "address.key", "master.key", "signing.key"}
+        names = {"ledger.key", "address.key", "master.key", "signing.key", "tokens.key"}
+        assert {file.name for file in folder.iterdir()} == names
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert all(stat.S_IMODE(file.stat().st_mode) == 0o600 for file in folder.iterdir())
         again = await open_keys(database, folder)
@@ -541,7 +542,7 @@ class TestKeys:
         assert str(first.address) not in repr(first) and str(first.address.hex()) not in repr(first)
         assert await check_keys(database, folder) == ""
 
-    @pytest.mark.parametrize("name", ["ledger.key", "address.key", "master.key", "signing.key"])
+    @pytest.mark.parametrize("name", ["ledger.key", "address.key", "master.key", "signing.key", "tokens.key"])
     async def test_a_missing_or_different_key_is_refused(self, database: Database, tmp_path: Path, name: str) -> None:
         await open_keys(database, tmp_path / "keys")
         file = tmp_path / "keys" / name
@@ -571,6 +572,8 @@ class TestKeys:
             (lambda folder: folder.chmod(0o755), "open to others"),
             (lambda folder: (folder / "ledger.key").chmod(0o640), "open to others"),
             (lambda folder: (folder / "master.key").write_bytes(b"short"), "holds 5 octets instead of 32"),
+            (lambda folder: (folder / "tokens.key").write_bytes(b"k" * 65), "holds 65 octets, which is no number of"),
+            (lambda folder: (folder / "tokens.key").write_bytes(b""), "holds 0 octets, which is no number of"),
             (lambda folder: (folder / "signing.key").write_bytes(b"-----BEGIN"), "not an unencrypted private key"),
         ],
     )
@@ -579,3 +582,46 @@ class TestKeys:
         spoil(tmp_path / "keys")  # type: ignore[operator]
         with pytest.raises(KeysError, match=says):
             Keys.open(tmp_path / "keys", create=False)
+
+
+class TestTokenKeys:
+    async def test_a_store_of_an_earlier_version_gets_one(self, database: Database, tmp_path: Path) -> None:
+        first = await open_keys(database, tmp_path / "keys")
+        await database.run(lambda db: db.execute("DELETE FROM canary WHERE name LIKE 'tokens%'") and None)
+        (tmp_path / "keys" / "tokens.key").unlink()
+        assert await check_keys(database, tmp_path / "keys") == ""
+        second = await open_keys(database, tmp_path / "keys")
+        assert second.ledger == first.ledger and len(second.tokens) == 1 and second.tokens != first.tokens
+        assert (await open_keys(database, tmp_path / "keys")).tokens == second.tokens
+
+    async def test_rotated_the_old_ones_stay_behind_the_new(self, database: Database, tmp_path: Path) -> None:
+        first = await open_keys(database, tmp_path / "keys")
+        rotated = first.rotate()
+        assert rotated.tokens[1:] == first.tokens and len(set(rotated.tokens)) == 2
+        again = await open_keys(database, tmp_path / "keys")
+        assert again.tokens == rotated.tokens
+        file = tmp_path / "keys" / "tokens.key"
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert not [path for path in file.parent.iterdir() if path.name.startswith(".")]
+        # From now on neither may be lost: links in mail that was sent would stop working.
+        file.write_bytes(rotated.tokens[0])
+        with pytest.raises(KeysError, match=r"tokens\.key is not what the store"):
+            await open_keys(database, tmp_path / "keys")
+        assert "tokens.key" in await check_keys(database, tmp_path / "keys")
+        file.write_bytes(rotated.tokens[1])
+        with pytest.raises(KeysError, match=r"tokens\.key is not what the store"):
+            await open_keys(database, tmp_path / "keys")
+
+    async def test_a_running_process_sees_a_rotation(self, database: Database, tmp_path: Path) -> None:
+        keys = await open_keys(database, tmp_path / "keys")
+        file = TokenFile(keys)
+        assert file.renewed() is None
+        rotated = keys.rotate()
+        assert file.renewed() == rotated.tokens
+        assert file.renewed() is None
+        path = tmp_path / "keys" / "tokens.key"
+        for bad in (b"short", b"x" * 32):  # cut short, or a file that lacks what is known
+            path.write_bytes(bad)
+            assert file.renewed() is None
+        path.unlink()
+        assert file.renewed() is None
