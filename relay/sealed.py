@@ -1,8 +1,9 @@
-"""Message copies are sealed: AES-256-GCM with a data key of their tenant, which master.key wraps.
+"""Message copies and evidence are sealed: AES-256-GCM with a data key of their tenant, which master.key wraps.
 
 The wrapped key lies in the store, master.key outside it, so that a stolen store shows no message, and
-dropping a tenant's wrapped key erases all its copies at once, backups' included.  What a sealed
-value belongs to is authenticated with it: it cannot be moved to another row.
+dropping a tenant's wrapped key erases all its copies at once.  Where a secret of the tenant's own, also
+kept outside (relay/stores/data_keys.py), goes into the wrapping, dropping that erases them in backups of
+the store too.  What a sealed value belongs to is authenticated with it: it cannot be moved to another row.
 """
 
 from __future__ import annotations
@@ -26,17 +27,23 @@ class Master:
 
     def __init__(self, key: bytes, random: Callable[[int], bytes]) -> None:
         # A key of its own for this use; the file may one day have others.
-        self._cipher = AESGCM(hashlib.blake2b(b"aup-relay data keys", key=key, digest_size=KEY).digest())
+        self._key = hashlib.blake2b(b"aup-relay data keys", key=key, digest_size=KEY).digest()
+        self._cipher = AESGCM(self._key)
         self._random = random
 
-    def make(self, tenant: str) -> tuple[DataKey, bytes]:
-        """A new data key, and how it is stored."""
+    def make(self, tenant: str, secret: bytes = b"") -> tuple[DataKey, bytes]:
+        """A new data key, and how it is stored.  secret: up to 64 octets more that are needed to unwrap it"""
         key, nonce = self._random(KEY), self._random(NONCE)
-        return DataKey(key, self._random), nonce + self._cipher.encrypt(nonce, key, tenant.encode())
+        return DataKey(key, self._random), nonce + self._with(secret).encrypt(nonce, key, tenant.encode())
 
-    def unwrap(self, tenant: str, wrapped: bytes) -> DataKey:
+    def unwrap(self, tenant: str, wrapped: bytes, secret: bytes = b"") -> DataKey:
         """Raises Unsealable."""
-        return DataKey(_open(self._cipher, wrapped, tenant.encode()), self._random)
+        return DataKey(_open(self._with(secret), wrapped, tenant.encode()), self._random)
+
+    def _with(self, secret: bytes) -> AESGCM:
+        if not secret:
+            return self._cipher
+        return AESGCM(hashlib.blake2b(self._key, key=secret, digest_size=KEY).digest())
 
     def __repr__(self) -> str:
         return "Master()"  # a key must not end in a log

@@ -193,6 +193,8 @@ def _told(row: dict[str, Any], says: dict[str, str]) -> list[str]:
     lines += [f"  {name:<12}{value}" for name, value in facts if value]
     if row.get("erased"):
         lines.append("  who it was about has been erased")
+    if row.get("unreadable"):
+        lines.append(f"  its evidence cannot be read: {row['unreadable']}")
     if row["check"] and not any(f["check"] == row["check"] for f in row.get("findings", ())):
         lines += ["", f"  [{row['check']}]", *_cited(row["clauses"], says)]
     for finding in row.get("findings", ()):

@@ -87,6 +87,7 @@ def export(
                     evidence.Wanted(whose, case, since, until),
                     terms=terms,
                     signing=keys.signing,
+                    keys=database.data_keys,
                     tenant={**known_as, "policy_versions": _versions(policies)},
                     policies=lambda name: evidence.policy_files(source, name),
                     about={

@@ -109,11 +109,13 @@ async def open_store(config: Any) -> AsyncIterator[Database]:
     `async with open_store(shell.config()) as database:` inside what `Shell.run` runs, which turns
     Unavailable and MigrationError into a sentence and exit 2.
     """
+    from relay.stores.canary import keys_when_needed
     from relay.stores.database import Database
     from relay.stores.migrate import migrate
 
     await asyncio.to_thread(migrate, config.store)
     database = await Database.open(config.store, warm=False)
+    keys_when_needed(database, config.keys)
     try:
         yield database
     finally:

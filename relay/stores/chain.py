@@ -2,9 +2,10 @@
 
 body        JSON array of what names no person, in the order of BODY
 personal    JSON array of who and about what, in the order of PERSONAL; erased as a whole
-evidence    JSON of findings and skipped checks; may go earlier than the rest
-commitment  BLAKE2b-128 of `personal`, then of `evidence` if there is any, keyed with a random
-            salt that is erased with them: shows a change, tells nothing once the salt is gone
+evidence    JSON of findings and skipped checks, sealed (relay/stores/data_keys.py); may go earlier than the rest
+commitment  BLAKE2b-128 of `personal`, then of `evidence` if there is any, then of it as it is sealed, keyed
+            with a random salt that is erased with them: shows a change, tells nothing once the salt is gone.
+            So the chain is verified without any tenant's key, and an archive proves what it shows
 hash        HMAC-SHA256(ledger.key, hash before + seq + commitment + body)
 terms       64-bit keyed hashes of what a listing can be filtered by
 """
@@ -20,6 +21,7 @@ from typing import Any
 import orjson
 
 from relay.model import Decision, Finding
+from relay.stores.data_keys import is_sealed
 
 BODY = (
     "ref", "at", "kind", "action", "tenant", "stream", "credential", "policy", "check", "clauses", "shadow",
@@ -47,18 +49,22 @@ def row_hash(key: bytes, head: bytes, seq: int, commitment: bytes, body: bytes) 
     return hmac.digest(key, head + seq.to_bytes(8, "big") + commitment + body, "sha256")
 
 
-def commit_to(salt: bytes, personal: bytes, evidence: bytes | None) -> bytes:
-    """16 octets, or 32 with evidence."""
+def commit_to(salt: bytes, personal: bytes, evidence: bytes | None, sealed: bytes | None = None) -> bytes:
+    """16 octets, or 32 with evidence, or 48 where that is sealed."""
     commitment = hashlib.blake2b(personal, key=salt, digest_size=16).digest()
     if evidence is not None:
         commitment += hashlib.blake2b(evidence, key=salt, digest_size=16).digest()
+        if sealed is not None:
+            commitment += hashlib.blake2b(sealed, key=salt, digest_size=16).digest()
     return commitment
 
 
 def fits(commitment: bytes, salt: bytes, personal: bytes, evidence: bytes | None) -> bool:
-    """The personal fields are those that were committed to; evidence may be gone."""
-    found = commit_to(salt, personal, evidence)
-    return commitment[: len(found)] == found
+    """The personal fields are those that were committed to; evidence, as it is stored, may be gone."""
+    if evidence is None or not is_sealed(evidence):
+        found = commit_to(salt, personal, evidence)
+        return commitment[: len(found)] == found
+    return commitment[:16] + commitment[32:] == commit_to(salt, personal, evidence)
 
 
 def moment_id(at: float) -> int:

@@ -11,12 +11,12 @@ from typing import Any
 import orjson
 
 from relay.model import Copy
-from relay.sealed import DataKey, Master, Unsealable
+from relay.sealed import Unsealable
 from relay.stores.chain import dumps
+from relay.stores.data_keys import DataKeys
 from relay.stores.database import Database
 
 SLICE = 200
-_CACHED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,44 +33,6 @@ class Opened:
     raw: bytes
 
 
-class DataKeys:
-    """The tenants' keys, made when they are first needed."""
-
-    def __init__(self, master: Master) -> None:
-        self._master = master
-        self._kept: dict[int, DataKey] = {}
-
-    def newest(self, db: sqlite3.Connection, tenant: str, now: float) -> tuple[int, DataKey]:
-        """Inside a transaction.  Raises Unsealable if the tenant's key was wrapped by another master.key."""
-        row = db.execute(
-            "SELECT number, wrapped FROM data_key WHERE tenant = ? ORDER BY number DESC LIMIT 1", (tenant,)
-        ).fetchone()
-        if row is not None:
-            return row[0], self._unwrapped(row[0], tenant, row[1])
-        key, wrapped = self._master.make(tenant)
-        number = db.execute(
-            "INSERT INTO data_key (tenant, wrapped, created) VALUES (?, ?, ?)", (tenant, wrapped, now)
-        ).lastrowid
-        assert number is not None
-        return number, key
-
-    def get(self, db: sqlite3.Connection, number: int) -> DataKey:
-        """Raises Unsealable: it was dropped, or wrapped by another master.key."""
-        row = db.execute("SELECT tenant, wrapped FROM data_key WHERE number = ?", (number,)).fetchone()
-        if row is None:
-            raise Unsealable("its key has been dropped")
-        return self._unwrapped(number, *row)
-
-    def _unwrapped(self, number: int, tenant: str, wrapped: bytes) -> DataKey:
-        key = self._kept.get(number)
-        if key is None:
-            key = self._master.unwrap(tenant, wrapped)
-            if len(self._kept) >= _CACHED:
-                self._kept.clear()
-            self._kept[number] = key
-        return key
-
-
 class Copies:
     """
     keep(db, copy)  inside a transaction
@@ -79,7 +41,8 @@ class Copies:
 
     def __init__(self, database: Database, master_key: bytes, random: Callable[[int], bytes] = os.urandom) -> None:
         self._db = database
-        self.keys = DataKeys(Master(master_key, random))
+        known = database.data_keys
+        self.keys = known if known is not None and known.of(master_key) else DataKeys.with_key(master_key, random)
 
     def keep(self, db: sqlite3.Connection, copy: Copy, *, needed: bool = False) -> None:
         number, key = self.keys.newest(db, copy.tenant, copy.at)

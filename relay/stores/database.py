@@ -18,12 +18,15 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import aiosqlite
 
 from relay import replies
 from relay.ports import Unavailable
+
+if TYPE_CHECKING:
+    from relay.stores.data_keys import DataKeys
 
 T = TypeVar("T")
 
@@ -50,10 +53,12 @@ class Database:
     run(fn)     fn(connection) in the writer's thread, inside BEGIN IMMEDIATE ... COMMIT; rolled back if it raises
     read(...)   rows of a SELECT, on the loop, from the read-only connection
     view(fn)    fn(connection) in a thread, read-only, for what takes long
+    data_keys   what evidence in it is sealed with; None until the keys are opened (relay/stores/canary.py)
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.data_keys: DataKeys | None = None
         self.on_slow: Callable[[float], None] = lambda seconds: None
         self._writer: aiosqlite.Connection | None = None
         self._reader: sqlite3.Connection | None = None
@@ -95,7 +100,14 @@ class Database:
             raise
         try:
             # NORMAL survives a kill; what must survive a power cut says FULL in its own transaction.
-            for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON", "wal_autocheckpoint=4000"):
+            # What is deleted is overwritten: who is erased must not be read from the file.
+            for pragma in (
+                "journal_mode=WAL",
+                "synchronous=NORMAL",
+                "foreign_keys=ON",
+                "wal_autocheckpoint=4000",
+                "secure_delete=ON",
+            ):
                 await writer.execute_fetchall(f"PRAGMA {pragma}")
         except sqlite3.Error:
             await writer.close()

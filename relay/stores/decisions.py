@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from relay.address import BadAddress, parse
 from relay.checks import SHOWN
 from relay.ports import Unavailable
+from relay.sealed import Unsealable
 from relay.stores.chain import (
     Terms,
     decode,
@@ -36,6 +37,7 @@ from relay.stores.chain import (
     row_hash,
     unpack_ids,
 )
+from relay.stores.data_keys import is_sealed
 from relay.stores.database import Database
 from relay.stores.spill import alive
 
@@ -68,7 +70,7 @@ async def find(database: Database, ref: str) -> dict[str, Any] | None:
                 (*some, ref.encode("utf-8", "surrogateescape")),
             )
     for id, body, personal, evidence in rows:
-        found = _row(id, body, personal, evidence)
+        found = _row(database, id, body, personal, evidence)
         if found["ref"] == ref:
             return found
     return None
@@ -100,10 +102,28 @@ async def public(database: Database, ref: str) -> dict[str, Any] | None:
     }
 
 
-def _row(id: int, body: bytes, personal: bytes | None, evidence: bytes | None) -> dict[str, Any]:
+def _row(database: Database, id: int, body: bytes, personal: bytes | None, evidence: bytes | None) -> dict[str, Any]:
+    evidence, why = unsealed(database, id, evidence)
     row = decode(body, personal, evidence)
     row["id"] = id
+    if why:
+        row["unreadable"] = why
     return row
+
+
+def unsealed(database: Database, id: int, evidence: bytes | None) -> tuple[bytes | None, str]:
+    """The evidence of a decision, and why it cannot be read where it is there and cannot; "" else.
+
+    Raises Unavailable.
+    """
+    if evidence is None or not is_sealed(evidence):
+        return evidence, ""
+    if database.data_keys is None:
+        return None, "the keys were not opened"
+    try:
+        return database.data_keys.open_evidence(evidence, id, database.read_now), ""
+    except Unsealable as error:
+        return None, str(error)
 
 
 async def newest(database: Database) -> float | None:
@@ -197,7 +217,7 @@ async def page(
     low = moment_id(wanted.since) if wanted.since is not None else 0
     high = min(before, moment_id(wanted.until + 1e-6) if wanted.until is not None else NEWEST)
     sql, values = statement(wanted.terms(terms), low, high, limit)
-    rows = [_row(*row) for row in await database.read(sql, values)]
+    rows = [_row(database, *row) for row in await database.read(sql, values)]
     return rows, rows[-1]["id"] if len(rows) == limit else None
 
 

@@ -22,7 +22,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from relay.data import shipped
+from relay.sealed import Unsealable
 from relay.stores.chain import BODY, PERSONAL, Terms, decode, moment_id
+from relay.stores.data_keys import DataKeys, is_sealed
 from relay.stores.proof import Interval, interval
 
 SLICE = 500
@@ -84,10 +86,12 @@ def export(
     policies: Callable[[str], Sequence[tuple[str, bytes]]],
     about: Mapping[str, Any],
     now: float,
+    keys: DataKeys | None = None,
     progress: Callable[[int], None] = lambda count: None,
 ) -> Exported:
     """Write the archive.  Inside one read transaction.
 
+    keys      what evidence is sealed with; the archive holds it in plain text
     tenant    what tenant.json says
     policies  name -> [(file name, octets), ...], itself first and then what it extends
     about     for the manifest: who exports, which installation
@@ -107,7 +111,7 @@ def export(
         digest = sha256()
         checkpoints = _checkpoints(db)
         with archive.open(_info("decisions.jsonl", now), "w", force_zip64=True) as lines:
-            for row in _decisions(db, ids, wanted, checkpoints):
+            for row in _decisions(db, ids, wanted, checkpoints, keys):
                 done.decisions += 1
                 proof = row["proof"]
                 done.unproven += proof["path"] is None
@@ -169,7 +173,11 @@ def _ids(db: sqlite3.Connection, wanted: Wanted, terms: Terms) -> list[int]:
 
 
 def _decisions(
-    db: sqlite3.Connection, ids: Sequence[int], wanted: Wanted, checkpoints: Sequence[_Checkpoint]
+    db: sqlite3.Connection,
+    ids: Sequence[int],
+    wanted: Wanted,
+    checkpoints: Sequence[_Checkpoint],
+    keys: DataKeys | None,
 ) -> Iterator[dict[str, Any]]:
     """Every decision, the oldest first, with its proof.
 
@@ -186,7 +194,9 @@ def _decisions(
     for start in range(0, len(ids), SLICE):
         some = ids[start : start + SLICE]
         for row in db.execute(_ROW.format(marks=",".join("?" * len(some))), some).fetchall():
-            _, writer, seq, commitment, hash, body, salt, personal, evidence = row
+            id, writer, seq, commitment, hash, body, salt, personal, evidence = row
+            if evidence is not None and is_sealed(evidence):
+                evidence = _unsealed(db, keys, id, evidence)
             plain = decode(body, personal, evidence)
             if plain["tenant"] != wanted.tenant or (wanted.case and plain.get("case") != wanted.case):
                 continue
@@ -208,6 +218,15 @@ def _decisions(
                         "path": [step.hex() for step in tree.path(writer, seq)],
                     }
             yield {"decision": plain, "proof": proof}
+
+
+def _unsealed(db: sqlite3.Connection, keys: DataKeys | None, id: int, evidence: bytes) -> bytes | None:
+    """None where its key is gone: then it counts as erased."""
+    try:
+        ask = lambda sql, values: db.execute(sql, values).fetchall()  # noqa: E731
+        return keys.open_evidence(evidence, id, ask) if keys is not None else None
+    except Unsealable:
+        return None
 
 
 def _tree(

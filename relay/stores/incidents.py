@@ -19,7 +19,7 @@ from relay.model import Rung, Standing
 from relay.standing import BY, Change, Incident, State, by_person, from_json, incident, to_json
 from relay.stores.chain import BODY, Terms, decode, moment_id
 from relay.stores.database import Database
-from relay.stores.decisions import find
+from relay.stores.decisions import find, unsealed
 from relay.stores.tenants import put
 
 SLICE = 500
@@ -56,8 +56,9 @@ async def refused(
                 continue
             row = decode(body, None, None)
             evidence = await database.read("SELECT evidence FROM decision_personal WHERE id = ?", (id,))
-            if evidence and evidence[0][0] is not None:
-                row["findings"] = orjson.loads(evidence[0][0]).get("findings", [])
+            plain = unsealed(database, id, evidence[0][0])[0] if evidence else None
+            if plain is not None:
+                row["findings"] = orjson.loads(plain).get("findings", [])
             yield id, row
         if len(rows) < SLICE:
             return

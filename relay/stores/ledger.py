@@ -26,7 +26,19 @@ from relay import replies
 from relay.events import Emit, LedgerReplayed, LedgerSpilled, StoreFailed
 from relay.model import Decision, Earlier, Intent
 from relay.ports import Unavailable
-from relay.stores.chain import SHIFT, Terms, commit_to, decode, encode, first_head, pack_ids, reference_term, row_hash
+from relay.sealed import DataKey
+from relay.stores.chain import (
+    BODY,
+    SHIFT,
+    Terms,
+    commit_to,
+    decode,
+    encode,
+    first_head,
+    pack_ids,
+    reference_term,
+    row_hash,
+)
 from relay.stores.database import Database
 from relay.stores.decisions import find, index_pending, insert_terms
 from relay.stores.spill import Spill, alive, orphans
@@ -63,6 +75,7 @@ _LEFT = (
     " UNION ALL SELECT key, ref, at, '', writer, epoch FROM intent WHERE key IS NOT NULL AND at >= ?1 ORDER BY at"
 )
 _at = itemgetter(1)
+_TENANT = BODY.index("tenant")
 
 
 class _Claim:
@@ -617,6 +630,7 @@ class SqliteLedger:
         salts = os.urandom(16 * len(batch))
         intents, rows, people, settle, unseen = [], [], [], [], []
         indexed: dict[str, tuple[int, set[int]]] = {}
+        data_keys: dict[str, tuple[int, DataKey]] = {}
         pending = self._pending
         elsewhere: set[bytes] | None = None
         for n, item in enumerate(batch):
@@ -626,13 +640,18 @@ class SqliteLedger:
                 if again and _known(db, item.ref):
                     continue
                 salt = salts[16 * n : 16 * n + 16]
-                commitment = commit_to(salt, item.personal, item.evidence)
-                seq += 1
-                head = row_hash(key, head, seq, commitment, item.body)
                 serial = (serial + 1) & ((1 << SHIFT) - 1)
                 id = max(0, int(item.at * 1e6)) << SHIFT | serial
+                evidence = sealed = item.evidence
+                if evidence is not None and self._database.data_keys is not None:
+                    sealed = self._seal(db, evidence, id, item, data_keys)
+                    commitment = commit_to(salt, item.personal, evidence, sealed)
+                else:
+                    commitment = commit_to(salt, item.personal, evidence)
+                seq += 1
+                head = row_hash(key, head, seq, commitment, item.body)
                 rows.append((id, number, seq, item.guard or None, commitment, head, item.body))
-                people.append((id, salt, item.personal, item.evidence))
+                people.append((id, salt, item.personal, sealed))
                 indexed[item.ref] = (id, item.terms)
             elif type(item) is _Open:
                 intent = item.intent
@@ -677,6 +696,18 @@ class SqliteLedger:
         for gone in unseen:
             gone.found = self._guard_it(db, gone.ref, indexed)
         return seq, head, pending, indexed
+
+    def _seal(
+        self, db: sqlite3.Connection, evidence: bytes, id: int, row: _Row, known: dict[str, tuple[int, DataKey]]
+    ) -> bytes:
+        """Evidence as it is stored.  known: the data keys of this batch, by tenant"""
+        keys = self._database.data_keys
+        assert keys is not None
+        tenant = orjson.loads(row.body)[_TENANT]
+        found = known.get(tenant)
+        if found is None:
+            found = known[tenant] = keys.newest(db, tenant, row.at)
+        return keys.seal_evidence(evidence, id, *found)
 
     def _guard_it(self, db: sqlite3.Connection, ref: str, indexed: dict[str, tuple[int, set[int]]]) -> bool:
         recent = indexed.get(ref) or self._unindexed.get(ref) or self._indexing.get(ref)
