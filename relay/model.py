@@ -63,12 +63,22 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
+class Signer:
+    """A DKIM key that signs, under the selector that publishes it."""
+
+    selector: str
+    key: Any = field(repr=False)  # RSAPrivateKey | Ed25519PrivateKey; the core never looks inside
+
+
+@dataclass(frozen=True, slots=True)
 class Domain:
     """A domain of a tenant.  It covers its sub-domains; the longest match wins.
 
-    dkim_by    who signs: "relay" (we, with `selector` and `key`), "client", "next-hop", or None
-    selectors  what is published, for `next-hop` and for showing
-    key        the private key object of `cryptography` or None; only for `relay`
+    dkim_by    who signs: "relay" (we, with `signers`), "client", "next-hop", or None
+    selectors  what is published, for `next-hop` and for showing; for `relay` those of all keys that sign
+    signers    the keys of `relay`, RSA before Ed25519: a mail gets a signature of each.  Empty where they were
+               not read, or cannot be
+    selector, key  of the first signer; one that is given alone is the only signer
     """
 
     name: str
@@ -77,7 +87,15 @@ class Domain:
     dkim_by: Literal["relay", "client", "next-hop"] | None = None
     selector: str = ""
     selectors: tuple[str, ...] = ()
-    key: Any = None  # RSAPrivateKey | Ed25519PrivateKey; the core never looks inside
+    key: Any = field(default=None, repr=False)
+    signers: tuple[Signer, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.signers:
+            object.__setattr__(self, "selector", self.signers[0].selector)
+            object.__setattr__(self, "key", self.signers[0].key)
+        elif self.key is not None:
+            object.__setattr__(self, "signers", (Signer(self.selector, self.key),))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +129,10 @@ class Tenant:
     from_file: bool = False
     created: float = 0.0
     agreements: Mapping[str, float | None] = field(default_factory=dict)  # "hipaa": until when, None for no end
+    language: str = ""  # of footers where a message does not say its own; "" is English
+    single: frozenset[str] = frozenset()  # streams whose mail has one recipient each (`recipients: one`)
+    feedback_id: bool = True  # marketing mail that we sign gets a Feedback-ID
+    footers: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # of the store: language -> text, HTML
 
     def agreed(self, agreement: str, now: float) -> bool:
         """This agreement is on file, and in force."""
@@ -307,6 +329,7 @@ class Mail:
     recipient, facts  at the RECIPIENT stage only
     message           at the MESSAGE stage only
     fingerprint, templates, case  what review worked out (relay/holds.py), b"", None and "" until then
+    repair            what relay/repair.py worked out, None until then
     """
 
     now: float
@@ -318,6 +341,7 @@ class Mail:
     fingerprint: bytes = b""
     templates: dict[bool | None, bytes] | None = None
     case: str = ""
+    repair: Any = None
 
     @property
     def tenant(self) -> Tenant:

@@ -5,6 +5,9 @@ RSA operation on a 10 KiB message; here plain searches come first, and where the
 mend the body is its own canonical form: its digest is the one that the duplicate guard has made
 already.  relaxed rather than simple for the body: what trims blanks at line ends is common, and
 the searches cost 6 us.  The signature never has l=, so nothing can be appended to what was signed.
+
+Two keys, RSA and Ed25519, make two signatures: not every receiver verifies the second kind.  Body and
+header are hashed in one form for both.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from binascii import b2a_base64
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -22,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 
 if TYPE_CHECKING:
+    from relay.message.edit import Edit
     from relay.message.mime import Message
 
 Buffer = Any
@@ -37,33 +41,106 @@ _PKCS1, _SHA256 = PKCS1v15(), SHA256()
 
 
 # -- signing ------------------------------------------------------------------------------------
-def sign(
-    head: bytes, message: Message, domain: str, selector: str, key: Key, headers: tuple[str, ...], now: int
-) -> bytes:
-    """The DKIM-Signature field, folded, with its CRLF, to be put before `head`.
+class Signer(Protocol):
+    """A key, and the selector that publishes it (relay.model.Signer)."""
 
-    head     the header that is sent with the message's body, with or without its empty line
+    @property
+    def selector(self) -> str: ...
+    @property
+    def key(self) -> Any: ...
+
+
+def sign_all(
+    pieces: Sequence[Any],
+    message: Message,
+    domain: str,
+    keys: Sequence[Signer],
+    headers: tuple[str, ...],
+    now: int,
+    edits: Sequence[Edit] = (),
+) -> bytes:
+    """The DKIM-Signature fields of what is sent, one for each key, folded, with their CRLFs, to be put in front.
+
+    pieces   what `splice` made of the message; joined they are header and body
     domain   d=, an A-label name
     headers  names in lower case.  Every field of such a name is signed (up to REPEATS).  A name that stands
              here twice is over-signed: h= names it once more than the message has it, so that none can be
              added (RFC 6376 section 8.15).  One that stands here once and is not in the message is left
              out of h=: the next hop may add it (Amazon SES adds Feedback-ID)
     now      t=, seconds since the epoch
+    edits    those that `splice` was given.  Where none is in the body, its digest is the one that is there already
     """
+    body = message.size - message.head_end
+    edited = False
+    for edit in edits:
+        if edit.start >= message.head_end:
+            edited = True
+            body += len(edit.octets) - (edit.end - edit.start)
+    head, rest = _parted(pieces, body)
+    return _fields(head, _digest(rest, body) if edited else _body_hash(message), domain, keys, headers, now)
+
+
+class _One(NamedTuple):
+    selector: str
+    key: Key
+
+
+def sign(
+    head: bytes, message: Message, domain: str, selector: str, key: Key, headers: tuple[str, ...], now: int
+) -> bytes:
+    """The field of one key.  head: the header that is sent with the message's body, with or without its empty line"""
+    return _fields(head, _body_hash(message), domain, (_One(selector, key),), headers, now)
+
+
+def _fields(
+    head: bytes, digest: bytes, domain: str, keys: Sequence[Signer], headers: tuple[str, ...], now: int
+) -> bytes:
     h, signed = _selected(head, headers)
-    bh = _base64(_body_hash(message))
-    rsa = isinstance(key, RSAPrivateKey)
-    value = (
-        f"v=1; a={'rsa' if rsa else 'ed25519'}-sha256; c=relaxed/relaxed;\r\n\td={domain}; s={selector}; t={now};\r\n"
-        f"\th={h};\r\n\tbh={bh};\r\n\tb="
-    )
-    # This field is hashed last, with an empty b= and without its CRLF (RFC 6376 section 3.7).
-    signed.append(b"dkim-signature:" + value.replace("\r\n\t", " ").encode())
-    data = b"".join(signed)
-    signature = key.sign(data, _PKCS1, _SHA256) if isinstance(key, RSAPrivateKey) else key.sign(sha256(data).digest())
-    encoded = _base64(signature)
-    lines = "\r\n\t".join([encoded[i : i + 72] for i in range(0, len(encoded), 72)])
-    return f"DKIM-Signature: {value}{lines}\r\n".encode()
+    before = b"".join(signed)
+    bh = _base64(digest)
+    fields = []
+    for signer in keys:
+        key = signer.key
+        rsa = isinstance(key, RSAPrivateKey)
+        value = (
+            f"v=1; a={'rsa' if rsa else 'ed25519'}-sha256; c=relaxed/relaxed;\r\n"
+            f"\td={domain}; s={signer.selector}; t={now};\r\n"
+            f"\th={h};\r\n\tbh={bh};\r\n\tb="
+        )
+        # This field is hashed last, with an empty b= and without its CRLF (RFC 6376 section 3.7).  The
+        # fields do not cover each other: each stands for itself, whatever becomes of the other.
+        data = before + b"dkim-signature:" + value.replace("\r\n\t", " ").encode()
+        signature = key.sign(data, _PKCS1, _SHA256) if rsa else key.sign(sha256(data).digest())
+        encoded = _base64(signature)
+        lines = "\r\n\t".join([encoded[i : i + 72] for i in range(0, len(encoded), 72)])
+        fields.append(f"DKIM-Signature: {value}{lines}\r\n")
+    return "".join(fields).encode()
+
+
+def _parted(pieces: Sequence[Any], body: int) -> tuple[bytes, list[Any]]:
+    """The header as one, and buffers of the body, which has `body` octets."""
+    left = sum(map(len, pieces)) - body
+    head: list[Any] = []
+    for number, piece in enumerate(pieces):
+        if len(piece) > left:
+            head.append(piece[:left])
+            return b"".join(head), [piece[left:], *pieces[number + 1 :]]
+        head.append(piece)
+        left -= len(piece)
+    return b"".join(head), []
+
+
+def _digest(buffers: Sequence[Any], size: int) -> bytes:
+    """SHA-256 of the relaxed form of a body."""
+    if size <= SLICE:
+        body = b"".join(buffers)
+        if is_relaxed(body, 0):
+            return sha256(body).digest()
+        buffers = (body,)
+    digest = sha256()
+    for piece in relaxed_body(part for buffer in buffers for part in slices(buffer, 0)):
+        digest.update(piece)
+    return digest.digest()
 
 
 def _base64(octets: bytes) -> str:
