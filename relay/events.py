@@ -214,6 +214,29 @@ class ParameterDropped(Event):
 
 
 @dataclass(slots=True)
+class WebhookTried(Event):
+    """An event was sent to a webhook, or could not be.
+
+    webhook  its id
+    tenant   whose it is, "" for the operator's
+    kind     of the event
+    result   sent, again (it is tried later), dead (tried often enough), off (the webhook was switched off)
+    tries    this one included
+    why      what came back, in a few words
+    """
+
+    name: ClassVar[str] = "webhook.tried"
+    labels: ClassVar[tuple[str, ...]] = ("kind", "result")
+
+    webhook: str
+    tenant: str
+    kind: str
+    result: str
+    tries: int
+    why: str
+
+
+@dataclass(slots=True)
 class StoreFailed(Event):
     """The store did not answer.  Mail is answered 451 until it does; outcomes go to the spill file.
 
@@ -303,7 +326,7 @@ class NoticeSent(Event):
 
     ref     of its row in the ledger
     tenant  who is told
-    kind    what of, as in standing.changed
+    kind    what of, as in standing.changed; or opt-outs-late, opt-outs-refused
     result  sent, later (tried again), failed (nobody will be told: write to them yourself)
     code    reply code of the next hop, 0 without one
     """
@@ -457,6 +480,8 @@ class CaseDecided(Event):
 class OptOutsOverdue(Event):
     """A tenant whose tool has an opt-out link of its own has not reported its opt-outs in time; once a day.
 
+    The tenant and the operator are told by mail too, once each way (notice.sent).
+
     tenant  who
     state   noticed (its mail goes on for now) or refused (where the policy acts on opt-out-sync)
     hours   how long it is overdue
@@ -469,6 +494,25 @@ class OptOutsOverdue(Event):
     tenant: str
     state: str
     hours: float
+
+
+@dataclass(slots=True)
+class OptedOut(Event):
+    """Somebody left: by the link, the page or the mail of an unsubscribe link, or as another system reported it.
+
+    tenant  whose mail they get no more
+    stream  of the mail that had the link
+    scope   stream: mail of that stream; tenant: all of it
+    source  one-click, page, mailto, or what reported it
+    """
+
+    name: ClassVar[str] = "opt_out.made"
+    labels: ClassVar[tuple[str, ...]] = ("scope", "source")
+
+    tenant: str
+    stream: str
+    scope: str
+    source: str
 
 
 def vocabulary() -> tuple[type[Event], ...]:

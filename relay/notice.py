@@ -1,5 +1,7 @@
 """Notices to tenants: what changed, why, on what evidence, how to mend it, by when, what comes next.
 
+`Step` is a step of the ladder, `News` everything else a tenant must know; its words are one entry of KINDS.
+
 A mail of the operator's own: it goes to the tenant's contact, is judged by no policy, and says of itself
 that a program wrote it (RFC 3834), so that no other program answers.
 """
@@ -7,7 +9,7 @@ that a program wrote it (RFC 3834), so that no other program answers.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.headerregistry import Address as Mailbox
@@ -59,6 +61,93 @@ class Step:
     heal: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class News:
+    """What is told beside the steps of the ladder.
+
+    kind     one of KINDS
+    details  what its words need; JSON
+    ref      of its row in the ledger
+    """
+
+    tenant: str
+    kind: str
+    at: float
+    details: Mapping[str, Any]
+    ref: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How one kind of news is told.
+
+    subject   {name} stands for a detail
+    words     the paragraphs between greeting and signature.  One that begins with blanks is kept as it is, line by
+              line, for what is to be copied
+    operator  the operator's abuse address gets it too
+    """
+
+    subject: str
+    words: Callable[[News, Operator], Sequence[str]]
+    operator: bool = False
+
+
+def _opt_outs_late(news: News, operator: Operator) -> list[str]:
+    details = news.details
+    return [
+        _opt_outs_missing(details),
+        f"By when: {_when(details['acts'])}. From then on your marketing mail {_ACTED[details['then']]} until a report"
+        " is here; until then it goes out as usual.",
+        *_how_to_report(news, operator),
+    ]
+
+
+def _opt_outs_refused(news: News, operator: Operator) -> list[str]:
+    details = news.details
+    return [
+        _opt_outs_missing(details),
+        f"What it means: since {_when(details['acts'])} your marketing mail {_ACTED[details['then']]}, since nobody"
+        " knows whom it must no longer reach. It goes out again within a second of your report.",
+        *_how_to_report(news, operator),
+    ]
+
+
+_ACTED = {"refuse": "is refused", "hold": "is held for review", "defer": "is put off"}
+
+
+def _opt_outs_missing(details: Mapping[str, Any]) -> str:
+    return (
+        "People can unsubscribe in your sending tool. Those who do have to be reported to us at least every"
+        f" {_days(details['every'])}, also when there were none. What is missing: a report since"
+        f" {_when(details['last'])}, when the last one came or the first one was asked for."
+    )
+
+
+def _how_to_report(news: News, operator: Operator) -> list[str]:
+    return [
+        f"How to report: send the list of everybody who has unsubscribed in your tool to {operator.abuse}, an empty one"
+        " too, or have that done every day. The operator takes it in with",
+        f"    aup-relay suppression import LIST --reason opt-out --tenant {news.tenant}",
+        "Or let people leave by the unsubscribe link that we host: what they say there needs no report. Ask the"
+        " operator to change your account to that (opt_out: hosted).",
+    ]
+
+
+def _days(seconds: float) -> str:
+    count, unit = (seconds / 86400, "day") if seconds >= 86400 else (seconds / 3600, "hour")
+    return f"{count:.3g} {unit}{'s' * (count != 1)}"
+
+
+KINDS: Mapping[str, Kind] = {
+    # details: last, acts (seconds since the epoch: last report, when the policy begins to act on it), every (seconds),
+    # then (refuse, hold or defer)
+    "opt-outs-late": Kind("Report the opt-outs of your sending tool", _opt_outs_late, operator=True),
+    "opt-outs-refused": Kind(
+        "Your marketing mail is stopped: no opt-outs were reported", _opt_outs_refused, operator=True
+    ),
+}
+
+
 _SUBJECT = {
     "good": "Your account is in good standing again",
     "notice": "Notice of a violation, and time to mend it",
@@ -72,16 +161,23 @@ _LOWER = {"notice": "Your sending is no longer limited", "throttled": "Your send
 _RUNGS = ("good", "notice", "throttled", "suspended", "terminated")
 
 
-def subject(step: Step, operator: str) -> str:
+def subject(step: Step | News, operator: str) -> str:
+    if isinstance(step, News):
+        text = _line(KINDS[step.kind].subject.format_map(step.details))
+        return f"[{_line(operator)[:NAME]}] {text} ({step.tenant})"
     down = _RUNGS.index(step.rung) < _RUNGS.index(step.was) if step.was in _RUNGS else False
     text = _LOWER.get(step.kind, _SUBJECT[step.kind]) if down else _SUBJECT[step.kind]
     return f"[{_line(operator)[:NAME]}] {text} ({step.tenant})"
 
 
-def text(step: Step, profile: Profile, operator: Operator, base_url: str) -> str:
+def text(step: Step | News, profile: Profile, operator: Operator, base_url: str) -> str:
     """The body: plain text, lines of at most 76 characters where words allow."""
-    named = profile.legal_name or step.tenant
-    parts = [f"To {named}, account {step.tenant}", f"{_SAID[step.kind]} (before: {step.was}), {_when(step.at)}."]
+    to = f"To {profile.legal_name or step.tenant}, account {step.tenant}"
+    if isinstance(step, News):
+        said = [_wrapped(to), *map(_paragraph, KINDS[step.kind].words(step, operator))]
+        said += [f"Reference: {step.ref}"] if step.ref else []
+        return "\n\n".join([*said, f"{_line(operator.name)}\n{operator.abuse}"]) + "\n"
+    parts = [to, f"{_SAID[step.kind]} (before: {step.was}), {_when(step.at)}."]
     if step.until is not None:
         parts.append(f"This ends by itself on {_when(step.until)}.")
     parts.append(f"Why: {step.reason}.")
@@ -167,6 +263,13 @@ def _next(step: Step, operator: Operator) -> list[str]:
     return parts
 
 
+def _paragraph(text: str) -> str:
+    """Wrapped; but what begins with blanks is to be copied, so its lines stay as they are."""
+    if not text.startswith(" "):
+        return _wrapped(text)
+    return "\n".join("    " + _line(line) for line in text.splitlines())
+
+
 def _wrapped(line: str, indent: str = "") -> str:
     return textwrap.fill(
         _line(line), WIDTH, initial_indent=indent, subsequent_indent=indent, break_long_words=False,
@@ -184,7 +287,8 @@ def _when(at: float) -> str:
 
 
 def people(kind: str, contact: str, operator: Operator) -> list[str]:
-    """Who gets it: the tenant's contact, and the operator where a person must decide or nobody else can be told."""
+    """Who gets it: the tenant's contact, and the operator where a person must decide, where the kind of news says so,
+    or where nobody else can be told."""
     to = []
     try:
         found = parse(contact.strip().removeprefix("mailto:"))
@@ -192,13 +296,19 @@ def people(kind: str, contact: str, operator: Operator) -> list[str]:
             to = [found.text]
     except BadAddress:
         pass
-    if kind in ("proposed", "waits") or not to:
+    if kind in ("proposed", "waits") or (kind in KINDS and KINDS[kind].operator) or not to:
         to.append(operator.abuse)
     return list(dict.fromkeys(to))
 
 
 def compose(
-    step: Step, profile: Profile, operator: Operator, to: Sequence[str], base_url: str, message_id: str, now: float
+    step: Step | News,
+    profile: Profile,
+    operator: Operator,
+    to: Sequence[str],
+    base_url: str,
+    message_id: str,
+    now: float,
 ) -> bytes:
     """The whole message: CRLF, seven bits, no line over 998 octets.  message_id: without angle brackets"""
     mail = EmailMessage(policy=SMTP)

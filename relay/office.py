@@ -101,6 +101,7 @@ async def run_office(process: Process, dns_of: DnsOf, beside: Callable[[Process]
         hops = await open_hops(config, database, process.emit, probe=False)
         stack.push_async_callback(hops.close)
         random = Random()
+        key = partial(operator_key, config, own_key(config), directory)
         copies = Copies(database, keys.master)
         lists = config.load_lists()
         contacts = await open_contacts(database, keys.address, directory, policies, lists, process.emit)
@@ -126,7 +127,7 @@ async def run_office(process: Process, dns_of: DnsOf, beside: Callable[[Process]
             ),
             Purge(stored.Recipients(database, keys.address), process.emit),
             Purge(contacts, process.emit),
-            Overdue(directory.tenants, policies, process.emit),
+            Overdue(database, directory.tenants, policies, process.emit, random),
             Ladder(
                 database,
                 ledger,
@@ -144,7 +145,7 @@ async def run_office(process: Process, dns_of: DnsOf, beside: Callable[[Process]
                 Writer(config.operator.name, config.operator.from_address, config.operator.abuse),
                 policies,
                 directory.tenant,
-                partial(operator_key, config, own_key(config), directory),
+                key,
                 process.emit,
                 random,
                 hostname=config.hostname,
@@ -161,6 +162,7 @@ async def run_office(process: Process, dns_of: DnsOf, beside: Callable[[Process]
                 postmaster=Postmaster(config.operator.name, config.operator.from_address, config.hostname),
                 emit=process.emit,
                 random=random,
+                key=key,
                 contacts=contacts,
             ),
         ]

@@ -18,16 +18,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from relay.address import parse
 from relay.cli import cli
-from relay.events import Event, OptOutsOverdue
+from relay.events import Event, OptOutsOverdue, StoreFailed
 from relay.jobs.overdue import Overdue
-from relay.model import Decision, Intent, Tenant
+from relay.model import Decision, Intent, Override, Rung, Standing, Tenant, Then
 from relay.policy_file import Policies
+from relay.ports import Unavailable
 from relay.stores.canary import open_keys
 from relay.stores.database import Database
 from relay.stores.directory import Directory
 from relay.stores.forms import entry
 from relay.stores.ledger import SqliteLedger
 from relay.stores.migrate import migrate
+from relay.stores.notices import Notices
 from relay.stores.opt_outs import OptOuts, business_days
 from relay.stores.recipients import Recipients
 from relay.tokens import reference
@@ -131,20 +133,76 @@ class TestSync:
             await Tenants(database).set("b", opt_out="nowhere")
 
 
-def test_the_log_says_who_is_overdue_once_a_day() -> None:
+def overdue_job(database: Database, there: list[Tenant], events: list[Event], policies: Policies | None = None) -> Any:
+    return Overdue(database, lambda: there, policies or Policies(), events.append, lambda n: b"r" * n)
+
+
+async def test_the_log_says_who_is_overdue_once_a_day(database: Database) -> None:
     events: list[Event] = []
     acme = Tenant("acme", "baseline", opt_out="synced", synced=MONDAY)
     there = [acme, replace(acme, id="other", opt_out="hosted"), replace(acme, id="free", policy="none")]
-    job = Overdue(lambda: there, Policies(), events.append)
+    job = overdue_job(database, there, events)
     for hour in range(24 * 5):
-        job.once(MONDAY + hour * 3600 + 60)
+        await job.once(MONDAY + hour * 3600 + 60)
     told = [(e.tenant, e.state, e.hours) for e in events if isinstance(e, OptOutsOverdue)]
     assert told == [("acme", "noticed", 0.0), ("acme", "refused", 24.0), ("acme", "refused", 48.0)]
     there[0] = replace(acme, synced=MONDAY + 5 * DAY)
-    job.once(MONDAY + 5 * DAY + 60)
+    await job.once(MONDAY + 5 * DAY + 60)
     there[0] = acme
-    job.once(MONDAY + 5 * DAY + 120)  # and anew
+    await job.once(MONDAY + 5 * DAY + 120)  # and anew
     assert len(events) == 4
+
+
+class TestNotices:
+    """What the tenant and the operator are told by mail; tests/test_notices.py has the mail itself."""
+
+    ACME = Tenant("acme", "baseline", opt_out="synced", synced=MONDAY)
+
+    async def test_one_when_it_is_late_and_one_when_it_is_refused_over_any_number_of_starts(
+        self, database: Database
+    ) -> None:
+        for hour in range(0, 24 * 6, 3):
+            await overdue_job(database, [self.ACME], []).once(MONDAY + hour * 3600 + 60)
+        notices = await Notices(database).of("acme")
+        assert [(n.kind, n.at - n.at % DAY) for n in notices] == [
+            ("opt-outs-late", MONDAY + 1.5 * DAY),
+            ("opt-outs-refused", MONDAY + 2.5 * DAY),
+        ]
+        assert notices[0].details == {
+            "last": MONDAY, "acts": MONDAY + 3 * DAY, "every": 2 * DAY, "then": "refuse"
+        }  # fmt: skip
+
+    async def test_who_reports_and_is_late_again_is_told_again(self, database: Database) -> None:
+        again = replace(self.ACME, synced=MONDAY + 4 * DAY)
+        for tenant, days in ((self.ACME, 2.5), (again, 5.0), (again, 6.5), (again, 6.6), (again, 7.5)):
+            await overdue_job(database, [tenant], []).once(MONDAY + days * DAY)
+        kinds = [n.kind for n in await Notices(database).of("acme")]
+        assert kinds == ["opt-outs-late", "opt-outs-late", "opt-outs-refused"]
+
+    async def test_nobody_is_told_of_what_will_not_follow(self, database: Database) -> None:
+        closed = replace(self.ACME, standing=Standing(Rung.TERMINATED, MONDAY))
+        shadow = replace(self.ACME, shadow=True)
+        recorded = replace(
+            self.ACME, overrides=(Override("opt-out-sync", Then.RECORD, reason="x", by="ann", until=4e9),)
+        )
+        for tenant in (closed, shadow, recorded):
+            await overdue_job(database, [tenant], []).once(MONDAY + 4 * DAY)
+            assert await Notices(database).of("acme") == []
+
+    async def test_a_store_that_is_away_loses_no_notice(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def away(*args: Any, **more: Any) -> None:
+            raise Unavailable("disk full")
+
+        events: list[Event] = []
+        job = overdue_job(database, [self.ACME], events)
+        with monkeypatch.context() as patch:
+            patch.setattr(database, "run", away)
+            await job.once(MONDAY + 4 * DAY)
+        assert {type(e) for e in events} == {StoreFailed, OptOutsOverdue}
+        await job.once(MONDAY + 4 * DAY + 900)
+        assert [n.kind for n in await Notices(database).of("acme")] == ["opt-outs-refused"]
 
 
 async def test_an_opt_out_keeps_when_it_was_written_down(database: Database) -> None:

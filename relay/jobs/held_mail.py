@@ -18,10 +18,12 @@ from relay import replies
 from relay.address import BadAddress, parse
 from relay.checks import recipient_suppressed, tenant_standing
 from relay.events import Emit, HeldMailMoved, StoreFailed
+from relay.jobs.own_mail import signed
 from relay.model import (
     NOTHING_KNOWN,
     Decision,
     Delivery,
+    Domain,
     Envelope,
     Intent,
     Mail,
@@ -63,7 +65,10 @@ class Postmaster:
 
 
 class HeldMail:
-    """The job."""
+    """The job.
+
+    key  the domain and key that sign for the postmaster's address, None for none
+    """
 
     def __init__(
         self,
@@ -77,6 +82,7 @@ class HeldMail:
         postmaster: Postmaster,
         emit: Emit,
         random: Callable[[int], bytes],
+        key: Callable[[], Domain | None] = lambda: None,
         contacts: Contacts | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -89,6 +95,7 @@ class HeldMail:
         self._postmaster = postmaster
         self._emit = emit
         self._random = random
+        self._key = key
         self._contacts = contacts
         self._clock = clock
 
@@ -257,6 +264,7 @@ class HeldMail:
             if to is not None:
                 envelope = Envelope(reference(self._random(16)), now, tenant, "transactional", None, [to])
                 envelope.smtputf8 = not sender.isascii()
+                report = await signed(report, self._key(), self._hops.of(tenant).profile, now)
                 delivery = await self._deliver(hold, envelope, report, "a report to the sender of held mail")
                 late = now - (hold.decided or now) >= TOO_LATE + WAITS[-1]
                 if delivery.reply.temporary and not late:

@@ -11,15 +11,13 @@ from collections.abc import Callable
 
 from relay.address import parse
 from relay.events import Emit, NoticeSent, StoreFailed
-from relay.message import Message
-from relay.message.content import Content
-from relay.message.sign import sign
+from relay.jobs.own_mail import signed
 from relay.model import TRANSACTIONAL, Decision, Delivery, Domain, Envelope, Profile, Recipient, Tenant
-from relay.notice import Operator, Step, compose, people
-from relay.outgoing import SIGNED
+from relay.notice import News, Operator, Step, compose, people
 from relay.policy import Policy
 from relay.ports import Ledger, NextHops, Unavailable
 from relay.stores.database import Database
+from relay.stores.decisions import find
 from relay.stores.notices import Notice, Notices
 from relay.tokens import reference
 
@@ -55,6 +53,7 @@ class NoticeSender:
         base_url: str = "",
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self._db = database
         self._notices = Notices(database)
         self._ledger = ledger
         self._hops = hops
@@ -76,6 +75,8 @@ class NoticeSender:
     async def once(self) -> int:
         """Send what is due; how many were tried.  Never raises for a store that is away."""
         try:
+            for notice in await self._notices.unrecorded(news=True):
+                await self._record(notice)
             notices = await self._notices.due(self._clock())
             for notice in notices:
                 await self._send(notice)
@@ -83,6 +84,15 @@ class NoticeSender:
             self._emit(StoreFailed(what="notices", error=error.why))
             return 0
         return len(notices)
+
+    async def _record(self, notice: Notice) -> None:
+        """News in the ledger; a crash between the two writes it once all the same."""
+        if await find(self._db, notice.ref) is None:
+            note = f"{notice.by}: {notice.reason}"
+            await self._ledger.record(
+                Decision(notice.ref, self._clock(), "admin", f"notice {notice.kind}", notice.tenant, note=note)
+            )
+        await self._notices.recorded(notice.number)
 
     async def _send(self, notice: Notice) -> None:
         ref = reference(self._random(16))
@@ -92,17 +102,23 @@ class NoticeSender:
             to, message = self._make(notice, ref)
             # Kept before it is sent: a second try is the same message, which a receiver can tell.
             await self._notices.made(notice.number, ", ".join(to), message)
-        signed = await self._signed(message)
+        hop = self._hops.of(SENDER)
+        raw = await signed(message, self._key(), hop.profile, self._clock())
         recipients = [Recipient(parse(text), notify="FAILURE") for text in to]
         sender = parse(self._operator.sender)
         now = self._clock()
         envelope = Envelope(ref, now, SENDER, TRANSACTIONAL, sender, recipients, ret="HDRS")
-        delivery = await self._hops.of(SENDER).send(envelope, recipients, [signed], len(signed))
+        delivery = await hop.send(envelope, recipients, [raw], len(raw))
         await self._ended(notice, ref, to, delivery)
 
     def _make(self, notice: Notice, ref: str) -> tuple[list[str], bytes]:
         tenant = self._tenants(notice.tenant)
         profile = tenant.profile if tenant is not None else Profile()
+        to = people(notice.kind, profile.contact, self._operator)
+        id = f"{ref}@{self._hostname}"
+        if notice.key is not None:
+            news = News(notice.tenant, notice.kind, notice.at, notice.details, notice.ref)
+            return to, compose(news, profile, self._operator, to, self._base_url, id, self._clock())
         title, heal = "", None
         try:
             policy = self._policies(tenant) if tenant is not None else None
@@ -111,25 +127,11 @@ class NoticeSender:
         if policy is not None:
             title = policy.title
             heal = policy.ladder.heal if policy.ladder is not None and notice.by == "ladder" else None
-        to = people(notice.kind, profile.contact, self._operator)
         step = Step(
             notice.tenant, notice.kind, notice.was, notice.rung, notice.at, notice.until, notice.reason,
             notice.details, title, heal,
         )  # fmt: skip
-        id = f"{ref}@{self._hostname}"
         return to, compose(step, profile, self._operator, to, self._base_url, id, self._clock())
-
-    async def _signed(self, raw: bytes) -> bytes:
-        domain = self._key()
-        if domain is None or domain.key is None:
-            return raw
-        message = await Message.read(Content(raw))
-        head = raw[: message.head_end]
-        at = int(self._clock())
-        signature = await asyncio.to_thread(
-            sign, head, message, domain.name, domain.selector, domain.key, SIGNED["mta"], at
-        )
-        return signature + raw
 
     async def _ended(self, notice: Notice, ref: str, to: list[str], delivery: Delivery) -> None:
         """What the next hop said.  Whoever it refuses for good is left out of the next try."""

@@ -1,4 +1,5 @@
-"""Notices: one for each change of a standing, sent until the next hop has taken it or it is too late."""
+"""Notices: one for each change of a standing and for other news, sent until the next hop has taken it or it is
+too late."""
 
 from __future__ import annotations
 
@@ -8,24 +9,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from relay.notice import News, subject
 from relay.standing import BY
 from relay.stores.database import Database
 
 _ROW = (
     "number, tenant, at, kind, was, rung, until, reason, by, details, ref, recorded, state, tries, due, recipient,"
-    " message, reply, sent"
+    " message, reply, sent, key"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
     """
-    kind       the rung that was reached; proposed (termination), waits (nobody decided on that yet)
+    kind       the rung that was reached; proposed (termination), waits (nobody decided on that yet); of
+               other news one of relay.notice.KINDS
     details    incidents, clauses, by when to mend; empty for what a person did
     ref        of the step's row in the ledger, "" where a person's command wrote it; recorded: it is there
     state      waiting, sent, failed, none (nobody to write to)
     recipient  addresses, with ", " between
     message    as it is sent, None until it is made
+    key        what other news is about, None for a step of the ladder
     """
 
     number: int
@@ -47,11 +51,38 @@ class Notice:
     message: bytes | None = None
     reply: str = ""
     sent: float | None = None
+    key: str | None = None
 
 
 class Notices:
     def __init__(self, database: Database) -> None:
         self._db = database
+
+    async def add(self, kind: str, tenant: str, details: Mapping[str, Any], *, at: float, key: str, ref: str) -> bool:
+        """Tell a tenant of something, once for each key, whoever asks and however often; whether it is new.
+
+        The office sends it, and writes its row into the ledger.  kind and details: relay.notice.KINDS
+        key   what it is about and which time, such as "opt-outs:1777204800:refused"
+        ref   of the row in the ledger
+        Raises KeyError (no such kind, or a detail is missing), Unavailable
+        """
+        reason = subject(News(tenant, kind, at, details, ref), "").partition("] ")[2]
+        known = await self._db.read("SELECT 1 FROM notice WHERE tenant = ? AND key = ?", (tenant, key))
+        if known:
+            return False
+
+        def write(db: sqlite3.Connection) -> bool:
+            values = (tenant, at, kind, reason, json.dumps(details), ref, at, key)
+            return (
+                db.execute(
+                    "INSERT OR IGNORE INTO notice (tenant, at, kind, was, rung, reason, by, details, ref, due, key)"
+                    " VALUES (?, ?, ?, '', '', ?, 'relay', ?, ?, ?, ?)",
+                    values,
+                ).rowcount
+                == 1
+            )
+
+        return await self._db.run(write, full=True)
 
     async def people(self, now: float) -> list[tuple[str, str, str]]:
         """Make a notice of every change that a person made since the last time: (tenant, rung before, rung)."""
@@ -84,9 +115,11 @@ class Notices:
         )
         return await self._db.run(write, full=True) if newest[0][0] else []
 
-    async def unrecorded(self) -> list[Notice]:
-        """Steps whose row in the ledger is not there yet, or not known to be."""
-        rows = await self._db.read(f"SELECT {_ROW} FROM notice WHERE recorded = 0 ORDER BY number LIMIT 100")
+    async def unrecorded(self, *, news: bool = False) -> list[Notice]:
+        """Steps whose row in the ledger is not there yet, or not known to be; or other news."""
+        rows = await self._db.read(
+            f"SELECT {_ROW} FROM notice WHERE recorded = 0 AND (key IS NOT NULL) = ? ORDER BY number LIMIT 100", (news,)
+        )
         return [_notice(row) for row in rows]
 
     async def recorded(self, number: int) -> None:
