@@ -1,7 +1,7 @@
 """What goes on: the same octets as were judged, and what the policy itself added.
 
-Received, a missing Date or Message-ID, the DKIM signature; a Bcc is dropped.  All of it before
-signing, nothing after, and never a change inside the body.
+Received, a missing Date or Message-ID, Feedback-ID, what relay/repair.py adds for checks, the DKIM
+signature; a Bcc is dropped.  All of it before signing, and nothing after.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from email.utils import formatdate
 from functools import lru_cache
 from typing import Any, Literal
@@ -16,8 +17,8 @@ from typing import Any, Literal
 from relay import replies
 from relay.message.edit import header, splice
 from relay.message.sign import sign
-from relay.model import Domain, Mail, Verdict
-from relay.ports import Unavailable
+from relay.model import MARKETING, Domain, Mail, Verdict
+from relay.ports import Mended, Repairs, Unavailable
 from relay.tokens import reference
 
 INLINE = 64 * 1024
@@ -40,12 +41,16 @@ SIGNED = {
 }  # fmt: skip
 
 
+NOTHING = Mended()
+
+
 class Outgoing:
     """
     hostname      in Received
     installation  marks our Received fields, for the loop check
     trace         full: the client's address and EHLO name are in Received; private: they are not
     profile       tenant -> profile of its next hop, "mta" or "ses"
+    repairs       the same that checks ask; None: only the header's own repairs are made
     """
 
     def __init__(
@@ -55,23 +60,26 @@ class Outgoing:
         trace: Literal["full", "private"],
         profile: Callable[[Any], str],
         random: Callable[[int], bytes],
+        repairs: Repairs | None = None,
     ) -> None:
         self._hostname = hostname
         self._installation = installation
         self._trace = trace
         self._profile = profile
         self._random = random
+        self._repairs = repairs
+        self._sender_id = f"aup{installation[:12]}"
 
     async def make(self, mail: Mail, verdict: Verdict) -> Sequence[Any]:
         """Buffers that joined are the message to send."""
         message = mail.message
         assert message is not None
-        added = b""
-        dropped: tuple[str, ...] = ()
-        if "well-formed" in verdict.repairs:
-            added, dropped = self._missing_fields(mail), ("bcc", "resent-bcc")
         domain = self.signing_domain(mail)
-        body = splice(message, self.received(mail) + added, dropped)
+        mended = self._mended(mail, verdict) if verdict.repairs else NOTHING
+        added = self.received(mail) + mended.fields + self._own_fields(mail, domain)
+        body = (
+            splice(message, added, mended.drop, mended.edits) if mended.edits else splice(message, added, mended.drop)
+        )
         if domain is None:
             return body
         names = SIGNED[self._profile(mail.tenant)]
@@ -91,6 +99,31 @@ class Outgoing:
                     raise Unavailable("dkim: the key cannot be read", replies.INTERNAL)
                 return domain
         return None
+
+    def _mended(self, mail: Mail, verdict: Verdict) -> Mended:
+        """What the repairs of this verdict come to, all of them in one pass."""
+        mended = self._repairs.mend(mail, verdict.repairs) if self._repairs is not None else NOTHING
+        if "well-formed" in verdict.repairs:
+            fields, drop = self._missing_fields(mail) + mended.fields, ("bcc", "resent-bcc", *mended.drop)
+            mended = replace(mended, fields=fields, drop=drop)
+        return mended
+
+    def _own_fields(self, mail: Mail, domain: Domain | None) -> bytes:
+        """Fields that no check asks for, each whole and with its CRLF."""
+        return self._feedback_id(mail) if domain is not None else b""
+
+    def _feedback_id(self, mail: Mail) -> bytes:
+        """By which Gmail tells a sender's kinds of mail apart: three names that many messages share, and one of this
+        installation, of 5 to 15 characters.  It must be signed, so it comes only with a signature of ours."""
+        message, envelope = mail.message, mail.envelope
+        assert message is not None
+        if envelope.stream != MARKETING or not mail.tenant.feedback_id or self._profile(mail.tenant) == "ses":
+            return b""  # Amazon SES adds its own, and there may be one
+        # The tool's own stays; and what a signature of somebody else covers is not for us to add to.
+        if message.count("feedback-id") or message.count("dkim-signature"):
+            return b""
+        names = (mail.session.credential, envelope.stream, mail.tenant.id)
+        return f"Feedback-ID: {':'.join(map(_word, names))}:{self._sender_id}\r\n".encode()
 
     def _missing_fields(self, mail: Mail) -> bytes:
         message = mail.message
@@ -126,6 +159,12 @@ class Outgoing:
 def _date(now: int) -> str:
     """RFC 5322 section 3.3, in UTC; "-0000" would say that the zone is not known."""
     return formatdate(now).replace("-0000", "+0000")
+
+
+@lru_cache(maxsize=1000)
+def _word(name: str) -> str:
+    """A name as it may stand between the colons of a Feedback-ID."""
+    return "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in name[:60])
 
 
 @lru_cache(maxsize=1000)

@@ -174,7 +174,7 @@ def _finding(rule: Rule, evidence: Evidence, mail: Mail, tools: Tools) -> Findin
         reply = replies.HELD
     elif then is Then.REFUSE and reply.temporary:
         then = Then.DEFER
-    if shadow and then in _ACTION:
+    if shadow and (then in _ACTION or then is Then.REPAIR):
         then = Then.RECORD
     return Finding(
         check=rule.check.name,

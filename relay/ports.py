@@ -7,9 +7,9 @@ time may cure; a driver's own errors end at the border.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from relay.address import Address
 from relay.message import Message
@@ -33,6 +33,9 @@ from relay.model import (
     Then,
 )
 from relay.replies import Reply
+
+if TYPE_CHECKING:
+    from relay.message.edit import Edit, Footer
 
 
 class Unavailable(Exception):
@@ -295,6 +298,34 @@ class Phrases(Protocol):
         ...
 
 
+# -- repair -----------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class Mended:
+    """What one message gets.
+
+    fields  whole header fields, each with its CRLF, to stand in front
+    drop    names (lower case) of fields that go
+    footer  what `edits` put into its text, None for nothing: who must edit the same parts needs both
+    """
+
+    fields: bytes = b""
+    drop: tuple[str, ...] = ()
+    footer: Footer | None = None
+    edits: tuple[Edit, ...] = ()
+
+
+class Repairs(Protocol):
+    """What the relay can put into a message that lacks it (relay/repair.py)."""
+
+    def hindrance(self, mail: Mail, check: str) -> str:
+        """Why this mail cannot be given what this check misses, in a few words; "" if it can."""
+        ...
+
+    def mend(self, mail: Mail, checks: Collection[str]) -> Mended:
+        """What these checks, none of which is hindered, want: in one pass, with one footer."""
+        ...
+
+
 # -- the ledger ---------------------------------------------------------------------------
 class Ledger(Protocol):
     """Every decision, chained.  Group commit: what comes within a few milliseconds is committed together."""
@@ -525,3 +556,4 @@ class Tools:
     malware: MalwareScanner | None = None  # None: not configured
     spam: SpamScanner | None = None  # None: not configured
     aside: Aside | None = None  # None: long work is done where it is
+    repairs: Repairs | None = None  # None: nothing but the header can be mended here

@@ -6,7 +6,8 @@ Looked for in the text that most readers see and its links, wherever it stands. 
 unless it leads to a verified domain of the tenant; a sentence that asks to reply makes the address of From one.
 
 Reply:     554 5.7.0
-Evidence:  part (html, plain, none)
+Evidence:  part (html, plain, none), not_repaired (why the relay cannot mend it)
+Repair:    a footer with the contact of the verified profile
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import re
 
 from relay import replies
 from relay.checks.check import Check, CheckSettings
+from relay.checks.mending import missing
 from relay.checks.unsubscribe_link import leads_out
 from relay.message.html import View
 from relay.model import Evidence, Mail, Stage, Tenant
@@ -42,7 +44,7 @@ def run(mail: Mail, settings: CheckSettings, tools: Tools) -> Evidence | None:
     main = mail.message.visible.main
     if main is not None and (reachable(main) or _own(main, mail.tenant)):
         return None
-    return Evidence({"part": main.kind if main is not None else "none"})
+    return missing(CHECK.name, mail, tools, {"part": main.kind if main is not None else "none"})
 
 
 def reachable(view: View) -> bool:
@@ -93,4 +95,5 @@ CHECK = Check(
     reply=replies.NO_CONTACT_METHOD,
     run=run,
     remedy="Put a telephone number, an e-mail address or the address of your website into the footer of the template.",
+    repairs=True,
 )

@@ -6,7 +6,8 @@ DKIM signature of the author's domain (section 4).  Where this relay signs, it s
 next hop signs, its covering them is taken as declared; a client's signature is looked at.
 
 Reply:     554 5.7.0 where it is missing or not signed; 554 5.6.0 where it is malformed
-Evidence:  wrong, signed_by (relay, next-hop (declared), client)
+Evidence:  wrong, signed_by (relay, next-hop (declared), client), not_repaired (why the relay cannot mend it)
+Repair:    both fields with a link of ours, in place of those that are there
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import re
 
 from relay import replies
 from relay.checks.check import Check, CheckSettings
+from relay.checks.mending import missing
 from relay.model import Evidence, Mail, Stage
 from relay.ports import Tools
 from relay.replies import Reply
@@ -37,7 +39,7 @@ async def run(mail: Mail, settings: CheckSettings, tools: Tools) -> Evidence | N
     wrong, reply = _fields(message.all(FIELD), message.all(POST))
     if not wrong and signed_by == "client" and not await _covered(mail, tools):
         wrong, reply = "no valid signature of the From domain covers List-Unsubscribe and List-Unsubscribe-Post", None
-    return Evidence({"wrong": wrong, "signed_by": signed_by}, reply=reply) if wrong else None
+    return missing(CHECK.name, mail, tools, {"wrong": wrong, "signed_by": signed_by}, reply) if wrong else None
 
 
 def _fields(fields: list[str], posts: list[str]) -> tuple[str, Reply | None]:
@@ -115,4 +117,5 @@ CHECK = Check(
         "Switch on one-click unsubscribe in the campaign tool: List-Unsubscribe: <https://...> with one https link, and"
         " List-Unsubscribe-Post: List-Unsubscribe=One-Click, both covered by the DKIM signature if the tool signs."
     ),
+    repairs=True,
 )

@@ -8,7 +8,8 @@ abbreviations make no difference; the country may be left out.
 mode any: something that looks like a postal address stands there.
 
 Reply:     554 5.7.0
-Evidence:  mode, part (where it was looked for: html, plain, none)
+Evidence:  mode, part (where it was looked for: html, plain, none), not_repaired (why the relay cannot mend it)
+Repair:    a footer with the address of the verified profile
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Literal
 
 from relay import replies
 from relay.checks.check import Check, CheckSettings
+from relay.checks.mending import missing
 from relay.checks.wording import Phrase, has, phrase, words
 from relay.model import Evidence, Mail, Stage
 from relay.ports import Tools
@@ -38,7 +40,13 @@ def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
         wanted = _forms(mail.tenant.profile.postal_address)
         # Without an address in the profile there is nothing to compare with: tenant-profile says so.
         found = not wanted or has(text, wanted, canonical, main.lower if main is not None else "")
-    return None if found else Evidence({"mode": settings.mode, "part": main.kind if main is not None else "none"})
+    if found:
+        return None
+    hindrance = ""
+    if settings.mode == "any" and not looks_like_one(mail.tenant.profile.postal_address):
+        hindrance = "the address of the profile does not look like one"
+    seen = {"mode": settings.mode, "part": main.kind if main is not None else "none"}
+    return missing(CHECK.name, mail, tools, seen, hindrance=hindrance)
 
 
 # -- the address of the profile ---------------------------------------------------------
@@ -215,4 +223,5 @@ CHECK = Check(
     remedy="Put your postal address, as it stands in your profile here, into the footer of the template, as text.",
     settings=Settings,
     needs=frozenset({"tenant", "profile"}),
+    repairs=True,
 )

@@ -4,7 +4,8 @@ name of From, or in the text that most readers see (the HTML, where there is one
 Case, accents, punctuation and the legal form (Ltd, Inc, GmbH ...) make no difference.
 
 Reply:     554 5.7.0
-Evidence:  part (where the text was looked at: html, plain, none)
+Evidence:  part (where the text was looked at: html, plain, none), not_repaired (why the relay cannot mend it)
+Repair:    a footer with the legal name and the contact of the verified profile
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from functools import lru_cache
 
 from relay import replies
 from relay.checks.check import Check, CheckSettings
+from relay.checks.mending import missing
 from relay.checks.wording import Phrase, has, phrase
 from relay.model import Evidence, Mail, Stage
 from relay.ports import Tools
@@ -64,7 +66,7 @@ def run(mail: Mail, settings: CheckSettings, tools: Tools) -> Evidence | None:
     main = message.visible.main
     if main is not None and has(main.text, names, _same, main.lower):
         return None
-    return Evidence({"part": main.kind if main is not None else "none"})
+    return missing(CHECK.name, mail, tools, {"part": main.kind if main is not None else "none"})
 
 
 CHECK = Check(
@@ -74,4 +76,5 @@ CHECK = Check(
     run=run,
     remedy="Name your business, as it stands in your profile here, in the sender's name or in the text of the message.",
     needs=frozenset({"tenant", "profile"}),
+    repairs=True,
 )

@@ -16,7 +16,9 @@ Where in doubt it counts as there: refusing an honest message costs more than le
 wording is odd.
 
 Reply:     554 5.7.0
-Evidence:  part (which form lacks it: html, plain; none where there is no text), links (how many it has)
+Evidence:  part (which form lacks it: html, plain; none where there is no text), links (how many it has),
+           not_repaired (why the relay cannot mend it)
+Repair:    a footer with a link of ours
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from functools import lru_cache
 from relay import replies
 from relay.checks import opt_out
 from relay.checks.check import Check, CheckSettings
+from relay.checks.mending import missing
 from relay.message.html import Link, View
 from relay.model import Evidence, Mail, Stage
 from relay.ports import Tools
@@ -40,8 +43,9 @@ def run(mail: Mail, settings: CheckSettings, tools: Tools) -> Evidence | None:
             continue  # some tools send an empty plain form; nobody can read it
         looked = True
         if not has_opt_out(view):
-            return Evidence({"part": view.kind, "links": len(view.links)})
-    return None if looked else Evidence({"part": "none", "links": 0})  # a picture, a PDF: no text at all
+            return missing(CHECK.name, mail, tools, {"part": view.kind, "links": len(view.links)})
+    # A picture, a PDF: no text at all.
+    return None if looked else missing(CHECK.name, mail, tools, {"part": "none", "links": 0})
 
 
 def has_opt_out(view: View) -> bool:
@@ -184,4 +188,5 @@ CHECK = Check(
         "Put an unsubscribe link that works into the template, and into its plain-text version too; or a sentence"
         " such as 'Reply STOP and I will not write again'."
     ),
+    repairs=True,
 )
