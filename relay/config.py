@@ -34,6 +34,8 @@ from relay import model, regions
 from relay.address import BadAddress, domain_name
 from relay.address import parse as parse_address
 from relay.checks.catalogue import NAMES
+from relay.footers import Footers
+from relay.footers import problems as footer_problems
 from relay.lists import BadList, Lists
 from relay.phrases import Phrases
 from relay.phrases import problems as phrase_problems
@@ -297,13 +299,38 @@ class HopConfig(Settings):
         return _first_line(self.password_file) if self.password_file else ""
 
 
+class DkimKey(Settings):
+    """One key of several: the selector that publishes it, and the file it lies in."""
+
+    selector: str = Field(pattern=r"^[A-Za-z0-9_]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9_])?$")
+    key_file: File
+
+
 class Dkim(Settings):
-    """Who signs for a domain: `relay` (selector, key_file), `client`, or `next-hop` (selectors)."""
+    """Who signs for a domain: `relay` (selector and key_file, or keys), `client`, or `next-hop` (selectors)."""
 
     by: Literal["relay", "client", "next-hop"]
     selector: str = Field(default="", pattern=r"^([A-Za-z0-9_]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9_])?)?$")
     key_file: File | None = None
+    keys: tuple[DkimKey, ...] = Field(default=(), max_length=4)
     selectors: tuple[str, ...] = ()
+
+    def ours(self) -> tuple[tuple[str, Path], ...]:
+        """Selector and file of each key that the relay signs with."""
+        if self.keys:
+            return tuple((key.selector, key.key_file) for key in self.keys)
+        return ((self.selector, self.key_file),) if self.key_file is not None else ()
+
+    def key_places(self) -> Iterator[tuple[Path_, Path]]:
+        """Where each key file stands in the settings, and which it is."""
+        if self.key_file is not None:
+            yield ("key_file",), self.key_file
+        for number, key in enumerate(self.keys):
+            yield ("keys", number, "key_file"), key.key_file
+
+    def signers(self) -> tuple[model.Signer, ...]:
+        """The keys, read, RSA before Ed25519.  Raises ConfigError if a file is not a key."""
+        return model.in_order([model.Signer(selector, read_key(file)) for selector, file in self.ours()])
 
 
 class Operator(Settings):
@@ -341,6 +368,12 @@ class OverrideConfig(BaseModel):
     until: Annotated[float, BeforeValidator(_until)] | None = None
 
 
+class StreamConfig(Settings):
+    """recipients  one: a message has one recipient, so that it can be given a link of theirs"""
+
+    recipients: Literal["one", "many"] = "many"
+
+
 _SCOPES = ("tenant", "credential", "domain", "destination")
 _WINDOWS = [f"{scope}.{window}" for scope in _SCOPES for window in ("second", "hour", "day", "month")]
 
@@ -362,6 +395,9 @@ class TenantConfig(Settings):
     transfers: tuple[Annotated[str, BeforeValidator(_region)], ...] = ()
     agreements: dict[Literal["hipaa"], Annotated[float, BeforeValidator(_until)] | None] = {}
     opt_out: Literal["hosted", "synced", "both"] = "hosted"
+    language: Annotated[str, Field(pattern=r"^([a-z]{2,3})?$")] = ""
+    streams: dict[_STREAM, StreamConfig] = {}
+    feedback_id: bool = True
 
     def profile(self) -> model.Profile:
         """What the operator's own file says counts as verified."""
@@ -521,6 +557,12 @@ class LinksConfig(Settings):
     probe: bool = False
 
 
+class WebhooksConfig(Settings):
+    """private  networks that the operator's own webhooks may be on; a tenant's must be at a public address"""
+
+    private: tuple[Network, ...] = ()
+
+
 ListName = Literal[
     "business-domains", "personal-domains", "personal-mx", "role-names", "links", "shorteners", "brands", "attachments"
 ]
@@ -550,8 +592,10 @@ class Config(Settings):
     suppression: SuppressionConfig = SuppressionConfig()
     lists: dict[ListName, tuple[File, ...]] = {}
     links: LinksConfig = LinksConfig()
+    webhooks: WebhooksConfig = WebhooksConfig()
     scanners: Scanners = Scanners()
     phrases: File | None = None
+    footers: File | None = None
     feedback: dict[str, Any] = {}
 
     _file: Path = PrivateAttr(default=Path())
@@ -584,6 +628,10 @@ class Config(Settings):
         """The shipped phrase sets and those of the folder `phrases`.  Raises phrases.PhraseError."""
         return Phrases(self.phrases)
 
+    def load_footers(self) -> Footers:
+        """The shipped footers and those of the folder `footers`.  Raises footers.FooterError."""
+        return Footers(self.footers)
+
     def encrypted(self, tenant: model.Tenant) -> bool:
         """The way to this tenant's next hop is TLS, which is never given up where it is asked for."""
         hop = self.next_hops.get(tenant.next_hop, self.next_hop)
@@ -600,18 +648,16 @@ class Config(Settings):
         domains = []
         for name, domain in tenant.domains.items():
             dkim = domain.dkim
-            key = None
-            if keys and dkim is not None and dkim.key_file is not None:
-                key = read_key(dkim.key_file)
+            ours = tuple(selector for selector, _ in dkim.ours()) if dkim else ()
             domains.append(
                 model.Domain(
                     name=name,
                     tenant=id,
                     verified=domain.verified,
                     dkim_by=dkim.by if dkim else None,
-                    selector=dkim.selector if dkim else "",
-                    selectors=dkim.selectors if dkim else (),
-                    key=key,
+                    selector=ours[0] if ours else "",
+                    selectors=(dkim.selectors or ours) if dkim else (),
+                    signers=dkim.signers() if dkim and dkim.by == "relay" and keys else (),
                 )
             )
         return model.Tenant(
@@ -627,6 +673,9 @@ class Config(Settings):
             agreements={str(name): until for name, until in tenant.agreements.items()},
             opt_out=tenant.opt_out,
             transfers=tenant.transfers,
+            language=tenant.language,
+            single=frozenset(name for name, stream in tenant.streams.items() if stream.recipients == "one"),
+            feedback_id=tenant.feedback_id,
             from_file=True,
         )
 
@@ -679,6 +728,8 @@ def parse(text: bytes, name: str, *, folder: Path, secrets: bool = False) -> Con
         checks += _tenant_refusals(config, policies)
         if config.phrases is not None and config.phrases.is_dir():
             lines = [*lines, *phrase_problems(config.phrases)]
+        if config.footers is not None and config.footers.is_dir():
+            lines = [*lines, *footer_problems(config.footers)]
         for place, what in checks:
             if not any(_near(place, other) for other in wrong):
                 document.problem(place, what, key=what.startswith(("already", "unknown")))
@@ -742,6 +793,8 @@ def _refusals(config: Config) -> Iterator[tuple[Path_, str]]:
         yield ("policies",), "not a folder"
     if config.phrases is not None and not config.phrases.is_dir():
         yield ("phrases",), "not a folder"
+    if config.footers is not None and not config.footers.is_dir():
+        yield ("footers",), "not a folder"
     for name, files in config.lists.items():
         for i, file in enumerate(files):
             try:
@@ -830,11 +883,17 @@ def _tenant_refusals(config: Config, policies: Policies) -> Iterator[tuple[Path_
 
 
 def _dkim_refusals(dkim: Dkim) -> Iterator[str]:
-    if dkim.by == "relay" and not (dkim.selector and dkim.key_file):
-        yield "by: relay needs selector and key_file"
+    if dkim.by == "relay":
+        if dkim.keys and (dkim.selector or dkim.key_file):
+            yield "one key is selector and key_file, several are keys: not both"
+        elif not dkim.keys and not (dkim.selector and dkim.key_file):
+            yield "by: relay needs selector and key_file, or keys"
+        names = [key.selector for key in dkim.keys]
+        if twice := [name for number, name in enumerate(names) if name in names[:number]]:
+            yield f"two keys of the selector {twice[0]!r}; each is published under its own"
     elif dkim.by == "next-hop" and not dkim.selectors:
         yield "by: next-hop needs selectors, so that the published key can be looked up"
-    elif dkim.by == "client" and (dkim.selector or dkim.key_file):
+    elif dkim.by == "client" and (dkim.selector or dkim.key_file or dkim.keys):
         yield "by: client needs no selector and no key_file; ours would not be used"
 
 
@@ -866,12 +925,15 @@ def _unreadable(config: Config) -> Iterator[tuple[Path_, str]]:
     rspamd = config.scanners.rspamd
     if rspamd is not None and rspamd.password_file is not None and (what := _said(_first_line, rspamd.password_file)):
         yield ("scanners", "rspamd", "password_file"), what
-    if (own := config.operator.dkim) and own.key_file and (what := _said(read_key, own.key_file)):
-        yield ("operator", "dkim", "key_file"), what
+    if own := config.operator.dkim:
+        for at, file in own.key_places():
+            if what := _said(read_key, file):
+                yield ("operator", "dkim", *at), what
     for id, tenant in config.tenants.items():
         for name, domain in tenant.domains.items():
-            if domain.dkim and domain.dkim.key_file and (what := _said(read_key, domain.dkim.key_file)):
-                yield ("tenants", id, "domains", name, "dkim", "key_file"), what
+            for at, file in domain.dkim.key_places() if domain.dkim else ():
+                if what := _said(read_key, file):
+                    yield ("tenants", id, "domains", name, "dkim", *at), what
         for name, credential in tenant.credentials.items():
             if credential.password_file and (what := _said(_first_line, credential.password_file)):
                 yield ("tenants", id, "credentials", name, "password_file"), what

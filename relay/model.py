@@ -6,7 +6,7 @@ No I/O, no clock: time comes in as seconds since the epoch (UTC), always named `
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, Literal
@@ -68,6 +68,15 @@ class Signer:
 
     selector: str
     key: Any = field(repr=False)  # RSAPrivateKey | Ed25519PrivateKey; the core never looks inside
+
+    @property
+    def rsa(self) -> bool:
+        return hasattr(self.key, "key_size")
+
+
+def in_order(signers: Iterable[Signer]) -> tuple[Signer, ...]:
+    """RSA first: where only one signature is made, or read, it is the kind that every receiver verifies."""
+    return tuple(sorted(signers, key=lambda signer: not signer.rsa))
 
 
 @dataclass(frozen=True, slots=True)
