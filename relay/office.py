@@ -24,20 +24,27 @@ from relay.jobs.purge import Purge
 from relay.jobs.retention import Retention
 from relay.jobs.reviews import Reviews
 from relay.jobs.visit import Visitor
+from relay.jobs.webhooks import Webhooks, visitors
 from relay.notice import Operator as Writer
 from relay.policy_file import Policies
 from relay.serve import Process
 from relay.stores import recipients as stored
 from relay.stores.canary import open_keys
+from relay.stores.chain import Terms
 from relay.stores.copies import Copies
 from relay.stores.database import Database
 from relay.stores.decisions import public
 from relay.stores.directory import Directory
+from relay.stores.leave import OptOut
 from relay.stores.ledger import SqliteLedger
+from relay.stores.outbox import Outbox
+from relay.stores.spill import Spill
+from relay.web import unsubscribe
 from relay.web.app import admin, serve_http
 from relay.web.app import public as public_pages
 from relay.wiring import (
     DnsOf,
+    LinkReader,
     Random,
     declare,
     domain_key,
@@ -74,6 +81,15 @@ async def _explain(database: Database, policies: Policies, ref: str) -> dict[str
     return {**found, "check": check, "code": int(code or 0), "text": text, "clauses": clauses}
 
 
+def _sender(config: Config, directory: Directory, id: str) -> tuple[str, frozenset[str]]:
+    """What people know a tenant by ("" where it is gone), and the streams it sends."""
+    tenant = directory.tenant(id)
+    if tenant is None:
+        return "", frozenset()
+    streams = directory.streams(id) | {entry.stream for entry in config.listen if entry.tenant == id}
+    return tenant.profile.trading_name or tenant.profile.legal_name, streams
+
+
 def _ready(folder: Path) -> tuple[bool, dict[str, Any]]:
     totals = emitting.totals(folder, time.time())
     return not totals.red, dict(totals.red)
@@ -106,6 +122,18 @@ async def run_office(process: Process, dns_of: DnsOf, beside: Callable[[Process]
         lists = config.load_lists()
         contacts = await open_contacts(database, keys.address, directory, policies, lists, process.emit)
         stack.push_async_callback(contacts.close)
+
+        spill = Spill(spill_folder(config) / "opt-outs", process.name, keys.ledger)
+        opt_out = OptOut(
+            database,
+            keys.address,
+            plaintext=config.suppression.plaintext,
+            folding=config.suppression.folding,
+            spill=spill,
+            emit=process.emit,
+        )
+        await opt_out.open()
+        stack.push_async_callback(opt_out.close)
 
         async def reload(new: Config) -> None:
             tenants = new.file_tenants()
@@ -151,6 +179,7 @@ async def run_office(process: Process, dns_of: DnsOf, beside: Callable[[Process]
                 hostname=config.hostname,
                 base_url=config.http.base_url,
             ),
+            opt_out,
             Reviews(database, copies, ledger, process.emit, random),
             HeldMail(
                 database,
@@ -166,17 +195,23 @@ async def run_office(process: Process, dns_of: DnsOf, beside: Callable[[Process]
                 contacts=contacts,
             ),
         ]
+        dns = dns_of(config)
+        if isinstance(dns, Resolver):
+            stack.push_async_callback(dns.close)
+        tenants, own = visitors(dns, f"aup-relay webhook ({config.operator.abuse})", config.webhooks.private)
+        outbox = Outbox(database, keys.master)
+        jobs.append(Webhooks(database, outbox, tenants, own, Terms(keys.ledger), process.emit))
         if config.links.probe:
-            dns = dns_of(config)
-            if isinstance(dns, Resolver):
-                stack.push_async_callback(dns.close)
             agent = f"aup-relay link check ({config.operator.abuse})"
             jobs.append(Prober(database, Visitor(dns, agent), process.emit))
         tasks = [asyncio.create_task(job.run(), name=type(job).__name__) for job in jobs]
         if beside is not None:
             tasks.append(asyncio.create_task(beside(process), name="beside"))
         pages = {
-            "public": public_pages(lambda ref: _explain(database, policies, ref)),
+            "public": public_pages(
+                lambda ref: _explain(database, policies, ref),
+                unsubscribe.routes(LinkReader(config, keys), opt_out.leave, partial(_sender, config, directory)),
+            ),
             "admin": admin(lambda: _ready(process.folder), lambda: emitting.metrics(process.folder, time.time())),
         }
         tasks += [

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from relay.address import parse
 from relay.config import Config, ConfigError, read_key
 from relay.dns.resolver import Resolver
 from relay.events import Emit
+from relay.keys import Keys, TokenFile
 from relay.lists import Lists
 from relay.model import Domain, Offers
 from relay.policy_file import Policies
@@ -30,6 +31,7 @@ from relay.stores.database import Database
 from relay.stores.directory import Directory
 from relay.stores.opt_outs import OptOuts
 from relay.stores.tenants import Tenants
+from relay.unsubscribe import Leaving, Unsubscribe
 
 DnsOf = Callable[[Config], Dns]
 
@@ -168,6 +170,27 @@ async def _keep(database: Database, key: str, value: str) -> None:
 def spill_folder(config: Config) -> Path:
     """Where outcomes wait while the store is away; on the store's disk, as the keys are."""
     return config.store.with_name(f"{config.store.name}.spill")
+
+
+def unsubscribe_links(config: Config, tokens: Sequence[bytes]) -> Unsubscribe:
+    """tokens: keys.tokens"""
+    return Unsubscribe(tokens, config.http.base_url)
+
+
+class LinkReader:
+    """Reads unsubscribe links in a process that runs on while a command rotates their key."""
+
+    def __init__(self, config: Config, keys: Keys) -> None:
+        self._config = config
+        self._file = TokenFile(keys)
+        self._links = unsubscribe_links(config, keys.tokens)
+
+    def __call__(self, token: str) -> Leaving | None:
+        leaving = self._links.read(token)
+        if leaving is None and (tokens := self._file.renewed()) is not None:
+            self._links = unsubscribe_links(self._config, tokens)
+            leaving = self._links.read(token)
+        return leaving
 
 
 def domain_key(path: Path) -> Any:

@@ -136,6 +136,10 @@ class Directory:
         """The tenant that verified this domain or its closest parent; the longest match wins."""
         return self._now.owner(domain)
 
+    def streams(self, tenant: str) -> frozenset[str]:
+        """What its credentials are for."""
+        return frozenset(c.stream for c in self._now.credentials.values() if c.tenant == tenant)
+
     def owned(self) -> Mapping[str, str]:
         """Every verified domain and its tenant; another object after a renewal."""
         return self._now.owners
@@ -221,6 +225,8 @@ def merge(rows: Rows, file_tenants: Sequence[Tenant], key: Callable[[DomainRow],
     """
     standings = rows.standings or {}
     synced = rows.synced or {}
+    footers = rows.footers or {}
+    for_everybody = footers.get("", {})
     claims: dict[str, list[DomainRow]] = {}
     for row in rows.domains:
         claims.setdefault(row.tenant, []).append(row)
@@ -251,6 +257,7 @@ def merge(rows: Rows, file_tenants: Sequence[Tenant], key: Callable[[DomainRow],
                 domains=tuple(domains.values()),
                 standing=standing,
                 synced=synced.get(tenant.id),
+                footers={**for_everybody, **footers.get(tenant.id, {})},
                 from_file=tenant.id in declared,
             )
         )

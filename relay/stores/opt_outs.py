@@ -158,6 +158,9 @@ _WITHDRAWALS = (
     " AND (? IS NULL OR tenant = ?) AND (at BETWEEN ? AND ? OR stored BETWEEN ? AND ?)"
     " AND NOT EXISTS (SELECT 1 FROM consent g WHERE g.tenant = c.tenant AND g.key = c.key AND g.at > c.at AND g.proven"
     " AND g.act IN ('opt-in', 'double-opt-in', 'explicit', 'requested') AND g.purpose IN (c.purpose, 'all'))"
+    # Who leaves by a link withdraws with the same act what they had agreed to: one opt-out, and listed above.
+    " AND NOT EXISTS (SELECT 1 FROM suppression s WHERE s.key = c.key AND s.tenant = c.tenant AND s.reason = 'opt-out'"
+    " AND s.stream IN ('', c.purpose) AND c.at BETWEEN s.added AND coalesce(s.again, s.added))"
     " ORDER BY tenant, key, purpose, at, act, mark LIMIT ?",
     ("", b"", "", 0.0, "", b""),
     (1, 0, 8, 6, 9, 10),

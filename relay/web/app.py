@@ -1,6 +1,7 @@
 """The web pages: two small applications, and how they are served inside the office process.
 
     public  /healthz, /r/<ref>            for tenants and for whoever runs the container
+            /u/<token>                    where people leave (relay/web/unsubscribe.py)
     admin   /readyz, /metrics             for monitoring; keep it on an inside network
 
 What the pages show comes in as plain callables, so nothing here knows a store.  No scripts, no
@@ -78,7 +79,7 @@ OUTCOMES = {
 }
 
 
-def public(lookup: Lookup) -> Starlette:
+def public(lookup: Lookup, more: Sequence[Route] = ()) -> Starlette:
     """Anybody may ask; a reference is 128 random bits and shows nothing of the message."""
 
     async def reference(request: Request) -> Response:
@@ -89,7 +90,7 @@ def public(lookup: Lookup) -> Starlette:
             return _out_of_order()
         return _unknown() if decision is None else _page(f"Reference {ref}", _shown(ref, decision), 200)
 
-    return _application([Route("/healthz", health.alive), Route("/r/{ref}", reference)])
+    return _application([Route("/healthz", health.alive), Route("/r/{ref}", reference), *more])
 
 
 def admin(ready: health.Ready, metrics: health.Metrics) -> Starlette:
@@ -164,7 +165,7 @@ async def serve_http(app: Starlette, sockets: Sequence[socket.socket], stop: asy
             access_log=False,
             lifespan="off",
             server_header=False,
-            # A body is never wanted here, and few people look at once: bounds instead of trust.
+            # Bodies are small here, and few people look at once: bounds instead of trust.
             limit_concurrency=200,
             timeout_keep_alive=5,
             timeout_graceful_shutdown=5,

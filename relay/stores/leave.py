@@ -1,0 +1,195 @@
+"""Leaving: one opt-out that a person made, by link, page or mail, stored so that it counts at once.
+
+What it writes is an opt-out on the suppression lists and, where the tenant has a consent of theirs,
+its withdrawal.  Asked for again, nothing changes.  While the store takes no writes the wish is kept
+in a file beside it, synced to disk, and stored when the store is back: mailbox providers ask once
+and may never ask again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from typing import Literal
+
+import orjson
+
+from relay.address import Address, folded, parse
+from relay.events import Emit, OptedOut, StoreFailed
+from relay.ports import Unavailable
+from relay.stores.consents import CONTACT, Consents
+from relay.stores.database import Database
+from relay.stores.forms import BadEntry, entry, keyed_keys, mailbox_key
+from relay.stores.recipients import Recipients
+from relay.stores.spill import Spill
+from relay.unsubscribe import Leaving
+
+Scope = Literal["stream", "tenant"]
+"""Of whose mail: the tenant's of this stream, or all that the tenant sends."""
+Source = str
+"""one-click, page, mailto, or the name of what reported it"""
+
+AGAIN = 3600.0
+"""Seconds in which a second wish says nothing new; relay/stores/recipients.py writes it down after that."""
+RETRY = 1.0
+"""Seconds between two attempts to store what was kept aside."""
+
+
+class OptOut:
+    """
+    address_key  keys.address; without it nobody who was erased is recognised
+    plaintext, folding  as of Recipients
+    spill        where wishes wait while the store is away; None: then it is Unavailable.  Its folder is no
+                 other's: the ledger takes any file in its own for one of its
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        address_key: bytes = b"",
+        *,
+        plaintext: bool = True,
+        folding: bool = True,
+        spill: Spill | None = None,
+        emit: Emit = lambda event: None,
+        retry: float = RETRY,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._db = database
+        self._address_key = address_key
+        self._folding = folding
+        self._recipients = Recipients(database, address_key, plaintext=plaintext, folding=folding)
+        self._consents = Consents(database, address_key, plaintext=plaintext)
+        self._emit = emit
+        self._retry = retry
+        self._spill = spill
+        self._waiting: list[bytes] = []
+        self._turn = asyncio.Lock()
+        self._wake = asyncio.Event()
+        self._clock = clock
+
+    async def leave(self, leaving: Leaving, scope: Scope, source: Source, at: float, now: float) -> bool:
+        """Store it; whether it says anything new.  Durable, and in force in every worker, when this returns.
+
+        at  when they asked; now: the time
+        Raises Unavailable if neither the store nor the file takes it, BadEntry for what is no address.
+        """
+        try:
+            return await self._store(leaving, scope, source, min(at, now), now)
+        except Unavailable as error:
+            if self._spill is None:
+                raise
+            wish = [leaving.tenant, leaving.stream, leaving.address, scope, source, min(at, now)]
+            await self._keep(orjson.dumps(wish), error)
+            return True
+
+    async def _store(self, leaving: Leaving, scope: Scope, source: Source, at: float, now: float) -> bool:
+        stream = leaving.stream if scope == "stream" else ""
+        one = entry(
+            "address", leaving.address, "opt-out",
+            now=now, tenant=leaving.tenant, scope=scope, stream=stream, source=source, added=at,
+        )  # fmt: skip
+        address = parse(leaving.address)
+        latest = await self._latest(address, leaving.tenant, stream)
+        if latest is not None and latest > at - AGAIN:
+            return False
+        # In this order: where the opt-out stands already, nothing else is left to do.
+        purpose = stream or "all"
+        if await self._agreed(address, leaving.tenant, purpose):
+            await self._consents.withdraw(
+                leaving.tenant, leaving.address, now=now, purpose=purpose, at=at, source=source
+            )
+        await self._recipients.add([one])
+        if latest is None:
+            self._emit(OptedOut(leaving.tenant, leaving.stream, scope, source))
+        return latest is None
+
+    async def _latest(self, address: Address, tenant: str, stream: str) -> float | None:
+        """When they asked for it last, where that still stands."""
+        exact, base = address.exact, folded(address)
+        keys = [mailbox_key(exact)]
+        if self._folding and base != exact:
+            keys.append(mailbox_key(base))
+        if self._address_key:
+            keys += keyed_keys(address, self._address_key)
+        rows = await self._db.read(
+            "SELECT max(coalesce(again, added)) FROM suppression"
+            f" WHERE key IN ({', '.join('?' * len(keys))}) AND tenant = ? AND stream IN ('', ?) AND reason = 'opt-out'",
+            (*keys, tenant, stream),
+        )
+        latest: float | None = rows[0][0]
+        return latest
+
+    async def _agreed(self, address: Address, tenant: str, purpose: str) -> bool:
+        """Whether the tenant has written down anything about them that a withdrawal would end."""
+        keys = [mailbox_key(folded(address))]
+        if self._address_key:
+            keys.append(keyed_keys(address, self._address_key)[-1])
+        rows = await self._db.read(
+            f"SELECT 1 FROM consent WHERE tenant = ? AND key IN ({', '.join('?' * len(keys))}) AND act <> ?"
+            " AND (? = 'all' OR purpose IN (?, 'all')) LIMIT 1",
+            (tenant, *keys, CONTACT, purpose, purpose),
+        )
+        return bool(rows)
+
+    # -- while the store is away -----------------------------------------------------------
+    async def open(self) -> None:
+        """Take the file, and store what an earlier process left in it."""
+        if self._spill is None:
+            return
+        try:
+            if not await asyncio.to_thread(self._spill.hold):
+                self._spill = None  # another process has it
+                return
+            self._waiting, bad = await asyncio.to_thread(self._spill.lines)
+        except OSError as error:
+            self._spill = None
+            self._emit(StoreFailed(what="opt-out file", error=type(error).__name__))
+            return
+        if bad:
+            self._emit(StoreFailed(what="opt-out file", error=f"{bad} lines cut off or damaged"))
+        await self._replay()
+
+    async def close(self) -> None:
+        if self._spill is not None:
+            await asyncio.to_thread(self._spill.close)
+
+    async def run(self) -> None:
+        """Store what was kept aside, as soon as the store takes it; until it is cancelled."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if not await self._replay():
+                await asyncio.sleep(self._retry)
+
+    async def _keep(self, line: bytes, error: Unavailable) -> None:
+        assert self._spill is not None
+        async with self._turn:
+            try:
+                await asyncio.to_thread(self._spill.append, [line])
+            except OSError:
+                raise error from None
+            self._waiting.append(line)
+        self._emit(StoreFailed(what="opt-out", error=error.why))
+        self._wake.set()
+
+    async def _replay(self) -> bool:
+        """Whether all of it is stored now, and the file empty."""
+        assert self._spill is not None
+        async with self._turn:
+            while self._waiting:
+                tenant, stream, address, scope, source, at = orjson.loads(self._waiting[0])
+                try:
+                    with contextlib.suppress(BadEntry):
+                        await self._store(Leaving(tenant, stream, address), scope, source, at, self._clock())
+                except Unavailable:
+                    self._wake.set()
+                    return False
+                del self._waiting[0]
+            try:
+                await asyncio.to_thread(self._spill.ready)
+            except OSError as error:
+                self._emit(StoreFailed(what="opt-out file", error=type(error).__name__))
+            return True
