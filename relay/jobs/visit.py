@@ -1,8 +1,9 @@
-"""One look at a web address, as a reader's browser would begin it, from a network that must not be turned inwards.
+"""One look at a web address, or one delivery to it, from a network that must not be turned inwards.
 
 Every address that a host resolves to must be a public one, and the connection goes to the address that
 was looked at, at each redirect anew; ports 80 and 443 only; bounds on redirects, octets and time.
-No cookie, no login, no body is sent, and never a POST: that would opt somebody out (RFC 8058).
+A look sends no cookie, no login, no body, and is never a POST: that would opt somebody out (RFC 8058).
+A delivery (`post`) is one, to an address that its owner gave us; it follows no redirect.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from urllib.parse import quote, urljoin, urlsplit
 
 from relay.address import BadAddress, domain_name
@@ -57,6 +59,7 @@ class Visitor:
     dns      the relay's own resolver: no other is asked
     agent    User-Agent: who looks, and where to complain
     allowed  whether an address may be connected to
+    ports    that may be connected to; () for every one
     """
 
     def __init__(
@@ -91,6 +94,17 @@ class Visitor:
         except Broken as broken:
             return str(broken)
 
+    async def post(self, url: str, fields: Mapping[str, str], body: bytes) -> int:
+        """The status of the answer, of which nothing else is read.
+
+        Raises Broken where there is none, and Unavailable where the DNS cannot be asked now.
+        """
+        try:
+            async with asyncio.timeout(self._seconds):
+                return (await self._ask("POST", url, fields, body))[0]
+        except TimeoutError:
+            raise Broken(f"no answer within {self._seconds:g} s") from None
+
     async def _follow(self, url: str, exact: bool) -> str:
         for _ in range(REDIRECTS + 1):
             status, location = await self._ask("HEAD", url)
@@ -102,7 +116,9 @@ class Visitor:
             return _verdict(status, exact)
         raise Broken(f"more than {REDIRECTS} redirects")
 
-    async def _ask(self, method: str, url: str) -> tuple[int, str]:
+    async def _ask(
+        self, method: str, url: str, fields: Mapping[str, str] = MappingProxyType({}), body: bytes = b""
+    ) -> tuple[int, str]:
         """Status and Location."""
         parts = urlsplit(url)
         scheme = parts.scheme.lower()
@@ -113,7 +129,7 @@ class Visitor:
             raise Broken("not a web address") from None
         if scheme not in ("https", "http") or parts.username is not None:
             raise Broken("not a web address")
-        if port not in self._ports:
+        if self._ports and port not in self._ports:
             raise Broken(f"port {port} is none of the web's")
         tls = self._context if scheme == "https" else None
         reader, writer = await self._reach(host, port, tls)
@@ -121,10 +137,10 @@ class Visitor:
             path = quote(parts.path or "/", safe="/%~!$&'()*+,;=:@-._")
             query = "?" + quote(parts.query, safe="/%~!$&'()*+,;=:@-._?") if parts.query else ""
             where = host if port in (80, 443) else f"{host}:{port}"
-            writer.write(
-                f"{method} {path}{query} HTTP/1.1\r\nHost: {where}\r\nUser-Agent: {self._agent}\r\n"
-                "Accept: text/html, */*\r\nConnection: close\r\n\r\n".encode("ascii", "replace")
-            )
+            more = {"Accept": "text/html, */*"} if method != "POST" else {"Content-Length": str(len(body)), **fields}
+            head = f"{method} {path}{query} HTTP/1.1\r\nHost: {where}\r\nUser-Agent: {self._agent}\r\n"
+            head += "".join(f"{name}: {value}\r\n" for name, value in more.items()) + "Connection: close\r\n\r\n"
+            writer.write(head.encode("ascii", "replace") + body)
             return await _answer(reader)
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
             raise Broken("no proper answer") from None
