@@ -14,13 +14,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import turbohtml
 
 from relay.message import styles
 from relay.message.once import once
-from relay.message.styles import Declarations, Rule, Style
+from relay.message.styles import Declarations, Sheet, Style
 
 MOST_HTML = 512 * 1024
 """Characters of HTML in a message; Gmail cuts off what is beyond 102 KiB."""
@@ -292,18 +293,27 @@ def _one(value: Any) -> str:
 
 def _anchors(document: Any, dead: frozenset[Any] | set[Any] = frozenset()) -> tuple[Link, ...]:
     links = []
-    for anchor in [*document.select("a"), *document.select("area")]:
+    anchors = document.select("a")
+    anchors += document.select("area")
+    for anchor in anchors:
         href = anchor.attr("href")
         if href is None or (dead and anchor in dead):
             continue
         text = anchor.text
         if not text or text.isspace():
-            image = anchor.select_one("img[alt]")
-            text = _one(image.attr("alt") if image is not None else anchor.attr("alt"))
-        if len(text) > LONGEST_LINK_TEXT:
-            text = text[:LONGEST_LINK_TEXT]
-        links.append(_make(Link, (_one(href).strip(), text if text.isascii() else _shown(text))))
+            text = _alternative(anchor)
+        if not text.isascii() or len(text) > LONGEST_LINK_TEXT:
+            text = _shown(text[:LONGEST_LINK_TEXT])
+        links.append(_make(Link, (href.strip(), text)))
     return tuple(links)
+
+
+def _alternative(anchor: Any) -> str:
+    for image in anchor.iter_elements("img"):
+        alternative = image.attr("alt")
+        if alternative is not None:
+            return _one(alternative)
+    return _one(anchor.attr("alt"))
 
 
 # -- what is hidden --------------------------------------------------------------------------
@@ -311,7 +321,9 @@ MOST_HIDDEN = 64 * 1024
 """Characters of hidden text that are kept."""
 MOST_WORK = 200_000
 """Elements that rules of style sheets are tried on; what comes after has no effect."""
-_ACTING = "[bgcolor],[background],[hidden],font,body[text],dialog,audio,video,canvas"
+_ACTING_ATTRIBUTES = "[bgcolor],[background],[hidden]"
+_ACTING = _ACTING_ATTRIBUTES + ",font,body[text],dialog,audio,video,canvas"
+_ACTING_TAGS = ("style", "body", "font", "dialog", "audio", "video", "canvas")
 _GONE = Declarations({"display": "none"}, {})
 _NOT_SHOWN = frozenset(("audio", "video", "canvas"))
 """What stands in these is for programs that do not know them."""
@@ -354,27 +366,43 @@ def _concealed(document: Any, source: str, tags: int) -> Concealed | None:
 
     None where there are too many styles.
     """
-    styled = [(element, element.attr("style")) for element in document.select("[style]")]
-    acting = [(element, acts) for element in document.select(_ACTING) if (acts := _acts(element)) is not None]
-    rules = _rules(document)
-    texts = {text for _, text in styled}
+    styled = document.select("[style]")
+    given = [element.attr("style") for element in styled]
+    texts = set(given)
     if len(texts) > MOST_STYLES:
         return None
+    sheet, acting = _acting(document)
     read = {text: styles.declarations(text) if text else None for text in texts}
-    distinct = set(read.values())
-    distinct.update([acts for _, acts in acting])
-    distinct.update([rule.block for rule in rules if not rule.media])
-    distinct.discard(None)
-    if not _suspicious(distinct):
+    distinct = {block for block in read.values() if block is not None}
+    if acting:
+        distinct.update([acts for _, acts in acting])
+    if not _suspicious(frozenset(distinct), sheet):
         return (), (), set()
-    blocks: Blocks = {}
-    for element, acts in acting:
-        blocks[element] = (acts,)
-    for element, text in styled:
+    blocks: Blocks = {element: (acts,) for element, acts in acting}
+    for element, text in zip(styled, given, strict=True):
         block = read[text]
         if block is not None:
-            blocks[element] = (*blocks.get(element, ()), block)
-    return _Concealed(document, source, tags, blocks, rules).result()
+            own = blocks.get(element)
+            blocks[element] = (block,) if own is None else (*own, block)
+    return _Concealed(document, source, tags, blocks, sheet).result()
+
+
+def _acting(document: Any) -> tuple[Sheet, list[tuple[Any, Declarations]]]:
+    """The style sheets, and the elements whose attributes or names act as styles, in the order of the document."""
+    sheets = []
+    other = False
+    for element in document.iter_elements(_ACTING_TAGS):
+        tag = element.tag
+        if tag == "style":
+            text, media = element.text, _one(element.attr("media")).strip()
+            sheets.append(f"@media {media}{{{text}}}" if media and media.lower() not in ("all", "screen") else text)
+        elif tag != "body" or element.attr("text") is not None:
+            other = True
+    acting = document.select(_ACTING if other else _ACTING_ATTRIBUTES)
+    return (
+        styles.sheet("\n".join(sheets)) if sheets else styles.NO_SHEET,
+        [(element, acts) for element in acting if (acts := _acts(element)) is not None] if acting else [],
+    )
 
 
 def _acts(element: Any) -> Declarations | None:
@@ -394,19 +422,12 @@ def _acts(element: Any) -> Declarations | None:
     return None
 
 
-def _rules(document: Any) -> tuple[Rule, ...]:
-    sheets = []
-    for element in document.select("style"):
-        text, media = element.text, _one(element.attr("media")).strip()
-        sheets.append(f"@media {media}{{{text}}}" if media and media.lower() not in ("all", "screen") else text)
-    return styles.sheet("\n".join(sheets)) if sheets else ()
-
-
-def _suspicious(distinct: set[Any]) -> bool:
+@lru_cache(maxsize=1024)
+def _suspicious(distinct: frozenset[Declarations], sheet: Sheet) -> bool:
     """Some of the blocks can hide text, or some two of their colours are too much alike."""
     colors: set[object] = {styles.BLACK}
     paints: set[object] = {styles.WHITE}
-    for block in distinct:
+    for block in distinct.union([rule.block for rule in sheet.rules]):
         if block.hides:
             return True
         colors.update(block.colors)
@@ -430,8 +451,8 @@ class _Concealed:
     """One page, element by element: each that says something of how it is shown takes the rest from the next such
     element above it."""
 
-    def __init__(self, document: Any, source: str, tags: int, blocks: Blocks, rules: tuple[Rule, ...]) -> None:
-        self.document, self.blocks, self.rules = document, blocks, rules
+    def __init__(self, document: Any, source: str, tags: int, blocks: Blocks, sheet: Sheet) -> None:
+        self.document, self.blocks, self.sheet = document, blocks, sheet
         self.work = MOST_WORK // (tags + 1)
         self.quirks = "<!doctype" not in source[:1000].lower()
         self.states: dict[Any, _State] = {}
@@ -445,8 +466,9 @@ class _Concealed:
         for element in self.document.select("a[href],table" if self.quirks else "a[href]"):
             self.blocks.setdefault(element, ())
         roots, regions, weak = [], [], []
+        states, worked_out = self.states, self._worked_out
         for element in self.blocks:
-            state = self._state(element)
+            state = states.get(element) or worked_out(element)
             if state.gone:
                 roots.append(element)
             elif state.unseen:
@@ -460,8 +482,7 @@ class _Concealed:
         for element, why, value in weak:
             self._weak(element, why, value)
         for element in roots:
-            above = self._above(element)
-            if (above is None or not self._state(above).gone) and element.tag not in _UNREAD:
+            if not self._around(element).gone and element.tag not in _UNREAD:
                 self._root(element, self.states[element].gone)
         for text in cleared:
             text.data = ""
@@ -473,10 +494,9 @@ class _Concealed:
     def _apply(self) -> None:
         """The rules of the style sheets, in the order of the cascade."""
         found: dict[Any, list[tuple[int, int, Declarations]]] = {}
-        for order, rule in enumerate(self.rules):
-            if not rule.media:
-                for element in self._select(rule.selector):
-                    found.setdefault(element, []).append((rule.rank, order, rule.block))
+        for order, rule in enumerate(self.sheet.rules):
+            for element in self._select(rule.selector):
+                found.setdefault(element, []).append((rule.rank, order, rule.block))
         for element, some in found.items():
             some.sort(key=_cascade)
             ranked = tuple([block for _, _, block in some])
@@ -498,41 +518,48 @@ class _Concealed:
         except ValueError:
             return []
 
-    def _above(self, element: Any) -> Any:
-        """The next element above that says something of how it is shown."""
-        blocks = self.blocks
-        above = element.parent
-        while above is not None and above not in blocks:
-            above = above.parent
-        return above
-
-    def _state(self, element: Any) -> _State:
-        states = self.states
-        state = states.get(element)
-        if state is not None:
-            return state
+    def _worked_out(self, element: Any) -> _State:
+        """How an element is shown, and those above it that say something of that and are not known yet."""
+        states, blocks = self.states, self.blocks
         chain = [element]
         state = _PAGE
-        while (at := self._above(chain[-1])) is not None:
-            known = states.get(at)
+        above = element.parent
+        while above is not None:
+            known = states.get(above)
             if known is not None:
                 state = known
                 break
-            chain.append(at)
+            if above in blocks:
+                chain.append(above)
+            above = above.parent
         for one in reversed(chain):
-            states[one] = state = _derived(state, self.blocks[one], one.tag, self.quirks)
+            states[one] = state = _derived(state, blocks[one], one.tag, self.quirks)
         return state
+
+    def _around(self, element: Any) -> _State:
+        """How the next element above is shown that says something of it."""
+        states = self.states
+        above = element.parent
+        while above is not None:
+            if above in states:
+                return states[above]
+            above = above.parent
+        return _PAGE
 
     def _texts(self, element: Any) -> Iterator[Any]:
         """The text that is shown as the element says, and not as an element in it does."""
         blocks = self.blocks
+        within = element.text
+        if not within or within.isspace():
+            return
         stack = [element]
         while stack:
             for child in stack.pop():
-                if isinstance(child, turbohtml.Text):
+                kind = type(child)
+                if kind is turbohtml.Text:
                     if not child.data.isspace():
                         yield child
-                elif isinstance(child, turbohtml.Element) and child not in blocks and child.tag not in _UNREAD:
+                elif kind is turbohtml.Element and child not in blocks and child.tag not in _UNREAD:
                     stack.append(child)
 
     def _region(self, element: Any, why: str, cleared: list[Any], touched: set[Any]) -> None:
@@ -564,9 +591,8 @@ class _Concealed:
     def _on_some_screens(self, element: Any) -> bool:
         if self.revealed is None:
             self.revealed = set()
-            for rule in self.rules:
-                if rule.media and styles.reveals(rule.block):
-                    self.revealed.update(self._select(rule.selector))
+            for selector in self.sheet.revealing:
+                self.revealed.update(self._select(selector))
         return element in self.revealed
 
 
@@ -705,6 +731,47 @@ def _deep(document: Any, tags: int) -> bool:
     return True
 
 
+_ORDINARY_TAGS = (
+    "html body div p center table tbody thead tfoot tr td th caption section article main header footer aside nav"
+    " address figure blockquote ul ol li dl dt dd pre h1 h2 h3 h4 h5 h6 form fieldset label span a b i em strong font"
+    " u s small big sub sup code cite q"
+)
+_ORDINARY = frozenset(_ORDINARY_TAGS.split())
+"""What a reader looks into; not so a menu, a drawing, a folded list."""
+
+
+def stands_out(source: str, start: int) -> bool:
+    """Whether all the text of the `<div>` that begins at character `start`, and there a line, is seen."""
+    tags = source.count("<")
+    if len(source) > MOST_HTML or tags > MOST_TAGS or (len(source) > FEW_ATTRIBUTES and _crowded(source)):
+        return False
+    document = turbohtml.parse(source, positions=True)
+    if tags > DEEPEST and _deep(document, tags):
+        return False
+    line = source.count("\n", 0, start) + 1
+    for element in reversed(document.select("div")):
+        if element.source_line == line and element.source_col == 0:
+            break
+    else:
+        return False  # swallowed: by a comment, an attribute, a script
+    text = element.text
+    if not _in_the_open(element) or _concealed(document, source, tags) is None:
+        return False
+    return bool(element.text == text and _in_the_open(element))
+
+
+def _in_the_open(element: Any) -> bool:
+    above = element.parent
+    while above is not None:
+        tag = getattr(above, "tag", None)
+        if tag == "html":
+            return True
+        if tag not in _ORDINARY:
+            return False
+        above = above.parent
+    return False  # it was taken out, with what it stands in
+
+
 # Characters that take no room, and spaces of other widths.  (Written as escapes: they cannot be seen.)
 _WIDTHLESS = (
     "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff\u034f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u180e"
@@ -724,31 +791,66 @@ def _shown(text: str) -> str:
         text = text.replace("\u00ad", "")
     if "\u00a0" in text:
         text = text.replace("\u00a0", " ")
+    try:
+        text.encode("latin-1")
+        return text  # which has none of the others
+    except UnicodeEncodeError:
+        pass
+    # Some thirty characters are looked for in what is not ASCII, a handful in most languages.
+    odd = text.encode("utf-8", "surrogatepass").translate(None, _ASCII).decode("utf-8", "surrogatepass")
     for character in _WIDTHLESS:
-        if character in text:
+        if character in odd:
             text = text.replace(character, "")
     for character in _SPACES:
-        if character in text:
+        if character in odd:
             text = text.replace(character, " ")
     if any(letter in text for letter in _COMMON_TAGS):
         text = _TAGS.sub("", text)
     return text
 
 
-_URL = re.compile(r"https?://[^\s<>\"]+", re.IGNORECASE)
+_ASCII = bytes(range(128))
+
+
+_REST = re.compile(r"[^\s<>\"]+")
 _MAILTO = re.compile(r"mailto:[^\s<>\"]+", re.IGNORECASE)
 _WWW = re.compile(r"(?<![\w./@-])www\.[^\s<>\"]+", re.IGNORECASE)
 
 
 def urls(text: str) -> tuple[Link, ...]:
     """What readers of plain text make a link of: http(s), mailto and www."""
-    found: list[str] = []
-    if "://" in text:
-        found = _URL.findall(text)
+    found = _http(text)
     if "mailto:" in text:
         found += _MAILTO.findall(text)
-    if "www." in text:
+    if _stands_alone(text, "www.") or ("www." in text and (_stands_alone(text, "WWW.") or _stands_alone(text, "Www."))):
         found += _WWW.findall(text)
     if not found:
         return ()
     return tuple([_make(Link, (url, url)) for url in [one.rstrip(".,;:!?)]}'*_") for one in found]])
+
+
+def _http(text: str) -> list[str]:
+    """From each `://` back to its scheme and on to where the address ends."""
+    found: list[str] = []
+    end, at = 0, text.find("://")
+    while at >= 0:
+        before = text[max(end, at - 5) : at].lower()
+        start = at - 5 if before == "https" else at - 4 if before[-4:] == "http" else -1
+        rest = _REST.match(text, at + 3) if start >= 0 else None
+        if rest is None:
+            end = at + 3
+        else:
+            end = rest.end()
+            found.append(text[start:end])
+        at = text.find("://", end)
+    return found
+
+
+def _stands_alone(text: str, beginning: str) -> bool:
+    """It stands somewhere else than in an address that begins before it."""
+    at = text.find(beginning)
+    while at >= 0:
+        if at == 0 or not ((before := text[at - 1]).isalnum() or before in "_./@-"):
+            return True
+        at = text.find(beginning, at + 4)
+    return False

@@ -81,6 +81,9 @@ class Part:
     filename       decoded, "" where not given
     is_attachment  readers offer it as a file and do not show it
     alternative    (number of the multipart/alternative, index of its branch) it stands in; None outside
+    head           octet where its header begins; the empty line behind that belongs to neither
+    above          number of the multipart that holds it, in Message.multiparts; -1: the message is this part
+    branch         its index in there
     """
 
     start: int
@@ -92,6 +95,19 @@ class Part:
     filename: str = ""
     is_attachment: bool = False
     alternative: tuple[int, int] | None = None
+    head: int = 0
+    above: int = -1
+    branch: int = 0
+
+
+class Multipart(NamedTuple):
+    """A part that holds parts; `head`, `above` and `branch` as in Part."""
+
+    content_type: str
+    boundary: bytes
+    head: int = 0
+    above: int = -1
+    branch: int = 0
 
 
 class _Open(NamedTuple):
@@ -123,6 +139,7 @@ class Message:
         self.size = len(raw)
         self._defects: dict[str, None] = {}
         self._leaves: list[Part] | None = None
+        self._multiparts: list[Multipart] = []
         self._firsts: dict[str, str | None] = {}
 
     def __getattr__(self, name: str) -> Any:
@@ -140,6 +157,12 @@ class Message:
             self._leaves = []
             self._read_parts(self._leaves)
         return self._leaves
+
+    @property
+    def multiparts(self) -> list[Multipart]:
+        """In the order in which they begin; the first is the message itself."""
+        _ = self.parts
+        return self._multiparts
 
     @property
     def defects(self) -> tuple[str, ...]:
@@ -448,7 +471,7 @@ class _Structure:
     def walk(self, boundary: bytes, content_type: str) -> None:
         message = self.message
         raw, size, defects = message.raw, message.size, message._defects
-        self._enter(boundary, content_type, None)
+        self._enter(Multipart(content_type, boundary), None)
         at = message.head_end - 1  # the LF that ends the header can begin a boundary line
         others = 0
         while self.open:
@@ -501,7 +524,7 @@ class _Structure:
         known = _LEAVES.get(head)
         if known is not None and not digest:
             start = blank + 4
-            self.leaf = Part(start, start, *known, alternative)
+            self.leaf = Part(start, start, *known, alternative, at, parent.number, branch)
             message.parts.append(self.leaf)
             return start
         named: dict[bytes, list[Field]] = {}
@@ -512,9 +535,10 @@ class _Structure:
             message._defects[BOUNDARY_REUSED] = None
             boundary = None
         if boundary is not None:
-            self._enter(boundary, part.content_type, alternative)
+            self._enter(Multipart(part.content_type, boundary, at, parent.number, branch), alternative)
             return start
         self.leaf = message._leaf(part, start, start, alternative)
+        part.head, part.above, part.branch = at, parent.number, branch
         # Two hyphens may be a boundary of another message, so such a header is read each time; so is
         # one in a message with a defect, since the defect may come from it.
         if start == blank + 4 and len(head) < 250 and b"--" not in head and not (digest or message._defects):
@@ -548,10 +572,11 @@ class _Structure:
         message._read_fields(head, at, [], named)
         return start
 
-    def _enter(self, boundary: bytes, content_type: str, alternative: tuple[int, int] | None) -> None:
-        self.levels[boundary] = len(self.open)
-        self.open.append(_Open(boundary, content_type, alternative, len(self.branches)))
+    def _enter(self, one: Multipart, alternative: tuple[int, int] | None) -> None:
+        self.levels[one.boundary] = len(self.open)
+        self.open.append(_Open(one.boundary, one.content_type, alternative, len(self.branches)))
         self.branches.append(0)
+        self.message._multiparts.append(one)
 
     def _close(self, level: int, unterminated: bool) -> None:
         """Leave the multiparts from `level` inwards."""

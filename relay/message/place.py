@@ -1,0 +1,166 @@
+"""Where a footer goes: which parts are what is to be read, and where in a page is the end of what is seen.
+
+A multipart/alternative gives all its branches, so that each kind of reader sees it; of a multipart/related
+it is the root (RFC 2387), of other multiparts the first part that has text: some readers offer every later
+one as a file.  What is named like a file is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from relay.message import html, mime
+from relay.message.header import parameters, unfolded
+from relay.message.mime import Message, Multipart, Part
+
+HTML = frozenset(("text/html", "text/x-amp-html"))
+_SEALED = frozenset(("multipart/signed", "multipart/encrypted", "multipart/report"))
+MOST_PLACES = 4
+"""Ends of a page that are tried; each costs as much as reading it."""
+_NEAR = 4096
+HARMLESS = frozenset((mime.CONTROL,))
+"""Defects that leave no doubt about where a part begins and ends."""
+
+
+def bodies(message: Message) -> list[Part]:
+    """The parts that a footer goes into, all of them or none; [] where there is none, or where readers may
+    see other parts than these."""
+    parts, multiparts = message.parts, message.multiparts
+    if any(defect not in HARMLESS for defect in message.defects):
+        return []
+    if not multiparts:
+        (only,) = parts
+        return [only] if _is_text(only, True) else []
+    if any(one.content_type in _SEALED for one in multiparts):
+        return []
+    below: list[list[tuple[int, Part | int]]] = [[] for _ in multiparts]
+    for number, one in enumerate(multiparts):
+        if one.above >= 0:
+            below[one.above].append((one.branch, number))
+    for part in parts:
+        below[part.above].append((part.branch, part))
+    return _bodies(message, 0, below, False)
+
+
+def _bodies(message: Message, number: int, below: list[list[tuple[int, Part | int]]], named: bool) -> list[Part]:
+    """Of one multipart.  named: a part with the name of a file counts all the same"""
+    one = message.multiparts[number]
+    children = [child for _, child in sorted(below[number], key=_branch)]
+    kind = one.content_type
+    named = named or kind == "multipart/alternative"
+    found: list[Part] = []
+    if kind == "multipart/related" and not _begins_with_root(message, one, children):
+        return []
+    for child in children:
+        if isinstance(child, int):
+            some = _bodies(message, child, below, named)
+        else:
+            some = [child] if _is_text(child, named) else []
+        if kind == "multipart/alternative":
+            found += some
+        elif kind == "multipart/related" or any(part.end - part.start > 4 for part in some):
+            return some
+        else:
+            found = found or some  # empty, which is still better than none
+    return found
+
+
+def _branch(one: tuple[int, Part | int]) -> int:
+    return one[0]
+
+
+def _is_text(part: Part, named: bool) -> bool:
+    return (
+        (part.content_type == "text/plain" or part.content_type in HTML)
+        and not part.is_attachment
+        and (named or not part.filename)
+    )
+
+
+def _begins_with_root(message: Message, one: Multipart, children: list[Part | int]) -> bool:
+    """The parameter `start` of a multipart/related names its first part, or is not there."""
+    own = own_fields(message, one.head if one.above >= 0 else None)
+    start = parameters(value(message, own[b"content-type"])).named.get("start") if b"content-type" in own else None
+    if start is None or not children:
+        return True
+    first = children[0]
+    head = message.multiparts[first].head if isinstance(first, int) else first.head
+    named = own_fields(message, head).get(b"content-id")
+    return named is not None and value(message, named) == start.strip()
+
+
+# -- header fields of a part ---------------------------------------------------------------
+Range = tuple[int, int]
+
+
+def own_fields(message: Message, head: int | None) -> dict[bytes, Range]:
+    """The first field of each name, from its first octet up to and with its CRLF, of the part whose header begins
+    at `head`; None: of the message."""
+    found: dict[bytes, Range] = {}
+    if head is None:
+        for field in message.fields:
+            found.setdefault(field.name, (field.start, field.end))
+        return found
+    raw = message.raw
+    if raw[head : head + 2] == b"\r\n":
+        return found
+    blank = raw.find(b"\r\n\r\n", head, head + mime.LONGEST_PART_HEADER)
+    at, name = head, b""
+    for line in raw[head : blank if blank >= 0 else head].split(b"\r\n"):
+        end = at + len(line) + 2
+        if line[:1] in (b" ", b"\t"):
+            if name and found[name][1] == at:
+                found[name] = (found[name][0], end)
+        else:
+            given = line.partition(b":")[0].rstrip(b" \t").lower()
+            name = b"" if given in found else given
+            if name:
+                found[name] = (at, end)
+        at = end
+    return found
+
+
+def value(message: Message, field: Range) -> str:
+    """Of a field, unfolded."""
+    return unfolded(message.raw[field[0] : field[1]].partition(b":")[2])[: mime.LONGEST_VALUE]
+
+
+# -- a page --------------------------------------------------------------------------------
+def ends(page: str) -> Iterator[int]:
+    """Characters of the page before which a footer may go, the best one first: the last `</body>`, those before it
+    (the last one may stand in a comment), `</html>`, the end.  Whether it is seen there, the parser says."""
+    near = max(0, len(page) - _NEAR)
+    tail = page[near:].lower()  # to look at the whole of it takes longer
+    if tail.find("</body") >= 0 or near == 0:
+        low, near = tail, near
+    else:
+        low, near = page.lower(), 0
+        if len(low) != len(page):
+            low = "".join([one if len(one) == 1 else "x" for one in map(str.lower, page)])
+    for tag, most in (("</body", MOST_PLACES), ("</html", 1)):
+        at = len(low)
+        while most and (at := low.rfind(tag, 0, at)) >= 0:
+            most -= 1
+            if not _for_some_readers(page, near + at):
+                yield near + at
+    if not _for_some_readers(page, len(page)):
+        yield len(page)
+
+
+def _for_some_readers(page: str, at: int) -> bool:
+    """Within what a conditional comment shows to Outlook only, or to all others."""
+    begins = max(page.rfind("<!--[if", 0, at), page.rfind("<![if", 0, at))
+    return begins >= 0 and page.find("<![endif]", begins, at) < 0
+
+
+def in_page(page: str, made: Callable[[bool], str]) -> tuple[int, str] | None:
+    """(the character before which the footer goes, the footer with its line ends) where a reader sees it all; None
+    where there is no such place.
+
+    made  whether it begins a line of its own already -> the footer, a `<div>` with its line end
+    """
+    for at in ends(page):
+        footer = made(at == 0 or page[at - 1] == "\n")
+        if html.stands_out(page[:at] + footer + page[at:], at + footer.index("<div>")):
+            return at, footer
+    return None
