@@ -1,0 +1,107 @@
+"""Fields of JSON that somebody else wrote: of the type that was hoped for, or as good as absent."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from relay.feedback.codes import reason
+from relay.feedback.dsn import printable
+from relay.feedback.heard import Heard, Permanence
+from relay.feedback.opened import plain
+from relay.feedback.original import links as links_of
+from relay.feedback.original import of_address, of_subject
+
+MOST = 1000
+"""Events, or recipients of one, that are read from one request."""
+HEADERS = 200
+"""Header fields of one message that are looked at."""
+
+__all__ = ["printable"]
+
+
+class BadEvents(ValueError):
+    """This is no report of that provider; the text says why, and holds nothing of it."""
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def sequence(value: Any) -> Sequence[Any]:
+    return value[:MOST] if isinstance(value, list) else ()
+
+
+def text(value: Any, longest: int = 1000) -> str:
+    """A string, or a number as one; "" for anything else."""
+    if isinstance(value, str):
+        return value[:longest]
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e15:
+        return str(value)
+    return ""
+
+
+def address(value: Any) -> str:
+    """An address, also with angle brackets or a name; "" where it is none."""
+    return plain(text(value))
+
+
+def code(value: Any) -> int:
+    """An SMTP reply code; 0 for none."""
+    found = text(value, 10)
+    return int(found) if found.isascii() and found.isdigit() and 200 <= int(found) < 600 else 0
+
+
+def at(value: Any) -> float | None:
+    """Seconds since 1970 from a number of seconds, or from a date of RFC 3339."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, (int, float)):
+        return float(value) if math.isfinite(value) and 0 < value < 4e9 else None
+    try:
+        moment = datetime.fromisoformat(text(value, 40).replace("Z", "+00:00"))
+        return moment.timestamp() if moment.tzinfo is not None else None
+    except (ValueError, OverflowError):
+        return None
+
+
+def message_id(value: Any) -> str:
+    return printable(text(value).strip().strip("<>"))
+
+
+def traces(headers: Mapping[str, str]) -> tuple[str, ...]:
+    """What may be tokens of ours, the likeliest first.  headers: names in lower case."""
+    found: dict[str, None] = {}
+    trace = "".join(headers.get("x-aup-trace", "").split())
+    if trace and trace.isascii() and trace.isprintable():
+        found[trace[:1000]] = None
+    for name in ("return-path", "source"):
+        found |= dict.fromkeys(of_address(headers.get(name, "")))
+    leave = headers.get("list-unsubscribe", "")
+    found |= dict.fromkeys(links_of(leave))
+    found |= dict.fromkeys(of_subject(leave.partition("subject=")[2].replace("%20", " ")))
+    return tuple(found)[:10]
+
+
+def bounce(
+    permanence: Permanence | None, *, to: str, status: str, diagnostic: str, reply: int = 0, **more: Any
+) -> Heard:
+    """A bounce.
+
+    permanence  what the provider says; None: what the server's own words say.  Words that name a policy outweigh a
+                provider's `hard`: no addressee can help them
+    """
+    said = reason(f"{reply or ''} {status} {diagnostic}".strip(), status)
+    if permanence is None or (permanence == "hard" and said.permanence == "policy"):
+        permanence = said.permanence
+    return Heard(
+        "bounce",
+        to,
+        permanence,
+        status=said.status or printable(status)[:12],
+        code=reply or said.code,
+        diagnostic=printable(diagnostic),
+        **more,
+    )

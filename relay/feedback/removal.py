@@ -1,0 +1,188 @@
+"""Replies of people who ask to be removed, in ten languages (relay/data/feedback/removal.yaml).
+
+Only what they wrote themselves is read: not what they quote, not their signature, not the footer of
+the mail they answer.  A short, clear request is `sure`; a long one, a condition, a question or "don't
+unsubscribe me" is not, and somebody should read it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+
+import yaml
+
+from relay.feedback.opened import MOST_TEXT, Opened, looks
+from relay.message import passages
+from relay.phrases import compiled
+
+SHORT = 30
+"""Words of a request that nobody needs to read."""
+LONGEST = 400
+"""Words that are looked at."""
+
+_ATTRIBUTION = re.compile(
+    r"(?:wrote|writes|schrieb|schrieben|a [eé]crit|escribi[oó]|ha scritto|scrisse|schreef|escreveu|napisa[lł]\(?a?\)?|skrev|"
+    r"ने लिखा|kirjoitti|написал\(?а?\)?)[^\n]{0,120}?:[ \t]*$",
+    re.IGNORECASE,
+)
+_OPENS = re.compile(r"[ \t>]*(?:on|am|le|el|il|op|em|w dniu|dnia|den|pada|в|в)\b", re.IGNORECASE)
+_SEPARATOR = re.compile(
+    r"[ \t]*(?:[-_=*]{8,}|[-_=*~]{2,}[ \t]*(?:original|forwarded|urspr|message d|messaggio|mensaje|mensagem|oorspronkelijk|"
+    r"doorgestuurd|weitergeleitete|original[- ]nachricht|wiadomo|ursprungligt|vidarebefordrat|reply|antwort)[^\n]{0,60}|"
+    r"begin forwarded message|-----[^\n]{2,60}-----)[ \t]*:?[ \t]*$",
+    re.IGNORECASE,
+)
+_HEADER = re.compile(
+    r"[ \t*]*(?:from|von|de|da|van|od|fr[aå]n|fra|expéditeur|absender|mittente|remitente|प्रेषक)[ \t]*:[ \t*]",
+    re.IGNORECASE,
+)
+_HEADER_MORE = re.compile(
+    r"[ \t*]*(?:sent|gesendet|date|datum|envoyé|enviado|fecha|inviato|data|verzonden|wysłane|skickat|to|an|à|para|a|aan|do|"
+    r"till|til|subject|betreff|objet|asunto|oggetto|onderwerp|assunto|temat|ämne)[ \t]*:",
+    re.IGNORECASE,
+)
+_SIGNATURE = re.compile(
+    r"[ \t]*(?:--[ \t]?$|__+[ \t]*$|sent from|von meinem|gesendet von|envoyé de|envoyé depuis|enviado desde|enviado do|enviado a partir|"
+    r"inviato da|verzonden vanaf|verstuurd vanaf|wysłan|skickat från|get outlook|outlook für|obtenir outlook|obtener outlook|"
+    r"yahoo mail|this (?:e-?mail|message)[^\n]{0,40}confidential|confidential|disclaimer)",
+    re.IGNORECASE,
+)
+_QUOTED_HTML = re.compile(
+    r"<blockquote|class=[\"']?(?:gmail_quote|gmail_attr|yahoo_quoted|moz-cite-prefix|protonmail_quote|zmail_extra)|"
+    r"id=[\"']?(?:divRplyFwdMsg|appendonsend|mail-editor-reference|x_divRplyFwdMsg|OLK_SRC_BODY)|name=[\"']?quote|border-top:\s?solid #[be]",
+    re.IGNORECASE,
+)
+_MARKED = re.compile(r"[ \t]*[>|]")
+_LINK = re.compile(r"/u/[A-Za-z0-9_-]{20,}")
+_ADDRESSES = re.compile(r"\S{1,64}@\S{1,255}|https?://\S{1,500}")
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    language: str
+    sure: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Language:
+    only: frozenset[str]
+    clear: tuple[re.Pattern[str], ...]
+    perhaps: tuple[re.Pattern[str], ...]
+    against: tuple[re.Pattern[str], ...]
+    courtesy: frozenset[str]
+
+
+@lru_cache(maxsize=1)
+def languages() -> dict[str, _Language]:
+    text = resources.files("relay.data").joinpath("feedback", "removal.yaml").read_text(encoding="utf-8")
+    found = {}
+    for name, entry in yaml.safe_load(text).items():
+        clear, perhaps, against = (tuple(map(_pattern, entry[key])) for key in ("clear", "perhaps", "against"))
+        found[name] = _Language(
+            frozenset(" ".join(passages.words(str(one))) for one in entry["only"]),
+            clear,
+            perhaps,
+            against,
+            frozenset(word for one in entry["courtesy"] for word in passages.words(str(one))),
+        )
+    return found
+
+
+def _pattern(say: str) -> re.Pattern[str]:
+    return re.compile(" " + compiled(say, {})[0])
+
+
+def request(report: Opened) -> Request | None:
+    """What the mail asks for; None where it asks for nothing of the kind."""
+    text = own_words(report)
+    written = passages.words(_ADDRESSES.sub(" ", text))
+    if not written:
+        # Nothing but a subject, which is no subject of ours if it is not a reply.
+        subject = passages.words(report.subject)
+        if not subject or subject[0] in _REPLIES:
+            return None
+        written, text = subject, report.subject
+    return asked(written, "?" in text)
+
+
+_REPLIES = frozenset({"re", "aw", "sv", "antw", "odp", "rif", "fwd", "fw", "wg", "tr", "vs", "res"})
+
+
+def asked(written: list[str], question: bool = False) -> Request | None:
+    """`written`: words as passages.words gives them."""
+    known = languages()
+    for name, one in known.items():
+        bare = " ".join([word for word in written[:SHORT] if word not in one.courtesy])
+        if len(written) <= SHORT and bare and (bare in one.only or " ".join(written) in one.only):
+            return Request(name, not question)
+    window = " " + " ".join(written[:LONGEST]) + " "
+    best: tuple[int, str] = (0, "")
+    for name, one in known.items():
+        best = max(best, (sum(1 for pattern in one.clear if pattern.search(window)), name))
+    if best[0]:
+        name = best[1]
+        against = any(pattern.search(window) for pattern in known[name].against)
+        polite = _POLITE.search(window) is not None
+        return Request(name, len(written) <= SHORT and not against and (not question or polite))
+    for name, one in known.items():
+        if any(pattern.search(window) for pattern in one.perhaps):
+            return Request(name, False)
+    return None
+
+
+_POLITE = re.compile(
+    r" (?:can|could|would|will) you | (?:konnen|konnten|wurden) sie | pouvez vous | pourriez vous | (?:puede|pueden|podria|podrian|puedes) |"
+    r" (?:puo|potete|potrebbe|potreste) | (?:kunt|kunnen|wilt) (?:u|jullie) | (?:pode|podem|poderia|poderiam) | (?:kan|kunde) (?:ni|du) |"
+    r" czy (?:mozecie|moze|moglibyscie|mozna) "
+)
+
+
+def own_words(report: Opened) -> str:
+    """What the writer of a reply wrote."""
+    parts = [
+        part for part in report.parts if not part.is_attachment and part.content_type in ("text/plain", "text/html")
+    ]
+    if not parts:
+        return ""
+    first = parts[0]
+    text = report.text(first)
+    if first.content_type == "text/html":
+        quoted = _QUOTED_HTML.search(text)
+        if quoted is not None:
+            text = text[: text.rfind("<", 0, quoted.end())] if "<" in text[: quoted.end()] else text
+        text = looks(text)
+    return new_text(text)
+
+
+def new_text(text: str) -> str:
+    """A reply without what it quotes and without its signature."""
+    lines = text[:MOST_TEXT].split("\n")[:2000]
+    kept: list[str] = []
+    for number, line in enumerate(lines):
+        bare = line.strip()
+        if _MARKED.match(line):
+            continue
+        if not bare:
+            kept.append("")
+            continue
+        if _LINK.search(line) or _SEPARATOR.match(line) or (_SIGNATURE.match(line) and any(kept)):
+            break
+        if _ATTRIBUTION.search(bare[-400:]):
+            while kept and kept[-1] and _OPENS.match(kept[-1]) is None and len(kept) > 1 and not _ends(kept[-1]):
+                kept.pop()
+            if kept and _OPENS.match(kept[-1]) and not _OPENS.match(line):
+                kept.pop()
+            break
+        if _HEADER.match(line) and (
+            "@" in line or any(_HEADER_MORE.match(one) for one in lines[number + 1 : number + 4])
+        ):
+            break
+        kept.append(line)
+    return "\n".join(kept).strip()
+
+
+def _ends(line: str) -> bool:
+    return line.rstrip()[-1:] in ".!?,;"
