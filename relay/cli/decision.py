@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from relay.cli.shell import Duration, Group, Moment, Shell, fail, json_option, open_store, show, told, when, who
+from relay.cli.shell import (
+    Counter,
+    Duration,
+    Group,
+    Moment,
+    Shell,
+    fail,
+    json_option,
+    open_store,
+    show,
+    told,
+    when,
+    who,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -314,32 +326,11 @@ def export(shell: Shell, /, format_: str, output: str | None, **given: Any) -> N
 
 async def _counted(rows: AsyncIterator[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:
     """Progress on a terminal."""
-    told = _Progress("exported")
+    told = Counter("exported")
     async for row in rows:
         yield row
         told.more(1)
     told.end()
-
-
-class _Progress:
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._count = 0
-        self._started = self._last = time.monotonic()
-        self._shown = sys.stderr.isatty()
-
-    def more(self, count: int) -> None:
-        self._count += count
-        now = time.monotonic()
-        if self._shown and now - self._last > 0.2:
-            self._last = now
-            rate = self._count / (now - self._started)
-            sys.stderr.write(f"\r{self._what}: {self._count:,} ({rate:,.0f}/s)\x1b[K")
-            sys.stderr.flush()
-
-    def end(self) -> None:
-        if self._shown:
-            sys.stderr.write(f"\r{self._what}: {self._count:,}\x1b[K\n")
 
 
 @command.command("verify")
@@ -359,7 +350,7 @@ def verify(shell: Shell, as_json: bool) -> None:
 
         async with open_store(config) as database:
             keys = await open_keys(database, config.keys)
-            told = _Progress("verified")
+            told = Counter("verified")
             result = await verify(database, keys.ledger, keys.public, told.more)
             told.end()
             return result

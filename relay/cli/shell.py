@@ -57,8 +57,8 @@ class Shell:
 
     async def record(
         self, config: Any, database: Database, act: str, *, tenant: str = "", note: str = "", case: str = ""
-    ) -> None:
-        """What an operator did, in the ledger of decisions beside what the relay did."""
+    ) -> str:
+        """What an operator did, in the ledger of decisions beside what the relay did; the row's reference."""
         from relay.model import Decision
         from relay.stores.canary import open_keys
         from relay.stores.ledger import SqliteLedger
@@ -73,6 +73,7 @@ class Shell:
             await ledger.record(Decision(ref, time.time(), "admin", act, tenant, case=case, note=by))
         finally:
             await ledger.close()
+        return ref
 
     def run(self, main: Callable[[], Awaitable[T]]) -> T:
         """Run a coroutine function; trouble of the store is a sentence, not a traceback."""
@@ -226,6 +227,29 @@ def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterabl
             sys.stderr.write(f"\r{what}: {count:,}{f' of {total:,}' if total else ''} ({rate:,.0f}/s{left})\x1b[K")
             sys.stderr.flush()
     sys.stderr.write(f"\r{what}: {count:,} in {time.monotonic() - started:.1f} s\x1b[K\n")
+
+
+class Counter:
+    """On a terminal, how many are done and how fast, on stderr."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._count = 0
+        self._started = self._last = time.monotonic()
+        self._shown = sys.stderr.isatty()
+
+    def more(self, count: int) -> None:
+        self._count += count
+        now = time.monotonic()
+        if self._shown and now - self._last > 0.2:
+            self._last = now
+            rate = self._count / (now - self._started)
+            sys.stderr.write(f"\r{self._what}: {self._count:,} ({rate:,.0f}/s)\x1b[K")
+            sys.stderr.flush()
+
+    def end(self) -> None:
+        if self._shown:
+            sys.stderr.write(f"\r{self._what}: {self._count:,}\x1b[K\n")
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")

@@ -5,11 +5,26 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from relay.cli.shell import Duration, Group, Moment, Shell, fail, json_option, near, open_store, show, when, who
+from relay.cli.erase import compact_option, receipt_option
+from relay.cli.shell import (
+    Counter,
+    Duration,
+    Group,
+    Moment,
+    Shell,
+    fail,
+    json_option,
+    near,
+    open_store,
+    show,
+    when,
+    who,
+)
 
 if TYPE_CHECKING:
     from relay.model import Standing, Tenant
@@ -46,6 +61,11 @@ def _profile_options(function: Any) -> Any:
         click.option("--client", type=click.Choice(CLIENTS), help="How its sending tool takes refusals."),
         click.option("--transfers", help="Where it may send personal data to: EU,GB,US or * (empty: not declared)."),
         click.option("--opt-out", type=click.Choice(OPT_OUTS), help="Where people leave: our link, its own, or both."),
+        click.option(
+            "--recipients", multiple=True, metavar="STREAM=one|many", help="marketing=one: each message has one."
+        ),
+        click.option("--language", help="Of footers, where a message does not say its own: de."),
+        click.option("--feedback-id/--no-feedback-id", default=None, help="Marketing mail we sign gets a Feedback-ID."),
         click.option("--next-hop", help="The name of its own next hop in the configuration."),
         click.option("--shadow/--no-shadow", default=None, help="Judge and record, and do not act on it."),
     ):
@@ -69,6 +89,8 @@ def add(shell: Shell, /, id: str, policy: str, profile_verified: bool, **fields:
     given = {name: value for name, value in fields.items() if value is not None}
     if "transfers" in given:
         given["transfers"] = _regions(given["transfers"])
+    if (recipients := given.pop("recipients")) and (single := _single(recipients, frozenset())):
+        given["single"] = single
     profile = {name: given.pop(name) for name in _PROFILE if name in given}
     tenant = Tenant(id, policy, Profile(**profile, verified=profile_verified), created=time.time(), **given)
 
@@ -76,6 +98,8 @@ def add(shell: Shell, /, id: str, policy: str, profile_verified: bool, **fields:
         async with open_store(config) as database:
             await _tenants(database).add(tenant)
             await _declare(config, database)
+            note = f"policy {policy}{', profile verified' if profile_verified else ''}"
+            await shell.record(config, database, "tenant added", tenant=id, note=note)
 
     shell.run(main)
     click.echo(f"tenant {id} added under policy {policy}")
@@ -123,6 +147,8 @@ def set_(
     changes = {name: value for name, value in fields.items() if value is not None}
     if "transfers" in changes:
         changes["transfers"] = _regions(changes["transfers"])
+    recipients = changes.pop("recipients")
+    _single(recipients, frozenset())
     if policy is not None:
         changes["policy"] = policy
     unverified = profile_verified is None and any(name in changes for name in ("legal_name", "postal_address"))
@@ -130,7 +156,7 @@ def set_(
         changes["verified"] = profile_verified
     elif unverified:
         changes["verified"] = False
-    if not (changes or agreement or withdrawn):
+    if not (changes or agreement or withdrawn or recipients):
         fail("nothing to change; see: aup-relay tenant set --help")
 
     async def main() -> None:
@@ -139,9 +165,13 @@ def set_(
             if agreement or withdrawn:
                 kept = {name: end for name, end in tenant.agreements.items() if name != withdrawn}
                 changes["agreements"] = kept | ({agreement: until} if agreement else {})
+            if recipients:
+                changes["single"] = _single(recipients, tenant.single)
             await _tenants(database).set(id, **changes)
             if "opt_out" in changes:
                 await _declare(config, database)
+            if told := _told(changes):
+                await shell.record(config, database, "tenant changed", tenant=id, note=told)
             if agreement:
                 note = f"{agreement}{f' until {when(until)}' if until else ''}"
                 await shell.record(config, database, "agreement on file", tenant=id, note=note)
@@ -286,6 +316,71 @@ def terminate(shell: Shell, id: str, reason: str, yes: bool, as_json: bool) -> N
     _stand(shell, id, "terminated", reason, None, as_json)
 
 
+@command.command("erase")
+@click.argument("id")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@receipt_option
+@compact_option
+@json_option
+@click.pass_obj
+def erase(shell: Shell, id: str, yes: bool, receipt: Path | None, compact: bool, as_json: bool) -> None:
+    """Forget a tenant whose account is closed: its data, and that of the people in it.
+
+    Its data keys go, which makes copies, held mail and evidence unreadable at once, also in backups of the
+    store; then profile, logins, domains and their keys, footers, webhooks, consents, whom it mailed and
+    when, and the personal fields of its decisions.  What stays: its opt-outs and other suppressions, as
+    keyed hashes; the decisions without persons; that its account is closed.  The links by which people
+    leave work for ever.  It cannot be undone.
+
+    \b
+      aup-relay tenant terminate acme --reason "left us"
+      aup-relay tenant erase acme --receipt acme.json
+    """
+    from relay.cli.erase import refuse_old, signed, tell
+    from relay.model import Rung
+
+    config = shell.config()
+    if id in config.tenants:
+        fail(f"tenant {id!r} is declared in the configuration file, which owns it; take it out there first")
+    refuse_old(receipt)
+
+    async def ready() -> None:
+        from relay.stores import erasure
+
+        async with open_store(config) as database:
+            if not await erasure.known(database, id):
+                fail(f"no tenant {id!r}{near(id, {t.id for t in await every_tenant(config, database)})}")
+            rung = (await _tenants(database).standing(id)).rung
+            if rung is not Rung.TERMINATED:
+                fail(
+                    f"tenant {id!r} is not closed (its standing is {rung.value}), and nothing of it was touched;"
+                    f' close it first: aup-relay tenant terminate {id} --reason "..."'
+                )
+
+    async def main() -> tuple[Any, dict[str, Any], bool]:
+        from relay.stores import erasure
+        from relay.stores.canary import open_keys
+
+        async with open_store(config) as database:
+            keys = await open_keys(database, config.keys)
+            done = Counter("erased")
+            erased = await erasure.erase_tenant(database, keys, id, time.time(), done.more)
+            done.end()
+            ref = await shell.record(config, database, "tenant erased", tenant=id)
+            settled = await erasure.settle(database, compact=compact)
+            return erased, await signed(config, database, keys, {"tenant": id, "ref": ref}, erased), settled
+
+    shell.run(ready)
+    if not yes:
+        click.confirm(f"Erase tenant {id} and all that it left, for good?", abort=True, err=True)
+    erased, made, settled = shell.run(main)
+    tell(
+        erased, made, receipt, as_json, settled, kept="{count} suppressions stand on, its people's behind keyed hashes"
+    )
+    for file in erased.files:
+        click.echo(f"  delete its copies elsewhere too: {file}", err=True)
+
+
 # -- shared with the other nouns ----------------------------------------------------------
 _PROFILE = ("legal_name", "trading_name", "postal_address", "contact", "privacy_policy")
 
@@ -294,6 +389,22 @@ def _tenants(database: Database) -> Any:
     from relay.stores.tenants import Tenants
 
     return Tenants(database)
+
+
+def _told(changes: Mapping[str, Any]) -> str:
+    """What was changed, for the ledger; names and addresses of a profile without what they are now, since that may
+    be a person's, and the ledger forgets nothing."""
+    return ", ".join(
+        name if name in _PROFILE else f"{name} {_plain(value)}"
+        for name, value in sorted(changes.items())
+        if name != "agreements"  # which has a row of its own
+    )
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
 
 
 def refuse_declared(config: Any, id: str) -> None:
@@ -340,6 +451,21 @@ def _regions(text: str) -> tuple[str, ...]:
         fail(f"{text!r}: {error}")
 
 
+def _single(given: tuple[str, ...], before: frozenset[str]) -> frozenset[str]:
+    """("marketing=one",) -> the streams whose messages have one recipient each"""
+    from relay.stores.forms import STREAMS
+
+    kept = set(before)
+    for text in given:
+        stream, _, how = text.partition("=")
+        if stream not in STREAMS:
+            fail(f"{text!r}: no stream {stream!r}{near(stream, STREAMS)}; write marketing=one")
+        if how not in ("one", "many"):
+            fail(f"{text!r}: one or many{near(how, ('one', 'many'))}; write {stream}=one")
+        (kept.add if how == "one" else kept.discard)(stream)
+    return frozenset(kept)
+
+
 def _row(tenant: Tenant, standing: Standing) -> dict[str, Any]:
     profile = tenant.profile
     row: dict[str, Any] = {"id": tenant.id, "policy": tenant.policy, "standing": standing.rung.value}
@@ -355,6 +481,9 @@ def _row(tenant: Tenant, standing: Standing) -> dict[str, Any]:
         "quota": dict(quota),
         "transfers": list(tenant.transfers),
         "opt_out": tenant.opt_out,
+        "recipients": [f"{stream}=one" for stream in sorted(tenant.single)],
+        "language": tenant.language,
+        "feedback_id": tenant.feedback_id,
         "agreements": [f"{name}{f' until {when(end)}' if end else ''}" for name, end in tenant.agreements.items()],
         "declared_in": "file" if tenant.from_file else "store",
     }

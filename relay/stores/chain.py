@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable
+from dataclasses import replace
 from operator import attrgetter
 from typing import Any
 
@@ -38,6 +40,7 @@ _FOUND = BODY.index("found")
 _body = attrgetter(*BODY[:_FOUND])
 _personal = attrgetter(*PERSONAL)
 _CACHED = 50_000
+_ADDRESS = re.compile(r"<?[^\s<>()\[\]\",;:@]{1,64}+@[^\s<>()\[\]\",;:@]++>?")
 
 
 def first_head(key: bytes, writer: str) -> bytes:
@@ -88,6 +91,9 @@ def id_moment(id: int) -> float:
 def encode(decision: Decision) -> tuple[bytes, bytes, bytes | None]:
     """body, personal, evidence."""
     findings = decision.findings
+    if "@" in decision.reply and (masked := _ADDRESS.sub("<address>", decision.reply)) != decision.reply:
+        # The next hop's own words often name the recipient; what stays for good must not.
+        decision = replace(decision, reply=masked, note=decision.note or decision.reply)
     found = [(f.check, f.then.value, f.clauses) for f in findings] if findings else ()
     evidence: Any = None
     if findings or decision.skipped:

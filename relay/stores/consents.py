@@ -15,7 +15,7 @@ import asyncio
 import ipaddress
 import math
 import sqlite3
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b, sha256
 from itertools import chain, islice
@@ -439,6 +439,56 @@ class Consents:
             return gone
 
         return await self._db.run(drop, full=True)
+
+    async def spellings(self, address: Address) -> list[str]:
+        """Every spelling of the mailbox that is on record."""
+        rows = await self._db.read(
+            "SELECT DISTINCT value FROM consent WHERE tenant IN (SELECT tenant FROM asked WHERE kind = 'consents')"
+            " AND key = ? AND value IS NOT NULL",
+            (mailbox_key(folded(address)),),
+        )
+        return [value for (value,) in rows]
+
+    async def erase_tenant(self, tenant: str, now: float, progress: Callable[[int], None] = lambda count: None) -> int:
+        """Forget who agreed to this tenant's mail; how many records went.  Withdrawals that still bind stay, each
+        under a keyed hash."""
+        gone, after = 0, b""
+        while True:
+
+            def some(db: sqlite3.Connection, after: bytes = after) -> tuple[int, bytes | None]:
+                keys = [
+                    key
+                    for (key,) in db.execute(
+                        "SELECT DISTINCT key FROM consent WHERE tenant = ? AND key > ? ORDER BY key LIMIT ?",
+                        (tenant, after, ASKED),
+                    )
+                ]
+                return sum(self._forget(db, tenant, key, now) for key in keys), keys[-1] if keys else None
+
+            count, last = await self._db.run(some, full=True)
+            gone += count
+            progress(count)
+            if last is None:
+                return gone
+            after = last
+
+    def _forget(self, db: sqlite3.Connection, tenant: str, key: bytes, now: float) -> int:
+        rows = db.execute(
+            "SELECT act, purpose, region, value, source, at, until, proven FROM consent WHERE tenant = ? AND key = ?",
+            (tenant, key),
+        ).fetchall()
+        left = _withdrawals(rows)
+        value = next((row[3] for row in rows if row[3]), None)
+        if value is None and len(left) == len(rows):
+            return 0  # a keyed hash already, of which only withdrawals are left
+        keyed = key if value is None else mailbox_key(_base(value), self._address_key)
+        db.execute("DELETE FROM consent WHERE tenant = ? AND key = ?", (tenant, key))
+        for purpose, at in left.items():
+            db.execute(
+                _INSERT, (tenant, keyed, purpose, at, WITHDRAWN, b"\0" * 8, None, "", "", None, 0, *[None] * 4, now)
+            )
+            db.execute("INSERT OR IGNORE INTO asked VALUES ('keyed', '', NULL)")
+        return len(rows)
 
     # -- reading --------------------------------------------------------------------
     async def show(self, address: Address, tenant: str | None = None) -> list[Record]:

@@ -80,6 +80,7 @@ class Contacts:
     """ports.Contacts, and the contacts' part of a look-up.  `open`, and `close` at the end.
 
     wanted    tenant -> 0, 1 or 2, as Wanted says
+    began     when this installation first noted a contact, None if it has not yet
     personal  domain -> whether it is one of personal mail, where many tenants meet and nobody is pressed
     """
 
@@ -101,11 +102,13 @@ class Contacts:
         self._domains: dict[tuple[bytes, str], float] = {}  # (domain, tenant) -> when last noted
         self._background = Background()
         self._failing = False
+        self.began: float | None = None
         self.wanted = wanted
 
     @classmethod
     async def open(cls, database: Database, address_key: bytes, wanted: Callable[[str], int], **more: Any) -> Contacts:
         self = cls(database, address_key, wanted, **more)
+        await self._begin()
         self._background.start(self._run(), "contacts")
         return self
 
@@ -151,11 +154,17 @@ class Contacts:
                     raise
                 finally:
                     self._writing = {}
+                if self.began is None:
+                    await self._begin()
             self._failing = False
         except Unavailable as trouble:
             if not self._failing:
                 self._emit(StoreFailed(what="contacts", error=trouble.why))
             self._failing = True
+
+    async def _begin(self) -> None:
+        rows = await self._db.read("SELECT value FROM meta WHERE name = 'contacts:began'")
+        self.began = float(rows[0][0]) if rows else None
 
     async def _run(self) -> None:
         while True:
@@ -220,6 +229,20 @@ async def erase(database: Database, address_key: bytes, address: Address) -> int
     """Forget when a person was mailed, in every spelling; how many rows went."""
     key = person_key(address, address_key)
     return await database.run(lambda db: db.execute("DELETE FROM contact WHERE key = ?", (key,)).rowcount)
+
+
+async def erase_tenant(database: Database, tenant: str) -> int:
+    """Forget whom a tenant mailed; how many rows went.  In slices: the table may be large."""
+    gone = 0
+    for octet in range(256):
+        low, high = bytes([octet]) + bytes(15), bytes([octet]) + b"\xff" * 15
+
+        def delete(db: sqlite3.Connection, low: bytes = low, high: bytes = high) -> int:
+            sql = "DELETE FROM contact WHERE key >= ? AND key <= ? AND tenant = ?"
+            return db.execute(sql, (low, high, tenant)).rowcount
+
+        gone += await database.run(delete)
+    return gone
 
 
 # -- keys -------------------------------------------------------------------------------
@@ -297,6 +320,8 @@ _INSERT_MANY = _UPSERT % ", ".join([_ROW] * AT_ONCE)
 
 def _write(db: sqlite3.Connection, new: Mapping[tuple[bytes, str, str], Sequence[float]]) -> None:
     rows = []
+    first = min((times[0] for times in new.values()), default=0.0)
+    db.execute("INSERT OR IGNORE INTO meta VALUES ('contacts:began', ?)", (first,))
     for (key, tenant, stream), times in sorted(new.items()):
         kept = times[-TIMES:] if stream else ()
         rows.append((key, tenant, stream, times[0], times[-1], struct.pack(f"<{len(kept)}d", *kept)))

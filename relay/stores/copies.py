@@ -123,6 +123,23 @@ class Copies:
             count += done
         return count
 
+    async def of_people(self, addresses: frozenset[str]) -> list[str]:
+        """References of copies whose envelope names one of these addresses (in lower case)."""
+
+        def look(db: sqlite3.Connection) -> list[str]:
+            found = []
+            for ref, number, sealed in db.execute("SELECT ref, key, envelope FROM copy"):
+                try:
+                    envelope = orjson.loads(self.keys.get(db, number).open(sealed, f"copy.envelope {ref}"))
+                except Unsealable:
+                    continue
+                people = (envelope.get("sender", ""), *envelope.get("recipients", ()))
+                if not addresses.isdisjoint(str(text).lower() for text in people):
+                    found.append(ref)
+            return found
+
+        return await self._db.view(look)
+
     async def drop(self, refs: Sequence[str]) -> int:
         """These, whatever they are for."""
 
@@ -141,7 +158,8 @@ class Copies:
         return await self._db.run(write, full=True)
 
     async def forget(self, tenant: str) -> int:
-        """Drop a tenant's data keys: nobody reads its copies again, in no backup either."""
+        """Drop a tenant's data keys: nobody reads its copies again (in no backup either, once
+        `DataKeys.drop_secrets` has been called)."""
 
         def write(db: sqlite3.Connection) -> int:
             db.execute("DELETE FROM data_key WHERE tenant = ?", (tenant,))

@@ -373,6 +373,41 @@ class Recipients:
         """
         if not self._address_key:
             raise Unavailable("erasing needs address.key")
+        people = [address, *map(parse, await self.spellings(address))]
+        plain = list(
+            dict.fromkeys(
+                key for who in people for key in (mailbox_key(who.exact), mailbox_key(folded(who)), *hash_keys(who))
+            )
+        )
+        keyed = list(dict.fromkeys(key for who in people for key in keyed_keys(who, self._address_key)))
+
+        def drop(db: sqlite3.Connection) -> None:
+            kept = set()
+            for key, tenant, stream, reason, _form, _value, source, added, until in _rows_of(db, plain):
+                [(stored, again)] = db.execute(
+                    "DELETE FROM suppression WHERE key = ? AND tenant = ? AND stream = ? AND reason = ?"
+                    " RETURNING stored, again",
+                    (key, tenant, stream, reason),
+                ).fetchall()
+                source = "" if "@" in source else source
+                kept.add((tenant, stream, reason, source, added, until, FOLDING, stored, again))
+            _keep(db, [(key, *row) for key in sorted(keyed) for row in kept])
+            marks = ", ".join("?" * len(plain))
+            db.execute(
+                f"UPDATE suppression_removed SET value = NULL, form = 'keyed', key = ? WHERE key IN ({marks})",
+                (keyed[0], *plain),
+            )
+
+        await self._db.run(drop, full=True)
+        rows = await self._db.read(
+            f"SELECT count(DISTINCT tenant || char(0) || stream || char(0) || reason) FROM suppression"
+            f" WHERE key IN ({', '.join('?' * len(keyed))})",
+            keyed,
+        )
+        return int(rows[0][0])
+
+    async def spellings(self, address: Address) -> list[str]:
+        """Every other spelling of the mailbox that stands in a list."""
         base = folded(address)
         # Another spelling has a key of its own, which cannot be computed from this one.
         hosts = {address.domain, base.rpartition("@")[2]}
@@ -388,40 +423,61 @@ class Recipients:
                     found.update(same_mailbox((row[0] for row in db.execute(sql, (pattern,))), address))
             return sorted(found)
 
-        people = [address, *map(parse, await self._db.view(spellings))]
-        plain = list(
-            dict.fromkeys(
-                key for who in people for key in (mailbox_key(who.exact), mailbox_key(folded(who)), *hash_keys(who))
-            )
-        )
-        keyed = list(dict.fromkeys(key for who in people for key in keyed_keys(who, self._address_key)))
+        return await self._db.view(spellings)
 
-        def drop(db: sqlite3.Connection) -> None:
-            kept = set()
-            for key, tenant, stream, reason, _form, _value, source, added, until in _rows_of(db, plain):
-                [(stored,)] = db.execute(
-                    "DELETE FROM suppression WHERE key = ? AND tenant = ? AND stream = ? AND reason = ?"
-                    " RETURNING stored",
-                    (key, tenant, stream, reason),
+    async def erase_tenant(self, tenant: str, progress: Callable[[int], None] = lambda count: None) -> int:
+        """Put a tenant's own entries behind keyed hashes: whoever left stays out, and nobody is named.
+
+        How many entries stand.  Domains and foreign hashes name no address and stay as they are.
+        """
+        if not self._address_key:
+            raise Unavailable("erasing needs address.key")
+        position: tuple[Any, ...] = (b"", "", "", "")
+        while True:
+
+            def look(db: sqlite3.Connection, position: tuple[Any, ...] = position) -> list[Any]:
+                return db.execute(
+                    "SELECT key, tenant, stream, reason, value, source, added, until, folding, stored, again"
+                    " FROM suppression WHERE (key, tenant, stream, reason) > (?, ?, ?, ?) AND tenant = ?"
+                    " AND form = 'address' AND value IS NOT NULL ORDER BY key, tenant, stream, reason LIMIT ?",
+                    (*position, tenant, BATCH),
                 ).fetchall()
-                kept.add((tenant, stream, reason, "" if "@" in source else source, added, until, FOLDING, stored))
-            rows = [(key, *row[:3], "keyed", None, *row[3:]) for key in sorted(keyed) for row in kept]
-            db.executemany(_INSERT, rows)
-            if kept:
-                db.execute("INSERT OR IGNORE INTO asked VALUES ('keyed', '', NULL)")
-            marks = ", ".join("?" * len(plain))
-            db.execute(
-                f"UPDATE suppression_removed SET value = NULL, form = 'keyed', key = ? WHERE key IN ({marks})",
-                (keyed[0], *plain),
-            )
 
-        await self._db.run(drop, full=True)
-        rows = await self._db.read(
-            f"SELECT count(DISTINCT tenant || char(0) || stream || char(0) || reason) FROM suppression"
-            f" WHERE key IN ({', '.join('?' * len(keyed))})",
-            keyed,
-        )
-        return int(rows[0][0])
+            rows = await self._db.view(look)
+            if rows:
+                await self._db.run(lambda db, rows=rows: self._rekey(db, rows), full=True)  # type: ignore[misc]
+                progress(len(rows))
+            if len(rows) < BATCH:
+                break
+            position = tuple(rows[-1][:4])
+
+        def removed(db: sqlite3.Connection) -> int:
+            for number, value, source in db.execute(
+                "SELECT number, value, source FROM suppression_removed"
+                " WHERE tenant = ? AND form = 'address' AND value IS NOT NULL",
+                (tenant,),
+            ).fetchall():
+                db.execute(
+                    "UPDATE suppression_removed SET value = NULL, form = 'keyed', key = ?, source = ? WHERE number = ?",
+                    (mailbox_key(value, self._address_key), "" if "@" in source else source, number),
+                )
+            sql = "SELECT count(*) FROM suppression WHERE tenant = ? AND form <> 'folded'"
+            return int(db.execute(sql, (tenant,)).fetchone()[0])
+
+        return await self._db.run(removed, full=True)
+
+    def _rekey(self, db: sqlite3.Connection, rows: Sequence[Any]) -> None:
+        kept = []
+        for key, tenant, stream, reason, value, source, *rest in rows:
+            _exact, *base = self._forms(value, b"")
+            db.executemany(
+                "DELETE FROM suppression WHERE key = ? AND tenant = ? AND stream = ? AND reason = ?"
+                " AND form IN ('address', 'folded')",
+                [(each, tenant, stream, reason) for each in (key, *base)],
+            )
+            source = "" if "@" in source else source
+            kept += [(each, tenant, stream, reason, source, *rest) for each in self._forms(value, self._address_key)]
+        _keep(db, kept)
 
     async def purge(self, now: float) -> int:
         """Delete what has ended: bounces past their days, remembered replies; how many suppressions went."""
@@ -580,6 +636,21 @@ def matching(rows: Iterable[Sequence[Any]], address: Address) -> list[Suppressio
 def _rows_of(db: sqlite3.Connection, keys: Sequence[bytes]) -> list[Any]:
     marks = ", ".join("?" * len(keys))
     return db.execute(f"SELECT {_LISTED} FROM suppression WHERE key IN ({marks})", keys).fetchall()
+
+
+def _keep(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Entries under keyed hashes: key, tenant, stream, reason, source, added, until, folding, stored, again."""
+    for key, tenant, stream, reason, source, added, until, folding, stored, again in rows:
+        where = (key, tenant, stream, reason)
+        db.execute(_INSERT, (*where, "keyed", None, source, added, until, folding, stored))
+        if again is not None:
+            db.execute(
+                "UPDATE suppression SET again = max(coalesce(again, added), ?)"
+                " WHERE key = ? AND tenant = ? AND stream = ? AND reason = ?",
+                (again, *where),
+            )
+    if rows:
+        db.execute("INSERT OR IGNORE INTO asked VALUES ('keyed', '', NULL)")
 
 
 def _entry(row: Sequence[Any]) -> Entry:
