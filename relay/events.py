@@ -237,6 +237,41 @@ class WebhookTried(Event):
 
 
 @dataclass(slots=True)
+class DomainKeyUnreadable(Event):
+    """A DKIM key cannot be used.  Mail of its domain is answered 451, unless it is an Ed25519 key beside one of RSA.
+
+    domain    whose mail it signs
+    selector  under which it is published
+    error     class of the exception
+    """
+
+    name: ClassVar[str] = "domain_key.unreadable"
+    labels: ClassVar[tuple[str, ...]] = ()
+    level: ClassVar[str] = "error"
+
+    domain: str
+    selector: str
+    error: str
+
+
+@dataclass(slots=True)
+class DomainKeyChanged(Event):
+    """A DKIM key began or ceased to be used, by itself.
+
+    domain    whose mail it signs
+    selector  under which it is published
+    act       activated (the DNS shows it: it signs from now on) or deleted (its mail has aged out)
+    """
+
+    name: ClassVar[str] = "domain_key.changed"
+    labels: ClassVar[tuple[str, ...]] = ("act",)
+
+    domain: str
+    selector: str
+    act: str
+
+
+@dataclass(slots=True)
 class StoreFailed(Event):
     """The store did not answer.  Mail is answered 451 until it does; outcomes go to the spill file.
 

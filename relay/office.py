@@ -35,6 +35,7 @@ from relay.stores.copies import Copies
 from relay.stores.database import Database
 from relay.stores.decisions import public
 from relay.stores.directory import Directory
+from relay.stores.domain_keys import Seal
 from relay.stores.leave import OptOut
 from relay.stores.ledger import SqliteLedger
 from relay.stores.outbox import Outbox
@@ -107,7 +108,9 @@ async def run_office(process: Process, dns_of: DnsOf, beside: Callable[[Process]
     try:
         keys = await open_keys(database, config.keys)
         policies = config.load_policies()
-        directory = Directory(database, config.file_tenants(), load_key=domain_key, emit=process.emit)
+        directory = Directory(
+            database, config.file_tenants(), load_key=domain_key, seal=Seal(keys.master), emit=process.emit
+        )
         await directory.start()
         stack.push_async_callback(directory.close)
         ledger = await SqliteLedger.open(

@@ -203,10 +203,10 @@ def domain_key(path: Path) -> Any:
 def own_key(config: Config) -> Domain | None:
     """What the configuration has for signing the operator's own mail."""
     own = config.operator.dkim
-    if own is None or own.key_file is None:
+    if own is None:
         return None
     name = parse(config.operator.from_address).domain
-    return Domain(name, "", True, "relay", own.selector, (), read_key(own.key_file))
+    return Domain(name, "", True, "relay", signers=own.signers())
 
 
 def operator_key(config: Config, own: Domain | None, directory: Directory) -> Domain | None:

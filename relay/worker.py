@@ -16,12 +16,14 @@ from relay.dns.resolver import Resolver
 from relay.events import Emit, LookupSlow
 from relay.flow import Flow
 from relay.flow import Limits as FlowLimits
+from relay.footers import Footers
 from relay.holds import Holds
 from relay.lists import Lists
 from relay.outgoing import Outgoing
 from relay.phrases import Phrases
 from relay.policy_file import Policies
 from relay.ports import Dns, Tools
+from relay.repair import Repairs
 from relay.scanners.clamd import Clamd
 from relay.scanners.rspamd import Rspamd
 from relay.serve import Process
@@ -37,13 +39,23 @@ from relay.stores.canary import open_keys
 from relay.stores.copies import Copies
 from relay.stores.database import Database
 from relay.stores.directory import Directory
+from relay.stores.domain_keys import Seal
 from relay.stores.holds import SqliteReviews
 from relay.stores.ledger import SqliteLedger
 from relay.stores.probes import Probes
 from relay.stores.quotas import SqliteQuotas
 from relay.stores.rulings import SqliteRulings
 from relay.stores.sightings import SqliteSightings
-from relay.wiring import DnsOf, Random, domain_key, open_contacts, open_hops, scanners, spill_folder
+from relay.wiring import (
+    DnsOf,
+    Random,
+    domain_key,
+    open_contacts,
+    open_hops,
+    scanners,
+    spill_folder,
+    unsubscribe_links,
+)
 
 
 def settle() -> None:
@@ -68,6 +80,7 @@ class Worker:
     policies: Policies
     lists: Lists
     phrases: Phrases
+    footers: Footers
     dns: Dns
     quotas: SqliteQuotas
     ledger: SqliteLedger
@@ -87,7 +100,12 @@ class Worker:
             database.on_slow = lambda seconds: emit(LookupSlow(ms=round(seconds * 1000, 1)))
             keys = await open_keys(database, config.keys)
             directory = Directory(
-                database, config.file_tenants(), config.file_credentials(), load_key=domain_key, emit=emit
+                database,
+                config.file_tenants(),
+                config.file_credentials(),
+                load_key=domain_key,
+                seal=Seal(keys.master),
+                emit=emit,
             )
             await directory.start()
             stack.push_async_callback(directory.close)
@@ -128,6 +146,8 @@ class Worker:
             reviews = SqliteReviews(database, Copies(database, keys.master), emit=emit)
             await reviews.start()
             stack.push_async_callback(reviews.close)
+            footers = config.load_footers()
+            repairs = Repairs(footers, unsubscribe_links(config, keys.tokens))
             tools = Tools(
                 dns=dns,
                 authentication=DomainAuthentication(
@@ -148,6 +168,8 @@ class Worker:
                 spam=spam,
                 aside=aside,
                 rulings=rulings,
+                contacts=contacts,
+                repairs=repairs,
             )
             random = Random()
             outgoing = Outgoing(
@@ -156,6 +178,8 @@ class Worker:
                 config.trace,
                 lambda tenant: hops.of(tenant).profile,
                 random,
+                repairs,
+                eight_bit=lambda tenant: hops.of(tenant).offers.eight_bit,
             )
             flow = Flow(
                 policies=policies,
@@ -227,7 +251,7 @@ class Worker:
                 if scanner is not None:
                     emit.gauge(f"{name}_down", f"Whether the last call to {name} failed.", partial(_down, scanner))
             return cls(
-                config, emit, database, directory, policies, lists, phrases, dns, quotas, ledger, hops, login,
+                config, emit, database, directory, policies, lists, phrases, footers, dns, quotas, ledger, hops, login,
                 listeners, certificate, stack.pop_all(),
             )  # fmt: skip
 
@@ -238,6 +262,7 @@ class Worker:
         self.policies.reload(config.policies)
         await asyncio.to_thread(self.lists.reload, config.list_files())
         await asyncio.to_thread(self.phrases.reload, config.phrases)
+        await asyncio.to_thread(self.footers.reload, config.footers)
         if self.certificate is not None:
             await asyncio.to_thread(self.certificate.reload)
         self.directory.declare(tenants, credentials)

@@ -11,8 +11,8 @@ from relay.checks import dkim, dmarc_aligned, recipient_domain, sender_domain_re
 from relay.dns.authentication import DomainAuthentication
 from relay.dns.resolver import StaticResolver
 from relay.message import Message
-from relay.message.sign import sign
-from relay.model import PASSED, Domain, Envelope, Mail, Profile, Recipient, Session, Tenant
+from relay.message.sign import sign_all
+from relay.model import PASSED, Domain, Envelope, Mail, Profile, Recipient, Session, Signer, Tenant
 from relay.outgoing import Outgoing
 from relay.ports import Tools, Unavailable
 
@@ -45,7 +45,7 @@ def mail(sender="news@acme.example", recipient="jane@example.net", author="news@
     raw = f"From: <{author}>\r\nSubject: Hello\r\n\r\nText\r\n".encode()
     for signer, selector in signed:
         message = Message.parse(raw)
-        raw = sign(raw[: message.head_end], message, signer, selector, KEY, ("from", "subject"), NOW) + raw
+        raw = sign_all([raw], message, signer, [Signer(selector, KEY)], ("from", "subject"), NOW) + raw
     raw = more.pop("change", lambda raw: raw)(raw)
     message = Message.parse(raw)
     return Mail(NOW, Session("s", "192.0.2.99", "l"), envelope, Recipient(parse(recipient)), message=message)

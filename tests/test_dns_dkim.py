@@ -17,7 +17,8 @@ from relay.dns import dkim
 from relay.dns.authentication import DomainAuthentication, Unasked
 from relay.dns.resolver import StaticResolver
 from relay.message import Message
-from relay.message.sign import sign
+from relay.message.sign import sign_all
+from relay.model import Signer
 from relay.ports import Unavailable
 
 from relay.outgoing import SIGNED  # isort: skip
@@ -48,7 +49,7 @@ MESSAGE = (
 
 def field(message, selector="s1", key=RSA, headers=SIGNED["mta"], now=NOW):
     parsed = Message.parse(message)
-    return sign(message[: parsed.head_end], parsed, "acme.example", selector, key, headers, now)
+    return sign_all([message], parsed, "acme.example", [Signer(selector, key)], headers, now)
 
 
 def ours(message=MESSAGE, selector="s1", key=RSA, headers=SIGNED["mta"], now=NOW):

@@ -14,9 +14,10 @@ from dkim.canonicalization import Relaxed, Simple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from relay.message import sign as signing
-from relay.message.edit import header, splice
+from relay.message.edit import splice
 from relay.message.mime import Message
 from relay.message.sign import is_relaxed, relaxed_body, simple_body
+from relay.model import Signer
 from relay.outgoing import SIGNED
 
 RSA = generate_private_key(65537, 2048)
@@ -48,7 +49,7 @@ def accepted(message: bytes) -> bool:
 def sign(message, domain="acme.example", selector="s1", key=RSA, headers=SIGNED["mta"], now=NOW, added=b""):
     """The field for a message, before which `added` was put."""
     parsed = Message.parse(message)
-    return signing.sign(header(splice(parsed, added), parsed), parsed, domain, selector, key, headers, now)
+    return signing.sign_all(splice(parsed, added), parsed, domain, [Signer(selector, key)], headers, now)
 
 
 def signed(message: bytes, headers=SIGNED["mta"], key=RSA) -> bytes:

@@ -510,7 +510,7 @@ async def test_a_domains_key_is_read_once_and_again_when_it_changes(database: Da
     assert await key() is None
     file.unlink()
     assert await key() is None
-    assert [type(e).__name__ for e in events] == ["StoreFailed", "StoreFailed"]
+    assert [type(e).__name__ for e in events] == ["DomainKeyUnreadable", "DomainKeyUnreadable"]
 
 
 async def test_while_the_store_is_away_the_last_state_stays(path: Path) -> None:

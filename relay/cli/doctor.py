@@ -265,7 +265,7 @@ async def _store(config: Config, now: float) -> AsyncIterator[Line | list[Tenant
             yield Line("fail", "clock", says, "set the clock; nothing starts until it is right")
         else:
             yield Line("ok", "clock", "not before the last decision")
-        yield merge(await database.run(read_rows), config.file_tenants(keys=False), lambda row: None)
+        yield merge(await database.run(read_rows), config.file_tenants(keys=False), {})
     except Unavailable as error:
         yield Line("fail", "store", f"{config.store} cannot be read: {error.why}", "aup-relay store check")
     finally:

@@ -189,7 +189,7 @@ def stored_tenants(shell: Shell, config: Any) -> list[Tenant]:
             rows = await database.run(read_rows)
         finally:
             await database.close()
-        return merge(rows, declared, lambda row: None)
+        return merge(rows, declared, {})
 
     return shell.run(read)
 
@@ -203,7 +203,7 @@ def validate_(paths: tuple[Path, ...], as_json: bool) -> None:
     What a file extends is looked for beside it, then among the shipped policies.  Exit code 1 if
     anything is wrong.
     """
-    from relay.policy_file import validate
+    from relay.policy_file import Policies, validate
 
     problems: list[str] = []
     files: list[Path] = []
@@ -211,6 +211,15 @@ def validate_(paths: tuple[Path, ...], as_json: bool) -> None:
         files += sorted(p for p in path.iterdir() if p.suffix in (".yaml", ".yml")) if path.is_dir() else [path]
     for file in files:
         problems += [line for line in validate(file) if line not in problems]
+    for file in files if not problems else ():
+        # Whatever else lies beside it need not be right, nor a policy.
+        policy = Policies.partly(file.absolute().parent)[0].get(file.stem)
+        if names := policy.never_released():
+            click.echo(
+                f"{file}: note: review.undecided is release, but what {', '.join(names)} held needs more than one"
+                " reviewer: where nobody decides in time that is refused",
+                err=True,
+            )
     if as_json:
         click.echo(json.dumps(problems, indent=2, ensure_ascii=False))
     else:

@@ -17,7 +17,7 @@ from binascii import b2a_base64
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
@@ -78,18 +78,6 @@ def sign_all(
             body += len(edit.octets) - (edit.end - edit.start)
     head, rest = _parted(pieces, body)
     return _fields(head, _digest(rest, body) if edited else _body_hash(message), domain, keys, headers, now)
-
-
-class _One(NamedTuple):
-    selector: str
-    key: Key
-
-
-def sign(
-    head: bytes, message: Message, domain: str, selector: str, key: Key, headers: tuple[str, ...], now: int
-) -> bytes:
-    """The field of one key.  head: the header that is sent with the message's body, with or without its empty line"""
-    return _fields(head, _body_hash(message), domain, (_One(selector, key),), headers, now)
 
 
 def _fields(

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from relay.events import Emit, StoreFailed
-from relay.model import Credential, Domain, Standing, Tenant
+from relay.events import DomainKeyUnreadable, Emit, StoreFailed
+from relay.model import Credential, Domain, Signer, Standing, Tenant, in_order
 from relay.ports import Unavailable
 from relay.stores.background import Background
 from relay.stores.database import Database
+from relay.stores.domain_keys import DomainKey, Seal, read_keys, sealed
 from relay.stores.tenants import DomainRow, Rows, read_rows
 
 POLL = 0.25
@@ -26,6 +28,8 @@ POLL = 0.25
 
 LoadKey = Callable[[Path], Any]
 """Path of a DKIM private key -> the key object; raises if it is none."""
+Opened = dict[tuple[str, str, Any], Any]
+"""(selector, record or file, when that changed) -> key object"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,7 @@ class Directory:
         file_credentials: Sequence[Credential] = (),
         *,
         load_key: LoadKey | None = None,
+        seal: Seal | None = None,
         emit: Emit = lambda event: None,
         poll: float = POLL,
     ) -> None:
@@ -112,11 +117,13 @@ class Directory:
         self._db = database
         self._file = (tuple(file_tenants), tuple(file_credentials))
         self._load_key = load_key
+        self._seal = seal
         self._emit = emit
         self._poll = poll
         self._rows: Rows | None = None
         self._version = -1
-        self._keys: dict[str, tuple[float, Any]] = {}
+        self._keys: Opened = {}
+        self._signers: Mapping[tuple[str, str], tuple[Signer, ...]] = {}
         self._now = Snapshot()
         self._background = Background()
         self._away = False
@@ -161,7 +168,11 @@ class Directory:
 
     async def refresh(self) -> None:
         """Read everything again.  Raises Unavailable; then the old snapshot stays."""
-        self._rows = await self._db.view(read_rows)
+        look = _Look(self._keys, self._load_key, self._seal)
+        self._rows, self._signers = await self._db.view(look)
+        self._keys = look.opened
+        for problem in look.problems:  # whatever is wrong with one key, the others' mail goes on
+            self._emit(problem)
         self._renew()
 
     def declare(self, file_tenants: Sequence[Tenant], file_credentials: Sequence[Credential]) -> None:
@@ -196,30 +207,70 @@ class Directory:
             self._now = Snapshot.of(tenants, credentials)
         else:
             self._version, self.installation, self.maintenance = rows.version, rows.installation, rows.maintenance
-            merged = merge(rows, tenants, self._key)
+            merged = merge(rows, tenants, self._signers)
             self._now = Snapshot.of(merged, (*credentials, *rows.credentials))
         self.on_change()
 
-    def _key(self, row: DomainRow) -> Any:
-        """The private key of a domain, read once and again when the file changed; None if it cannot be."""
-        if self._load_key is None or not row.key_file:
-            return None
-        path = Path(row.key_file)
+
+class _Look:
+    """Everything that the store has of the directory, in the thread of Database.view: to open a key takes long."""
+
+    def __init__(self, opened: Opened, load_key: LoadKey | None, seal: Seal | None) -> None:
+        self.opened: Opened = {}
+        self.problems: list[DomainKeyUnreadable] = []
+        self._before = opened
+        self._load_key = load_key
+        self._seal = seal
+
+    def __call__(self, db: sqlite3.Connection) -> tuple[Rows, dict[tuple[str, str], tuple[Signer, ...]]]:
+        """The rows; (domain, tenant) -> what signs for it."""
+        rows = read_rows(db)
+        if self._load_key is None and self._seal is None:
+            return rows, {}
+        ours = {(row.name, row.tenant) for row in rows.domains if row.dkim_by == "relay"}
+        keys: dict[tuple[str, str], list[DomainKey]] = {}
+        for key in read_keys(db) if ours else ():
+            if key.state == "signing" and (key.domain, key.tenant) in ours:
+                keys.setdefault((key.domain, key.tenant), []).append(key)
+        return rows, {domain: self._signers(db, of) for domain, of in keys.items()}
+
+    def _signers(self, db: sqlite3.Connection, keys: list[DomainKey]) -> tuple[Signer, ...]:
+        """Without its RSA key a domain has none: a lone Ed25519 signature is none to most receivers."""
+        signers, lost = [], False
+        for key in keys:
+            opened = self._key(db, key)
+            if opened is not None:
+                signers.append(Signer(key.selector, opened))
+            elif key.kind != "ed25519":
+                lost = True
+        return () if lost else in_order(signers)
+
+    def _key(self, db: sqlite3.Connection, key: DomainKey) -> Any:
+        """Opened once, and a file again when it changed; None if it cannot be."""
         try:
-            changed = path.stat().st_mtime
-            if (kept := self._keys.get(row.key_file)) and kept[0] == changed:
-                return kept[1]
-            key = self._load_key(path)
-        except Exception as error:  # whatever is wrong with one key, the others' mail goes on
-            self._emit(StoreFailed(what="domain key", error=type(error).__name__))
+            at = Path(key.key_file).stat().st_mtime if key.key_file else 0.0
+            place = (key.selector, key.key_file or key.record, at)
+            opened = self._before.get(place)
+            if opened is None and key.key_file:
+                opened = self._load_key(Path(key.key_file)) if self._load_key is not None else None
+            elif opened is None and self._seal is not None:
+                opened = self._seal.open(sealed(db, key), key)
+        except sqlite3.Error:
+            raise
+        except Exception as error:
+            self.problems.append(DomainKeyUnreadable(key.domain, key.selector, type(error).__name__))
             return None
-        self._keys[row.key_file] = (changed, key)
-        return key
+        if opened is not None:
+            self.opened[place] = opened
+        return opened
 
 
-def merge(rows: Rows, file_tenants: Sequence[Tenant], key: Callable[[DomainRow], Any]) -> list[Tenant]:
+def merge(
+    rows: Rows, file_tenants: Sequence[Tenant], signers: Mapping[tuple[str, str], tuple[Signer, ...]]
+) -> list[Tenant]:
     """The tenants of the file, then those of the store, each with domains and standing.
 
+    signers  (domain, tenant) -> what signs for it; none is there for who does not sign
     A domain that the file declares keeps what the file says of DKIM; it is verified by the
     operator's word there or by DNS, whose answer is kept in the store.
     """
@@ -247,8 +298,8 @@ def merge(rows: Rows, file_tenants: Sequence[Tenant], key: Callable[[DomainRow],
                     verified,
                     row.dkim_by,
                     row.selector,
-                    row.selectors,
-                    key(row),
+                    row.selectors or ((row.selector,) if row.selector else ()),
+                    signers=signers.get((row.name, row.tenant), ()),
                 )
         standing = standings.get(tenant.id, Standing())
         merged.append(

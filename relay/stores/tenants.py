@@ -16,7 +16,7 @@ from typing import Any, Literal, TypeVar
 
 from relay.address import BadAddress, domain_name
 from relay.model import Credential, Profile, Rung, Standing, Tenant
-from relay.stores import opt_outs
+from relay.stores import footers, opt_outs
 from relay.stores.database import Database
 from relay.stores.forms import STREAMS
 
@@ -240,9 +240,13 @@ class Tenants:
         return await self._write(update)
 
     async def drop_domain(self, name: str, tenant: str) -> bool:
-        return await self._write(
-            lambda db: db.execute("DELETE FROM domain WHERE name = ? AND tenant = ?", (name, tenant)).rowcount > 0
-        )
+        """Its keys go with it."""
+
+        def drop(db: sqlite3.Connection) -> bool:
+            db.execute("DELETE FROM domain_key WHERE domain = ? AND tenant = ?", (name, tenant))
+            return db.execute("DELETE FROM domain WHERE name = ? AND tenant = ?", (name, tenant)).rowcount > 0
+
+        return await self._write(drop)
 
     # -- the whole installation ---------------------------------------------------------
     async def maintenance(self) -> str:
@@ -285,7 +289,7 @@ def network(text: str) -> str:
 _PROFILE = {f.name for f in fields(Profile)}
 _TENANT = (
     "id, policy, legal_name, trading_name, postal_address, contact, privacy_policy, profile_verified,"
-    " client, shadow, quota, next_hop, created, agreements, transfers, opt_out"
+    " client, shadow, quota, next_hop, created, agreements, transfers, opt_out, language, single, feedback_id"
 )
 _CREDENTIAL = "name, tenant, stream, password_hash, networks"
 _DOMAIN = "name, tenant, verified, token, checked, dkim_by, selector, selectors, key_file, created"
@@ -295,7 +299,7 @@ _STANDING = "tenant, rung, since, until, reason, by, quota, new_recipients"
 def _tenant(row: Sequence[Any]) -> Tenant:
     (
         id, policy, legal, trading, postal, contact, privacy, verified, client, shadow, quota, next_hop, created,
-        agreements, transfers, opt_out,
+        agreements, transfers, opt_out, language, single, feedback_id,
     ) = row  # fmt: skip
     return Tenant(
         id=id,
@@ -309,6 +313,9 @@ def _tenant(row: Sequence[Any]) -> Tenant:
         agreements=json.loads(agreements),
         transfers=tuple(json.loads(transfers)),
         opt_out=opt_out,
+        language=language,
+        single=frozenset(json.loads(single)),
+        feedback_id=bool(feedback_id),
     )
 
 
@@ -336,6 +343,9 @@ def _tenant_values(tenant: Tenant) -> tuple[Any, ...]:
         json.dumps(dict(tenant.agreements), sort_keys=True),
         json.dumps(tenant.transfers),
         tenant.opt_out,
+        tenant.language,
+        json.dumps(sorted(tenant.single)),
+        tenant.feedback_id,
     )
 
 
@@ -368,6 +378,7 @@ class Rows:
     credentials: tuple[Credential, ...] = ()
     domains: tuple[DomainRow, ...] = ()
     synced: Mapping[str, float] | None = None
+    footers: Mapping[str, Mapping[str, tuple[str, str]]] | None = None  # by tenant, "" for everybody
 
 
 def read_rows(db: sqlite3.Connection) -> Rows:
@@ -382,4 +393,5 @@ def read_rows(db: sqlite3.Connection) -> Rows:
         credentials=tuple(_credential(row) for row in db.execute(f"SELECT {_CREDENTIAL} FROM credential")),
         domains=tuple(_domain(row) for row in db.execute(f"SELECT {_DOMAIN} FROM domain ORDER BY name, created")),
         synced=opt_outs.syncs(db),
+        footers=footers.read(db),
     )
