@@ -875,11 +875,9 @@ def _tenant_refusals(config: Config, policies: Policies) -> Iterator[tuple[Path_
         yield from ((("operator", "dkim"), what) for what in problems)
     if not config.http.base_url.startswith("https://"):
         for name in policies.names():
-            if policies.needs_base_url(name):
-                yield (
-                    ("http", "base_url"),
-                    (f"policy {name!r} repairs one-click-unsubscribe and has no else: that needs an https base_url"),
-                )
+            if check := policies.needs_base_url(name):
+                what = f"policy {name!r} repairs {check} and has no else: that needs an https base_url"
+                yield ("http", "base_url"), what
 
 
 def _dkim_refusals(dkim: Dkim) -> Iterator[str]:

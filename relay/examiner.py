@@ -20,6 +20,7 @@ from relay.phrases import Phrases
 from relay.policy import Policy
 from relay.policy_file import Policies
 from relay.ports import Recipients, Tools
+from relay.repair import Repairs
 from relay.smtp.body import as_received
 from relay.smtp.limits import Limits as SmtpLimits
 from relay.stores import recipients as stored
@@ -29,7 +30,7 @@ from relay.stores.memory import MemoryDirectory, MemoryRecipients
 from relay.stores.memory_quotas import MemoryQuotas
 from relay.stores.memory_sightings import MemorySightings
 from relay.stores.rulings import SqliteRulings
-from relay.wiring import resolver, scanners
+from relay.wiring import resolver, scanners, unsubscribe_links
 
 
 @dataclass
@@ -57,6 +58,10 @@ class Bench:
             recipients=self.recipients,
             now=now,
         )
+
+
+_NO_KEY = bytes(32)
+"""Instead of the key that links are made with: what is shown has the form of one, and is none."""
 
 
 @asynccontextmanager
@@ -118,6 +123,7 @@ async def examiner(config: Config | None, *, offline: bool, tenant: bool) -> Asy
             spam=spam,
             aside=aside,
             rulings=rulings,
+            repairs=Repairs(config.load_footers(), unsubscribe_links(config, [_NO_KEY])) if config else None,
         )
         limit = config.limits.message_size if config else SmtpLimits().message_size
         yield Bench(directory, policies, recipients, tools, limit)

@@ -130,6 +130,8 @@ class Flow:
             if not answer.check:
                 return answer
             return await self._refuse("recipient", mail, PASSED, replace(answer, ref=reference(self._random(16))))
+        if envelope.recipients and envelope.stream in envelope.tenant.single:
+            return Answer(replies.ONE_RECIPIENT)
         tenant, address, sender = envelope.tenant.id, recipient.address, _text(envelope)
         mail.facts = await self._recipients.facts(tenant, envelope.stream, sender, address, mail.now)
         recipient.facts = mail.facts

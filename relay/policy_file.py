@@ -188,7 +188,7 @@ class Policies:
         self._checks = checks
         self._clock = clock
         self._policies: dict[str, Policy] = {}
-        self._no_else: frozenset[str] = frozenset()
+        self._no_else: Mapping[str, str] = {}
         self._of_tenant: dict[str, tuple[Policy, tuple[Override, ...], float, Policy]] = {}
         self.broken: frozenset[str] = frozenset()
         self.reload()
@@ -215,21 +215,22 @@ class Policies:
         self._policies, self._no_else, self.broken, lines = self._read()
         return self, lines
 
-    def _read(self) -> tuple[dict[str, Policy], frozenset[str], frozenset[str], list[str]]:
+    def _read(self) -> tuple[dict[str, Policy], dict[str, str], frozenset[str], list[str]]:
         checks = {check.name: check for check in (built.CHECKS if self._checks is None else self._checks)}
         reads = {}
         for folder in (self._shipped, self._folder):
             reads.update({read.name: read for read in _read_folder(folder, checks)})
-        policies, no_else = {}, set()
+        policies: dict[str, Policy] = {}
+        no_else: dict[str, str] = {}
         for name in reads:
             chain = _chain(name, reads)
             if chain is None or _lacks_settings(chain, checks):
                 continue
             policies[name] = _policy(chain, checks)
-            if _lacks_else(chain):
-                no_else.add(name)
+            if check := _lacks_else(chain):
+                no_else[name] = check
         lines = [line for read in reads.values() for line in read.document.lines()]
-        return policies, frozenset(no_else), frozenset(reads) - set(policies), lines
+        return policies, no_else, frozenset(reads) - set(policies), lines
 
     def names(self) -> list[str]:
         return sorted(self._policies)
@@ -238,9 +239,10 @@ class Policies:
         """Raises KeyError."""
         return self._policies[name]
 
-    def needs_base_url(self, name: str) -> bool:
-        """It repairs one-click-unsubscribe with no `else`: without an https base_url it could do neither."""
-        return name in self._no_else
+    def needs_base_url(self, name: str) -> str:
+        """The check that it repairs by a link of ours with no `else`, "" for none: without an https base_url it
+        could do neither."""
+        return self._no_else.get(name, "")
 
     def __call__(self, tenant: Tenant) -> Policy:
         """The policy that judges this tenant now."""
@@ -615,12 +617,16 @@ def _lacks_settings(chain: Sequence[_Read], checks: Mapping[str, Check]) -> bool
     return lacking
 
 
-_ONE_CLICK = "one-click-unsubscribe"
+_LINKED = ("one-click-unsubscribe", "unsubscribe-link")
+"""Checks whose repair is a link of ours."""
 
 
-def _lacks_else(chain: Sequence[_Read]) -> bool:
-    use = next((read.uses[_ONE_CLICK] for read in reversed(chain) if _ONE_CLICK in read.uses), None)
-    return use is not None and use.rule.then == "repair" and use.rule.otherwise is None
+def _lacks_else(chain: Sequence[_Read]) -> str:
+    for name in _LINKED:
+        use = next((read.uses[name] for read in reversed(chain) if name in read.uses), None)
+        if use is not None and use.rule.then == "repair" and use.rule.otherwise is None:
+            return name
+    return ""
 
 
 # -- coverage ----------------------------------------------------------------------------------------
@@ -697,7 +703,8 @@ def _enforced(
 def _lack(clause: Clause, rule: Rule, config: Any, tenants: Sequence[Tenant]) -> tuple[str, bool]:
     """What keeps a check from being enforced, and whether all of it."""
     check = rule.check
-    then = rule.otherwise if rule.then is Then.REPAIR and not check.repairs else rule.then
+    unlinked = check.name in _LINKED and config is not None and not config.http.base_url.startswith("https://")
+    then = rule.otherwise if rule.then is Then.REPAIR and (unlinked or not check.repairs) else rule.then
     bound = check.name in NEVER_IN_SHADOW or not check.shadowed
     if not bound and (rule.shadow or (tenants and all(t.shadow for t in tenants))):
         return "in shadow: recorded, not acted on", True

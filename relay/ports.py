@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from relay.address import Address
 from relay.message import Message
+from relay.message.edit import Edit, Footer
 from relay.model import (
     Copy,
     Credential,
@@ -33,9 +34,6 @@ from relay.model import (
     Then,
 )
 from relay.replies import Reply
-
-if TYPE_CHECKING:
-    from relay.message.edit import Edit, Footer
 
 
 class Unavailable(Exception):
@@ -104,6 +102,11 @@ class Recipients(Protocol):
 
 class Contacts(Protocol):
     """Who mailed whom and when, for checks that ask how often."""
+
+    @property
+    def began(self) -> float | None:
+        """When this installation first noted a contact; None if it has not yet."""
+        ...
 
     def sent(self, tenant: str, stream: str, recipients: Sequence[Recipient], now: float) -> None:
         """The next hop took a message for these.  Never raises, never waits; a crash may lose the last second."""
@@ -240,6 +243,10 @@ class Rulings(Protocol):
     def on(self, mail: Mail, check: str, then: Then) -> Ruling | None:
         """What was decided of such a finding: a release or refusal binds what is held, an exception also
         what is refused."""
+        ...
+
+    def case_of(self, excused: str) -> str:
+        """The id of the case that such a decision was made in, "" for an exception."""
         ...
 
     def passed(self, mail: Mail, excused: str) -> None:
@@ -552,6 +559,7 @@ class Tools:
     directory: Directory = None  # type: ignore[assignment]  # as above
     phrases: Phrases = None  # type: ignore[assignment]  # as above
     encrypted: Callable[[Tenant], bool] = lambda tenant: False
+    contacts: Contacts | None = None  # None: it is not asked since when contacts are noted
     rulings: Rulings | None = None  # what reviewers decided; the policy asks, no check does
     malware: MalwareScanner | None = None  # None: not configured
     spam: SpamScanner | None = None  # None: not configured

@@ -91,6 +91,7 @@ LOGIN_UNAVAILABLE = Reply(454, 7, 0, "Logins cannot be checked now, try again la
 NO_SERVICE = Reply(554, 7, 0, "No SMTP service here for this address")
 TOO_MANY_RECIPIENTS = Reply(452, 5, 3, "Too many recipients, send the rest in another transaction")
 SIMULATOR_ALONE = Reply(452, 5, 3, "Simulator recipients go alone")
+ONE_RECIPIENT = Reply(452, 5, 3, "One recipient a message, send the rest in further transactions")
 MESSAGE_TOO_BIG = Reply(552, 3, 4, "Message too big")
 NO_ROOM = Reply(452, 3, 1, "Too much mail in flight, try again later")
 BAD_SENDER = Reply(501, 1, 7, "Not a valid sender address")
