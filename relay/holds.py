@@ -66,6 +66,9 @@ class Holds:
         answer = Answer(because.reply, because.shown or because.check, ref, because.evidence.retry_in)
         if verdict.action is not Action.REFUSE:
             return answer
+        if because.reply is replies.REVIEW_REFUSED:
+            # Of the case that held it: what was reviewed is not counted beside it once more.
+            mail.case = self._rulings.case_of(because.excused)
         if mail.message is not None:
             await self._count(mail, verdict, policy.review, ref)
         return answer if because.reply is replies.REVIEW_REFUSED else await self.gently(mail, answer)
@@ -131,7 +134,7 @@ class Holds:
     async def _count(self, mail: Mail, verdict: Verdict, review: Review, ref: str) -> None:
         assert verdict.because is not None
         check = verdict.because.check
-        key = mail.case = await _key(mail, (check,), False)
+        key = mail.case = mail.case or await _key(mail, (check,), False)
         self._reviews.refused(key, mail.tenant.id, check, ref, review, mail.now)
         if review.refused == "none":
             return

@@ -109,6 +109,14 @@ class Policy:
         """How many people must agree before what this check holds is released."""
         return next((r.reviewers for rules in self.rules.values() for r in rules if r.check.name == check), 1)
 
+    def never_released(self) -> tuple[str, ...]:
+        """Checks whose held mail `undecided: release` does not release: more than one person must agree to that."""
+        if self.review.undecided != "release":
+            return ()
+        rules = (rule for rules in self.rules.values() for rule in rules)
+        held = (r for r in rules if r.reviewers > 1 and Then.HOLD in (r.then, r.otherwise))
+        return tuple(dict.fromkeys(rule.check.name for rule in held))
+
     async def judge(self, stage: Stage, mail: Mail, tools: Tools, emit: Emit) -> Verdict:
         """Run every check of the stage, so that a tenant sees everything that is wrong at once."""
         return await judge(self.rules[stage], mail, tools, emit)

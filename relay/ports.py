@@ -321,6 +321,9 @@ class Mended:
     edits: tuple[Edit, ...] = ()
 
 
+NOTHING = Mended()
+
+
 class Repairs(Protocol):
     """What the relay can put into a message that lacks it (relay/repair.py)."""
 

@@ -169,6 +169,16 @@ def test_a_case_is_listed_shown_and_decided(run: Run) -> None:
     assert "did you mean" in run("case", "show", "k" * 15, exit=2).stderr
 
 
+def test_a_decision_said_again_is_refused_and_one_turned_round_keeps_its_end(run: Run) -> None:
+    run("case", "close", CASE, "--release", "--why", "fine", "--by", "ann")
+    (before,) = rows(run("case", "show", CASE, "--json"))
+    assert "released already, by ann" in run("case", "close", CASE, "--release", "--why", "x", exit=2).stderr
+    assert "nothing was changed" in run("hold", "release", HELD_REF, "--why", "x", exit=2).stderr
+    assert f"refused until {before['ends']}" in run("case", "close", CASE, "--refuse", "--why", "no").stdout
+    assert rows(run("case", "show", CASE, "--json"))[0]["ends"] == before["ends"]
+    assert acts(run) == [("case refused", "acme", CASE), ("case released", "acme", CASE)], "what was refused is no act"
+
+
 def test_a_wrong_refusal_no_longer_counts_and_may_make_an_exception(run: Run, folder: Path) -> None:
     run("case", "close", REFUSED_CASE, "--release", "--why", "x", exit=2)  # nothing of it is held
     out = run("case", "close", REFUSED_CASE, "--wrong", "--why", "a quotation", "--except-for", "30d").stdout
@@ -260,3 +270,17 @@ def test_decisions_written_before_cases_are_still_read_and_verified(
     row, verified = asyncio.run(_in_store(folder, read))
     assert (row["case"], row["check"]) == ("", "postal-address")
     assert verified.intact and verified.rows == 4
+
+
+def test_validate_says_what_a_release_by_time_does_not_release(run: Run, tmp_path: Path) -> None:
+    text = (
+        "policy: mine\ntitle: Mine\nreview: {undecided: %s}\nclauses:\n  - id: C1\n    says: No threats\n"
+        "    checks:\n      abusive-language: {then: hold, reviewers: 2}\n      contact-list: {then: hold}\n"
+    )
+    file = tmp_path / "mine.yaml"
+    file.write_text(text % "release")
+    got = run("policy", "validate", str(file))
+    assert "1 right" in got.stdout
+    assert "undecided is release, but what abusive-language held needs more than one reviewer" in got.stderr
+    file.write_text(text % "refuse")
+    assert run("policy", "validate", str(file)).stderr == ""

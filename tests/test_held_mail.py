@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import email
 import itertools
 from collections.abc import AsyncIterator, Sequence
@@ -10,7 +11,10 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import dkim
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from relay.address import Address, parse
 from relay.events import CaseDecided, Event, HeldMailMoved
 from relay.jobs.held_mail import TOO_LATE, HeldMail, Postmaster
@@ -20,6 +24,7 @@ from relay.model import (
     Copy,
     Decision,
     Delivery,
+    Domain,
     Envelope,
     Held,
     Intent,
@@ -61,6 +66,7 @@ class World:
         self.intents: list[Intent] = []
         self.away = False
         self.mailed: list[str] = []
+        self.key: Domain | None = None
         counter = itertools.count(1)
         self.random = lambda n: next(counter).to_bytes(n, "big")
         self.rows = HoldRows(database)
@@ -74,6 +80,7 @@ class World:
             postmaster=Postmaster("Example Platform", "postmaster@platform.example", "relay.platform.example"),
             emit=self.events.append,
             random=self.random,
+            key=lambda: self.key,
             contacts=SimpleNamespace(sent=self.mail_went),  # type: ignore[arg-type]
             clock=lambda: self.now,
         )
@@ -336,6 +343,60 @@ async def test_one_message_alone_is_released_and_the_rest_of_its_case_waits(worl
     assert [await world.state(ref * 26) for ref in "ab"] == ["sent", "held"]
 
 
+async def test_a_release_that_was_turned_round_stops_what_is_not_gone(world: World) -> None:
+    case = await world.accept("bob@example.net", "eve@example.net")
+    world.answers = [Delivery(Reply(451, 3, 0, "later"), "next-hop", {"eve@example.net": Reply(550, 1, 1, "no such")})]
+    await world.decide(case)
+    await world.job.once()
+    assert await world.state() == "released", "the next hop could not take it yet"
+    await world.decide(case, False)
+    await world.until_idle()
+    assert len(world.sent) == 2 and world.sent[1][0].sender is None
+    report = str(report_of(world.sent[1][2]).get_payload(1))
+    assert report.count("Status: 5.7.0") == 2, "nobody got it"
+    assert await world.state() == "returned"
+
+
+async def test_a_refusal_that_was_turned_round_before_its_sender_was_told_lets_it_go_on(world: World) -> None:
+    case = await world.accept()
+    await world.decide(case, False)
+    world.answers = [Delivery(Reply(451, 3, 0, "later"))]
+    await world.job.once()
+    await world.decide(case)
+    world.sent.clear()
+    await world.until_idle()
+    assert [body for _, _, body in world.sent] == [RAW]
+    assert await world.state() == "sent"
+
+
+async def test_what_a_reviewer_turns_round_while_it_is_on_its_way_is_not_turned_back(world: World) -> None:
+    case = await world.accept()
+    await world.decide(case)
+    send = world.send
+
+    async def slow(*args: Any) -> Delivery:
+        await world.decide(case, False)
+        await send(*args)
+        return Delivery(Reply(451, 3, 0, "later"))
+
+    world.send = slow  # type: ignore[method-assign]
+    await world.job.once()
+    assert await world.state() == "refused"
+
+
+async def test_reports_are_signed_by_the_operator(world: World) -> None:
+    key = rsa.generate_private_key(65537, 2048)
+    world.key = Domain("platform.example", "", True, "relay", "s1", (), key)
+    world.now = NOON - 365 * DAY  # a receiver takes no signature from the future
+    case = await world.accept()
+    await world.decide(case, False)
+    await world.until_idle()
+    [(_, _, raw)] = world.sent
+    der = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    record = b"v=DKIM1; k=rsa; p=" + base64.b64encode(der)
+    assert b"d=platform.example" in raw and dkim.verify(raw, dnsfunc=lambda name, timeout=5: record)
+
+
 # -- what time decides ----------------------------------------------------------------------------
 def reviews(world: World) -> Reviews:
     return Reviews(
@@ -344,9 +405,18 @@ def reviews(world: World) -> Reviews:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(("undecided", "state"), [("release", "released"), ("refuse", "refused")])
-async def test_the_policy_decides_what_nobody_did(world: World, undecided: Any, state: str) -> None:
-    held = Held("r1", NOON, "acme", b"f" * 16, "k" * 16, ("spam-score",), 1, 9, Review(undecided=undecided), 2)
+@pytest.mark.parametrize(
+    ("undecided", "reviewers", "state"),
+    [
+        ("release", 1, "released"),
+        ("refuse", 1, "refused"),
+        ("release", 2, "refused"),  # two must agree to a release, and nobody did
+        ("refuse", 2, "refused"),
+    ],
+)
+async def test_the_policy_decides_what_nobody_did(world: World, undecided: Any, reviewers: int, state: str) -> None:
+    review = Review(undecided=undecided)
+    held = Held("r1", NOON, "acme", b"f" * 16, "k" * 16, ("spam-score",), 1, 9, review, reviewers)
     joined = await SqliteReviews(world.database, world.copies).hold(held)
     world.now = NOON + 3 * DAY - 1
     await reviews(world).once()
@@ -358,6 +428,18 @@ async def test_the_policy_decides_what_nobody_did(world: World, undecided: Any, 
     assert case is not None and (case.state, case.by) == (state, "policy")
     assert [(d.kind, d.action, d.case) for d in world.decisions] == [("admin", f"case {state}", joined.case)]
     assert [e.state for e in world.events if isinstance(e, CaseDecided)] == [state]
+
+
+async def test_one_vote_of_two_and_then_nobody_releases_nothing(world: World) -> None:
+    review = Review(undecided="release")
+    held = Held("r1", NOON, "acme", b"f" * 16, "k" * 16, ("prohibited-content",), 1, 9, review, 2)
+    joined = await SqliteReviews(world.database, world.copies).hold(held)
+    await Cases(world.database).decide(joined.case, True, by="ann", why="fine", now=NOON)
+    world.now = NOON + 3 * DAY
+    await reviews(world).once()
+    case = await Cases(world.database).get(joined.case)
+    assert case is not None and (case.state, case.by) == ("refused", "policy")
+    assert "2 people must agree" in world.decisions[-1].note
 
 
 async def test_the_end_of_an_exception_is_in_the_ledger_once(world: World) -> None:

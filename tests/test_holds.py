@@ -77,6 +77,7 @@ class Stored:
         self.hold, self.first = self.reviews.hold, self.reviews.first
         self.refused, self.keep = self.reviews.refused, self.reviews.keep
         self.asks, self.on, self.passed = self.rulings.asks, self.rulings.on, self.rulings.passed
+        self.case_of = self.rulings.case_of
 
     async def decide_case(self, id: str, release: bool, now: float) -> None:
         await Cases(self.database).decide(id, release, by="ann", why="seen", now=now)
@@ -316,6 +317,34 @@ class TestHeld:
         await store.decide(held.ref, False, world.now, 7 * DAY)
         assert (await world.mail()).reply is replies.REVIEW_REFUSED
         assert (await world.mail(text("Eve"), "eve@example.net")).reply is replies.HELD
+
+    @pytest.mark.parametrize("alone", [False, True])
+    async def test_a_refusal_after_review_belongs_to_the_case_that_held_it(self, store: Any, alone: bool) -> None:
+        """No second case of refusals, so no second incident, and a word on the case is a word on its refusals."""
+        world = World(store)
+        world.finds("contact-list")
+        held = await world.mail()
+        first = world.case
+        if alone:
+            await store.decide(held.ref, False, world.now, 7 * DAY)
+        else:
+            await store.decide_case(first, False, world.now)
+        for _ in range(3):
+            assert (await world.mail()).reply is replies.REVIEW_REFUSED
+        assert {d.case for d in world.decisions} == {first}
+        if isinstance(store, Stored):
+            await store.reviews.flush()
+            [case] = await Cases(store.database).find()
+            assert (case.id, case.held, case.refused) == (first, 1, 3)
+
+    async def test_a_sender_that_was_refused_after_review_names_its_case(self, store: Any) -> None:
+        world = World(store)
+        world.finds("credential-sharing", at=Stage.SENDER)
+        await world.mail()
+        first = world.case
+        await store.decide_case(first, False, world.now)
+        assert (await world.mail()).reply is replies.REVIEW_REFUSED
+        assert world.case == first != ""
 
     async def test_a_decision_binds_for_its_days_and_then_a_new_case_begins(self, store: Any) -> None:
         world = World(store, review=Review(lasts=7 * DAY))
@@ -676,6 +705,70 @@ class TestStore:
         assert (case.state, case.by) == ("released", "ann, bea")
         case, _ = await cases.decide(joined.case, False, by="cid", why="no", now=NOON)
         assert case.state == "refused"
+
+    @pytest.mark.parametrize("release", [True, False])
+    async def test_a_decision_said_again_does_not_last_longer(self, database: Database, release: bool) -> None:
+        store, cases = Stored(database), Cases(database)
+        joined = await store.hold(held("r1"))
+        first, _ = await cases.decide(joined.case, release, by="ann", why="fine", now=NOON)
+        with pytest.raises(Conflict, match="already, by ann; that binds until"):
+            await cases.decide(joined.case, release, by="bea", why="x", now=NOON + DAY)
+        assert await cases.get(joined.case) == first
+
+    async def test_a_decision_turned_round_ends_when_it_would_have_ended(self, database: Database) -> None:
+        store, cases = Stored(database), Cases(database)
+        joined = await store.hold(held("r1"))
+        first, _ = await cases.decide(joined.case, True, by="ann", why="fine", now=NOON)
+        await database.run(lambda db: db.execute("UPDATE review_case SET passed = 7") and None)
+        second, _ = await cases.decide(joined.case, False, by="bea", why="no", now=NOON + 3 * DAY)
+        assert (second.state, second.by, second.ends) == ("refused", "bea", first.ends)
+        assert [h.state for h in await HoldRows(database).find()] == ["refused"], "its messages follow"
+        third, _ = await cases.decide(joined.case, True, by="ann", why="yes", now=NOON + 4 * DAY)
+        assert (third.state, third.ends, third.passed) == ("released", first.ends, 7)
+        assert first.ends is not None
+        with pytest.raises(Conflict, match="is over: it was released by ann and bound until"):
+            await cases.decide(joined.case, False, by="ann", why="x", now=first.ends)
+
+    async def test_a_release_that_was_used_up_is_over(self, database: Database) -> None:
+        store, cases = Stored(database), Cases(database)
+        joined = await store.hold(held("r1"))
+        await cases.decide(joined.case, True, by="ann", why="fine", now=NOON)
+        await database.run(lambda db: db.execute("UPDATE review_case SET passed = most") and None)
+        with pytest.raises(Conflict, match="50,000 of 50,000 messages"):
+            await cases.decide(joined.case, True, by="ann", why="more", now=NOON + 1)
+
+    async def test_who_turns_a_refusal_round_needs_the_second_too(self, database: Database) -> None:
+        store, cases = Stored(database), Cases(database)
+        joined = await store.hold(held("r1", reviewers=2))
+        await cases.decide(joined.case, True, by="ann", why="fine", now=NOON)
+        await cases.decide(joined.case, False, by="bea", why="no", now=NOON)
+        case, agreed = await cases.decide(joined.case, True, by="cid", why="fine", now=NOON)
+        assert (case.state, agreed) == ("refused", ["cid"]), "a vote from before the refusal counts no more"
+        assert (await cases.decide(joined.case, True, by="ann", why="fine", now=NOON))[0].state == "released"
+
+    async def test_one_message_decided_again_does_not_last_longer(self, database: Database) -> None:
+        store, rows = Stored(database), HoldRows(database)
+        await store.hold(held("r1"))
+        first = await rows.decide("r1", True, by="ann", why="x", now=NOON, lasts=7 * DAY)
+        with pytest.raises(Conflict, match="released already, by ann; nothing was changed"):
+            await rows.decide("r1", True, by="bea", why="x", now=NOON + DAY, lasts=7 * DAY)
+        second = await rows.decide("r1", False, by="bea", why="x", now=NOON + DAY, lasts=7 * DAY)
+        assert (second.state, second.ends) == ("refused", first.ends)
+
+    async def test_one_message_of_a_released_case_need_not_be_released(self, database: Database) -> None:
+        store, rows = Stored(database), HoldRows(database)
+        joined = await store.hold(held("r1"))
+        await Cases(database).decide(joined.case, True, by="ann", why="fine", now=NOON)
+        with pytest.raises(Conflict, match="released already with its case"):
+            await rows.decide("r1", True, by="bea", why="x", now=NOON, lasts=DAY)
+        assert (await rows.decide("r1", False, by="bea", why="this one not", now=NOON, lasts=DAY)).state == "refused"
+
+    async def test_a_message_whose_own_decision_is_over_waits_anew(self, database: Database) -> None:
+        store, rows = Stored(database), HoldRows(database)
+        await store.hold(held("r1"))
+        await rows.decide("r1", True, by="ann", why="x", now=NOON, lasts=DAY)
+        await store.hold(replace(held("r2"), at=NOON + 2 * DAY))
+        assert [(h.ref, h.state) for h in await rows.find()] == [("r2", "held")]
 
     async def test_a_release_reaches_every_held_message_of_the_case(self, database: Database) -> None:
         store = Stored(database)

@@ -119,7 +119,12 @@ def show_(shell: Shell, id: str, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def close(shell: Shell, id: str, verdict: str | None, lasts: float | None, why: str, by: str, as_json: bool) -> None:
-    """Decide a case.  Every worker knows it within a second."""
+    """Decide a case.  Every worker knows it within a second.
+
+    A decision binds for the days of the policy (review.case), from the first one on: it can be turned
+    round until then, which does not make it last longer, and held mail that is not gone yet follows.  Said
+    again it is refused, as is one whose time is over: what came later is of a newer case.
+    """
     config = shell.config()
     if verdict is None:
         fail("say what: --release or --refuse of held mail, --right or --wrong of refusals")
@@ -136,8 +141,9 @@ def close(shell: Shell, id: str, verdict: str | None, lasts: float | None, why: 
             cases, case, now = Cases(database), await _known(database, id), time.time()
             agreed: list[str] = []
             if verdict in ("release", "refuse"):
+                before = case.state
                 case, agreed = await cases.decide(case.id, verdict == "release", by=name, why=why, now=now)
-                act = f"case {case.state}" if case.state != "open" else "case: agreed to a release"
+                act = f"case {case.state}" if case.state != before else "case: agreed to a release"
             else:
                 await mark(config, database, case=case, verdict=verdict, by=name, why=why, lasts=lasts)
                 act = f"case {verdict}"
@@ -151,8 +157,8 @@ def close(shell: Shell, id: str, verdict: str | None, lasts: float | None, why: 
     if verdict == "release" and case.state != "released":
         click.echo(f"case {case.id}: {len(agreed)} of {case.reviewers} reviewers agree ({', '.join(agreed)})")
     elif verdict in ("release", "refuse"):
-        until = f" until {when(case.ends)}, {case.most:,} messages at most" if case.state == "released" else ""
-        click.echo(f"case {case.id}: {case.state}{until}")
+        most = f", {case.most:,} messages at most" if case.state == "released" else ""
+        click.echo(f"case {case.id}: {case.state} until {when(case.ends)}{most}")
     else:
         click.echo(f"case {case.id}: its refusals were {verdict}{'; they count no more' if verdict == 'wrong' else ''}")
 

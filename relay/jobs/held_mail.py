@@ -122,9 +122,10 @@ class HeldMail:
             failed = {each[0]: each[1] for each in await self._rows.failed(hold, self._copies)}
             if hold.state == "released":
                 await self._send(hold, copy, failed)
+            elif hold.state == "sent":
+                await self._report(hold, copy, failed)
             else:
-                reasons = failed or dict.fromkeys(_people(copy), str(replies.REVIEW_REFUSED))
-                await self._report(hold, copy, reasons)
+                await self._report(hold, copy, dict.fromkeys(_people(copy), str(replies.REVIEW_REFUSED)) | failed)
         except Unsealable as error:
             self._emit(StoreFailed(what="held mail", error=str(error)))
             try:

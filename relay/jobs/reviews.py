@@ -71,9 +71,12 @@ class Reviews:
 
     async def _decide(self, now: float) -> None:
         for case in await self._cases.undecided(now):
-            release = case.undecided == "release"
+            # What two people must agree to is never released by nobody.
+            release = case.undecided == "release" and case.reviewers == 1
             why = "nobody decided in time"
-            decided, _ = await self._cases.decide(case.id, release, by="policy", why=why, now=now, force=True)
+            if case.undecided == "release" and not release:
+                why += f", and {case.reviewers} people must agree to a release"
+            decided, _ = await self._cases.decide(case.id, release, by="policy", why=why, now=now)
             await self._record(f"case {decided.state}", case.tenant, f"policy: {why}", now, case.id)
             self._emit(
                 CaseDecided(case=case.id, tenant=case.tenant, check=case.check, state=decided.state, count=decided.held)

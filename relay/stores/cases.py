@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from relay.model import Held, Review
@@ -23,6 +24,8 @@ _COLUMNS = (
     " reviewers, ends, decided, by, why, sample"
 )
 STATES = ("open", "released", "refused", "closed")
+_UNMOVED = "(hold.state = 'held' OR (hold.alone = 0 AND hold.state IN ('released', 'refused') AND hold.state <> ?1))"
+"""Messages that do not stand where their case does, which is ?1; one that was decided alone never follows it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,12 @@ def by_id(db: sqlite3.Connection, id: str) -> Case | None:
     return Case(*row) if row else None
 
 
+def _bounds(case: Case) -> str:
+    """How long a decision binds, in words."""
+    until = datetime.fromtimestamp(case.ends or 0.0, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    return f"until {until}, {case.passed:,} of {case.most:,} messages" if case.state == "released" else f"until {until}"
+
+
 # -- looking and deciding ---------------------------------------------------------------------------
 class Cases:
     def __init__(self, database: Database) -> None:
@@ -180,13 +189,13 @@ class Cases:
         """The latest thousand, for near misses of a mistyped one."""
         return [id for (id,) in await self._db.read("SELECT id FROM review_case ORDER BY last DESC LIMIT 1000")]
 
-    async def decide(
-        self, id: str, release: bool, *, by: str, why: str, now: float, force: bool = False
-    ) -> tuple[Case, list[str]]:
+    async def decide(self, id: str, release: bool, *, by: str, why: str, now: float) -> tuple[Case, list[str]]:
         """Release or refuse everything of a case; the case as it is now, and who has agreed to a release so far.
 
-        Where more than one must agree, it stays open until they have.
-        force  one is enough (the policy itself).  Raises Conflict, Unavailable
+        Where more than one must agree, it stays as it is until they have.  A decision can be turned round while it
+        binds: it then binds until the same end, and for as many messages as were left.  Held messages that
+        did not go on yet follow it.
+        Raises Conflict (no such case, nothing to decide, decided so already, or over), Unavailable
         """
 
         def write(db: sqlite3.Connection) -> tuple[Case, list[str]]:
@@ -198,8 +207,20 @@ class Cases:
                     f"case {id} holds no message: its messages were refused; say --right or --wrong of it, or add"
                     " an exception"
                 )
+            decided_so = "released" if release else "refused"
+            if case.state != "open":
+                if not in_force(case, now):
+                    raise Conflict(
+                        f"case {id} is over: it was {case.state} by {case.by} and bound {_bounds(case)}; what came"
+                        " later is of a newer case (aup-relay case list --state waiting)"
+                    )
+                if case.state == decided_so:
+                    raise Conflict(
+                        f"case {id} is {case.state} already, by {case.by}; that binds {_bounds(case)}, and nothing was"
+                        " changed"
+                    )
             agreed: list[str] = []
-            if release and case.reviewers > 1 and not force:
+            if release and case.reviewers > 1:
                 db.execute("INSERT OR IGNORE INTO review_vote VALUES (?, ?, ?, ?)", (id, by, now, why))
                 found = db.execute('SELECT by FROM review_vote WHERE "case" = ? ORDER BY at', (id,))
                 agreed = [name for (name,) in found]
@@ -208,8 +229,8 @@ class Cases:
             elif not release:
                 db.execute('DELETE FROM review_vote WHERE "case" = ?', (id,))
             db.execute(
-                "UPDATE review_case SET state = ?, decided = ?, by = ?, why = ?, ends = ?, passed = 0 WHERE id = ?",
-                ("released" if release else "refused", now, ", ".join(agreed) or by, why, now + case.lasts, id),
+                "UPDATE review_case SET state = ?, decided = ?, by = ?, why = ?, ends = coalesce(ends, ?) WHERE id = ?",
+                (decided_so, now, ", ".join(agreed) or by, why, now + case.lasts, id),
             )
             decided = by_id(db, id)
             assert decided is not None
@@ -221,12 +242,13 @@ class Cases:
         return case, agreed
 
     async def _move(self, case: Case, now: float) -> None:
-        """The held messages of a case follow it; an accepted one is due at once."""
+        """The held messages of a case follow it, those too that followed what it was before; an accepted one is
+        due at once."""
 
         def some(db: sqlite3.Connection) -> int:
             return db.execute(
-                "UPDATE hold SET state = ?1, decided = ?2, by = ?3, why = ?4, due = CASE accepted WHEN 1 THEN ?2 END"
-                " WHERE ref IN (SELECT ref FROM hold WHERE \"case\" = ?5 AND state = 'held' LIMIT ?6)",
+                "UPDATE hold SET state = ?1, decided = ?2, by = ?3, why = ?4, due = CASE accepted WHEN 1 THEN ?2 END,"
+                f' failed = NULL WHERE ref IN (SELECT ref FROM hold WHERE "case" = ?5 AND {_UNMOVED} LIMIT ?6)',
                 (case.state, now, case.by, case.why, case.id, SLICE),
             ).rowcount
 
@@ -244,8 +266,8 @@ class Cases:
     async def unfinished(self, limit: int = 100) -> list[Case]:
         """Decided cases that a crash left with messages still held."""
         rows = await self._db.read(
-            f"SELECT {_COLUMNS} FROM review_case WHERE state IN ('released', 'refused') AND EXISTS"
-            " (SELECT 1 FROM hold WHERE hold.\"case\" = review_case.id AND hold.state = 'held') LIMIT ?",
+            f"SELECT {_COLUMNS} FROM review_case WHERE state IN ('released', 'refused') AND EXISTS (SELECT 1 FROM hold"
+            f' WHERE hold."case" = review_case.id AND {_UNMOVED.replace("?1", "review_case.state")}) LIMIT ?',
             (limit,),
         )
         return [Case(*row) for row in rows]

@@ -102,10 +102,11 @@ class SqliteReviews:
 
     def _join(self, db: sqlite3.Connection, held: Held) -> Joined:
         row = db.execute(
-            'SELECT ref, "case", accepted, state FROM hold WHERE fingerprint = ?', (held.fingerprint,)
+            'SELECT ref, "case", accepted, state, alone = 1 AND ends <= ? FROM hold WHERE fingerprint = ?',
+            (held.at, held.fingerprint),
         ).fetchone()
         if row is not None:
-            ref, id, accepted, state = row
+            ref, id, accepted, state, over = row
             if accepted and state in ("held", "released"):
                 # It was told 250 before and did not hear it: it must not go out twice.
                 self._again(db, ref, held.at)
@@ -113,6 +114,7 @@ class SqliteReviews:
             case = cases.by_id(db, id)
             stays = (
                 case is not None
+                and not over  # what was decided of this message alone binds no more, so it waits anew
                 and case.key == held.key  # else it was released there, and another check holds it now
                 and (case.state == "open" or cases.in_force(case, held.at))
             )
@@ -221,8 +223,11 @@ class HoldRows:
     async def decide(self, ref: str, release: bool, *, by: str, why: str, now: float, lasts: float) -> Hold:
         """This message alone, whatever becomes of its case.
 
-        lasts  seconds for which its client's next try is let through (or refused).  Raises Conflict
+        lasts  seconds for which its client's next try is let through (or refused).  A decision that is turned
+               round while it binds ends when it would have ended
+        Raises Conflict (no such message, it went on or back, it is decided so already, two must agree)
         """
+        state = "released" if release else "refused"
 
         def write(db: sqlite3.Connection) -> Hold:
             row = db.execute(f"SELECT {_COLUMNS} FROM hold WHERE ref = ?", (ref,)).fetchone()
@@ -237,11 +242,18 @@ class HoldRows:
                     f"{case.reviewers} people must agree to a release of this check: aup-relay case close {case.id}"
                     " --release"
                 )
+            binds = hold.alone and hold.ends is not None and now < hold.ends
+            with_case = not hold.alone and (hold.accepted or (case is not None and cases.in_force(case, now)))
+            if hold.state == state and (binds or with_case):
+                whole = "" if hold.alone else " with its case"
+                raise Conflict(f"it is {state} already{whole}, by {hold.by}; nothing was changed")
             db.execute(
                 "UPDATE hold SET state = ?, alone = 1, decided = ?, by = ?, why = ?, ends = ?,"
-                " due = CASE accepted WHEN 1 THEN ? END WHERE ref = ?",
-                ("released" if release else "refused", now, by, why, now + lasts, now, ref),
+                " due = CASE accepted WHEN 1 THEN ? END, failed = NULL WHERE ref = ?",
+                (state, now, by, why, hold.ends if binds else now + lasts, now, ref),
             )
+            if hold.state == state:  # only its end is new, which the trigger does not see
+                db.execute("UPDATE meta SET value = value + 1 WHERE name = 'reviews'")
             return _hold(db.execute(f"SELECT {_COLUMNS} FROM hold WHERE ref = ?", (ref,)).fetchone())
 
         return await self._db.run(write, full=True)
@@ -281,8 +293,10 @@ class HoldRows:
                 key = copies.keys.get(db, row[0])
                 sealed = key.seal(json.dumps(failed).encode(), f"hold.failed {hold.ref}")
             db.execute(
-                "UPDATE hold SET due = ?, attempts = attempts + 1, failed = ?, state = ? WHERE ref = ?",
-                (due, sealed, state or hold.state, hold.ref),
+                # Its state is read again: a reviewer may have turned the decision round meanwhile.
+                "UPDATE hold SET due = ?, attempts = attempts + 1, failed = ?, state = iif(? = '', state, ?)"
+                " WHERE ref = ?",
+                (due, sealed, state, state, hold.ref),
             )
 
         await self._db.run(write, full=True)

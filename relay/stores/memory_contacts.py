@@ -17,12 +17,14 @@ class MemoryContacts:
     ) -> None:
         self._wanted = wanted
         self._personal = personal
+        self.began: float | None = None
         self._sent: dict[str, dict[str, dict[str, list[float]]]] = {}  # person or @domain -> tenant -> stream -> times
 
     def sent(self, tenant: str, stream: str, recipients: Sequence[Recipient], now: float) -> None:
         level = self._wanted(tenant)
         for recipient in recipients if level else ():
             address = recipient.address
+            self.began = now if self.began is None else self.began
             self._note(folded(address), tenant, stream, now)
             if level > 1 and not self._personal(address.domain):
                 self._note("@" + address.domain, tenant, "", now)

@@ -81,6 +81,9 @@ class MemoryReviews:
     def on(self, mail: Mail, check: str, then: Then) -> Ruling | None:
         return self._now.on(mail, check, then)
 
+    def case_of(self, excused: str) -> str:
+        return self._now.case_of(excused)
+
     def passed(self, mail: Mail, excused: str) -> None:
         case = self._now.by_case.get(excused.removeprefix("case:"))
         if case is not None:
@@ -99,7 +102,8 @@ class MemoryReviews:
     async def decide(self, ref: str, release: bool, now: float, lasts: float) -> None:
         held = self.held[ref]
         self._state[ref] = "released" if release else "refused"
-        self._rulings.append(MessageRuling(held.fingerprint, ref, held.tenant, held.checks, release, now + lasts))
+        case = self._case_of[ref].id
+        self._rulings.append(MessageRuling(held.fingerprint, ref, held.tenant, held.checks, release, now + lasts, case))
         self._renew()
 
     async def excuse(self, tenant: str, check: str, until: float, *, key: str = "", domain: str = "") -> None:

@@ -46,6 +46,7 @@ class MessageRuling:
     checks: tuple[str, ...]
     released: bool
     ends: float
+    case: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +72,7 @@ class Snapshot:
     def __init__(self, rulings: Iterable[CaseRuling | MessageRuling | ExceptionRuling] = ()) -> None:
         self.tenants: dict[str, _OfTenant] = {}
         self.by_case: dict[str, CaseRuling] = {}
+        self.by_ref: dict[str, MessageRuling] = {}
         for ruling in rulings:
             of = self.tenants.setdefault(ruling.tenant, _OfTenant())
             if isinstance(ruling, CaseRuling):
@@ -80,6 +82,7 @@ class Snapshot:
                 self.by_case[ruling.id] = ruling
             elif isinstance(ruling, MessageRuling):
                 of.messages[ruling.fingerprint] = ruling
+                self.by_ref[ruling.ref] = ruling
             else:
                 of.exceptions.setdefault(ruling.check, []).append(ruling)
 
@@ -102,6 +105,12 @@ class Snapshot:
             if case is not None and mail.now < case.ends and (case.left > 0 or not case.released):
                 return Ruling(case.released, f"case:{case.id}")
         return None
+
+    def case_of(self, excused: str) -> str:
+        kind, _, id = excused.partition(":")
+        if kind == "hold":
+            return self.by_ref[id].case if id in self.by_ref else ""
+        return id if kind == "case" else ""
 
 
 def _of_domain(mail: Mail, domain: str) -> bool:
@@ -150,6 +159,9 @@ class SqliteRulings:
 
     def on(self, mail: Mail, check: str, then: Then) -> Ruling | None:
         return self._now.on(mail, check, then)
+
+    def case_of(self, excused: str) -> str:
+        return self._now.case_of(excused)
 
     def passed(self, mail: Mail, excused: str) -> None:
         kind, _, id = excused.partition(":")
@@ -240,12 +252,14 @@ def _read(db: sqlite3.Connection, now: float) -> tuple[object, list[CaseRuling |
         (now,),
     ):
         found.append(CaseRuling(key, id, tenant, state == "released", ends, left, decided))
-    for fingerprint, ref, tenant, checks, state, ends in db.execute(
-        "SELECT fingerprint, ref, tenant, checks, state, ends FROM hold WHERE alone = 1 AND ends > ? AND accepted = 0",
+    for fingerprint, ref, tenant, checks, state, ends, case in db.execute(
+        'SELECT fingerprint, ref, tenant, checks, state, ends, "case" FROM hold'
+        " WHERE alone = 1 AND ends > ? AND accepted = 0",
         (now,),
     ):
         if state in ("released", "refused", "passed"):
-            found.append(MessageRuling(fingerprint, ref, tenant, tuple(json.loads(checks)), state != "refused", ends))
+            named = tuple(json.loads(checks))
+            found.append(MessageRuling(fingerprint, ref, tenant, named, state != "refused", ends, case))
     for row in db.execute(
         "SELECT number, tenant, check_name, key, domain, until FROM review_exception WHERE ended IS NULL AND until > ?",
         (now,),
