@@ -291,6 +291,35 @@ async def test_reinstating_settles_what_was(office: Office) -> None:
     assert await office.standing() is Rung.GOOD
 
 
+async def test_the_same_again_on_the_day_of_the_reinstatement_is_a_new_incident(office: Office) -> None:
+    office.now += 60
+    await office.refuse("malware", "egregious", case="abcd")
+    await office.look()
+    office.now += 60
+    await Tenants(office.database).stand("acme", Rung.GOOD, reason="cause, fix, prevention", by="anna", now=office.now)
+    await office.look(0.01)
+    assert await office.standing() is Rung.GOOD
+    again = await office.refuse("malware", "egregious", case="abcd")
+    await office.refuse("malware", "egregious", case="abcd")
+    await office.look(0.01)
+    assert await office.standing() is Rung.SUSPENDED
+    assert office.sql("SELECT ref, count FROM incident") == [(again, 2)]
+    await office.job().once()
+    assert office.sql("SELECT ref, count FROM incident") == [(again, 2)], "looked at once more, it changes nothing"
+
+
+async def test_what_was_refused_before_the_reinstatement_stays_settled_when_it_is_stored_late(office: Office) -> None:
+    office.now += 60
+    await office.refuse("malware", "egregious")
+    await office.look()
+    office.now += 3600
+    await Tenants(office.database).stand("acme", Rung.GOOD, reason="cause, fix, prevention", by="anna", now=office.now)
+    await office.refuse("malware", "egregious", at=office.now - 1800)  # out of a spill file
+    await office.look(0.01)
+    assert await office.standing() is Rung.GOOD
+    assert office.sql("SELECT count FROM incident") == [(2,)]
+
+
 @pytest.mark.parametrize("whole_case", [False, True])
 async def test_a_refusal_that_was_wrong_is_taken_back(office: Office, whole_case: bool) -> None:
     office.now += 60

@@ -31,6 +31,13 @@ _INCIDENT = (
     'tenant, day, "check", "case", severity, clauses, at, ref, noted, policy, last, count, mark'  # as Incident has them
 )
 
+_SAME = 'tenant = ?1 AND day = ?2 AND "check" = ?3 AND "case" = ?4'
+_ANEW = (
+    "severity = ?5, clauses = ?6, at = ?7, ref = ?8, noted = ?9, policy = ?10, last = ?11, count = ?12, mark = ?13,"
+    " last_id = ?14"
+)
+"""The same numbers as the columns of _INCIDENT have, and last_id."""
+
 Severities = Callable[[str, str], Mapping[str, str] | None]
 """Tenant, policy -> check -> severity; None where the ladder does not look at that tenant."""
 
@@ -92,18 +99,28 @@ class Incidents:
 
         def write(db: sqlite3.Connection) -> int:
             new = 0
+            settled = {tenant: _settled(db, tenant) for tenant in {each.tenant for _, each in batch}}
             for id, each in batch:
+                values = (
+                    each.tenant, each.day, each.check, each.case, each.severity, json.dumps(each.clauses), each.at,
+                    each.ref, each.noted, each.policy, each.last, each.count, each.mark, id,
+                )  # fmt: skip
+                before = settled[each.tenant]
+                if before and each.at > before:
+                    # What was settled on this day (a reinstatement, a suspension that was served) is not what
+                    # happened again after it: that begins anew.
+                    anew = f"UPDATE incident SET {_ANEW} WHERE {_SAME} AND noted <= ?15 AND last_id < ?14"
+                    if db.execute(anew, (*values, before)).rowcount:
+                        new += 1
+                        continue
                 new += db.execute(
                     f"INSERT INTO incident ({_INCIDENT}, last_id) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
                     ' ON CONFLICT (tenant, day, "check", "case") DO UPDATE SET last = excluded.last,'
                     " last_id = excluded.last_id, count = count + 1,"
                     " mark = CASE mark WHEN '' THEN excluded.mark ELSE mark END"
                     " WHERE excluded.last_id > last_id RETURNING count = 1",
-                    (
-                        each.tenant, each.day, each.check, each.case, each.severity, json.dumps(each.clauses), each.at,
-                        each.ref, each.noted, each.policy, each.last, each.count, each.mark, id,
-                    ),
-                ).fetchall() == [(1,)]  # fmt: skip
+                    values,
+                ).fetchall() == [(1,)]
             return new
 
         return await self._db.run(write)
@@ -177,8 +194,8 @@ class Incidents:
     # -- where a tenant stands -----------------------------------------------------------
     async def state(self, tenant: str) -> State:
         """What the ladder knows, with what a person changed since."""
-        standing = await self._db.read("SELECT rung, since, until, by FROM standing WHERE tenant = ?", (tenant,))
-        known = await self._db.read("SELECT since, state FROM ladder WHERE tenant = ?", (tenant,))
+        standing = await self._db.read(_STANDING, (tenant,))
+        known = await self._db.read(_KNOWN, (tenant,))
         return _state(standing[0] if standing else None, known[0] if known else None)
 
     async def step(
@@ -198,9 +215,8 @@ class Incidents:
         kind = change.kind if change.kind in ("proposed", "waits") else state.rung.value
 
         def write(db: sqlite3.Connection) -> bool:
-            row = db.execute("SELECT rung, since, until, by FROM standing WHERE tenant = ?", (tenant,)).fetchone()
-            known = db.execute("SELECT since, state FROM ladder WHERE tenant = ?", (tenant,)).fetchone()
-            if _state(row, known) != before:
+            row = db.execute(_STANDING, (tenant,)).fetchone()
+            if _state(row, db.execute(_KNOWN, (tenant,)).fetchone()) != before:
                 return False
             number = put(db, tenant, standing)[1] if moved else None
             db.execute(
@@ -218,6 +234,15 @@ class Incidents:
             return True
 
         return await self._db.run(write, full=True)
+
+
+_STANDING = "SELECT rung, since, until, by FROM standing WHERE tenant = ?"
+_KNOWN = "SELECT since, state FROM ladder WHERE tenant = ?"
+
+
+def _settled(db: sqlite3.Connection, tenant: str) -> float:
+    """Until when everything is settled; 0 for nothing."""
+    return _state(db.execute(_STANDING, (tenant,)).fetchone(), db.execute(_KNOWN, (tenant,)).fetchone()).counts_from
 
 
 def _state(standing: Sequence[Any] | None, known: Sequence[Any] | None) -> State:
