@@ -29,6 +29,7 @@ from relay.model import (
 )
 from relay.policy import Rule
 from relay.ports import Tools
+from relay.stores.memory_contacts import MemoryContacts
 from relay.stores.memory_quotas import MemoryQuotas
 from relay.stores.memory_sightings import MemorySightings
 
@@ -187,6 +188,42 @@ class TestNewRecipients:
         tenant = Tenant("t", "test", created=NOON - age * DAY, standing=Standing(rung, NOON - since * DAY))
         given = settings(new_recipients, most=100, growth=2, days=4)
         assert new_recipients.budget(tenant, given, NOON)[0] == allowed
+
+    async def test_on_the_first_days_of_an_installation_everybody_is_new_and_nobody_is_put_off(self) -> None:
+        with_ = replace(tools(), contacts=MemoryContacts())
+        old = replace(ACME, created=NOON - 400 * DAY)
+        assert await look(new_recipients, mail(tenant=old), with_, most=0, growth=1) is not None
+        for day in range(8):
+            found = await look(new_recipients, mail(tenant=old, now=NOON + day * DAY), with_, most=0, growth=1)
+            assert found is not None and found.seen["allowed"] == 0
+            if day == 0:
+                assert found.notice and found.seen["learning"] == NOON + 7 * DAY
+                assert Rule(new_recipients.CHECK, None, (), Then.DEFER).follows(found) is Then.RECORD
+                with_.contacts.sent("acme", "marketing", [Recipient(parse("bob@example.net"))], NOON)  # type: ignore[union-attr]
+            assert found.notice is (day < 7)
+        assert found.retry_in == DAY / 2 and "learning" not in found.seen
+
+    async def test_while_it_learns_the_budget_is_counted_all_the_same(self) -> None:
+        with_ = replace(tools(), contacts=MemoryContacts())
+        assert await look(new_recipients, mail(), with_, most=1, growth=1) is None
+        assert await look(new_recipients, mail(), with_, most=1, growth=1) is not None
+
+    @pytest.mark.parametrize(
+        ("changes", "learn", "learns"),
+        [
+            ({"created": NOON - DAY}, 7, True),
+            ({"created": 0.0}, 7, True),  # of the configuration file
+            ({"created": NOON + 1}, 7, False),  # came later: whoever opens an account to mail a bought list
+            ({"standing": Standing(Rung.NOTICE, NOON)}, 7, False),
+            ({"standing": Standing(Rung.THROTTLED, NOON, new_recipients=False)}, 7, False),
+            ({}, 0, False),
+            ({}, 1, False),  # over since noon
+        ],
+    )
+    def test_who_is_learnt(self, changes: dict[str, Any], learn: int, learns: bool) -> None:
+        given = settings(new_recipients, learn=learn)
+        until = new_recipients.learning(replace(ACME, **changes), given, NOON, NOON + DAY)
+        assert until == (NOON + learn * DAY if learns else None)
 
     async def test_a_throttled_tenant_may_have_none(self) -> None:
         standing = Standing(Rung.THROTTLED, NOON, until=NOON + 3 * HOUR, new_recipients=False)

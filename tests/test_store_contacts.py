@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -318,3 +321,38 @@ def test_pressure_needs_what_all_tenants_did() -> None:
     rule = Rule(recipient_pressure.CHECK, None, ("X",), Then.DEFER)
     policy = Policy("x", "X", "1", (), {stage: (rule,) if stage is Stage.RECIPIENT else () for stage in Stage})
     assert Wanted({"acme": Tenant("acme", "x")}.get, lambda tenant: policy)("acme") == 2
+
+
+class TestBegan:
+    """Since when contacts are noted: new-recipients puts nobody off on an installation's first days."""
+
+    async def test_it_is_the_first_contact_of_any_worker_and_stays(self, database: Database) -> None:
+        workers = [await Contacts.open(database, KEY, lambda tenant: 1) for _ in range(2)]
+        assert [w.began for w in workers] == [None, None]
+        for worker, at in zip(workers, (NOW + HOUR, NOW + 2 * HOUR), strict=True):
+            worker.sent("acme", "marketing", [Recipient(parse("jo@example.net"))], at)
+            await worker.flush()
+        assert [w.began for w in workers] == [NOW + HOUR] * 2
+        for worker in workers:
+            await worker.close()
+        later = await Contacts.open(database, KEY, lambda tenant: 1)
+        assert later.began == NOW + HOUR, "over a restart"
+        await later.close()
+
+    def test_an_installation_that_noted_contacts_before_keeps_its_first(self, tmp_path: Path) -> None:
+        path = tmp_path / "old.db"
+        migrate(path)
+        with contextlib.closing(sqlite3.connect(path)) as db:
+            db.executescript(
+                "DELETE FROM meta WHERE name = 'contacts:began';"
+                f"INSERT INTO contact VALUES (zeroblob(16), 'acme', 'marketing', {NOW}, {NOW}, x'');"
+            )
+            sql = resources.files("relay.stores.sql.sqlite").joinpath("0015_notices.sql").read_text()
+            db.execute(sql[sql.index("INSERT INTO meta") :])
+            assert db.execute("SELECT value FROM meta WHERE name = 'contacts:began'").fetchall() == [(NOW,)]
+
+    async def test_in_memory_too(self) -> None:
+        contacts = MemoryContacts(lambda tenant: 1)
+        for at in (NOW, NOW + 1):
+            contacts.sent("acme", "marketing", [Recipient(parse("jo@example.net"))], at)
+        assert contacts.began == NOW

@@ -4,8 +4,13 @@ The budget grows with each day in good standing: `most` on the first, `growth` t
 further one, until `days` are over.  What is not sent is given back.  A tenant that its standing allows
 no new recipients has none.  Somebody whom nobody has mailed for 400 days is new again.
 
+Where the relay is new, everybody is: for `learn` days after the first contact that the installation noted, what
+goes over the budget is recorded and not put off, for tenants in good standing that were there by then (those of
+the configuration file always were).  Whoever is added later has no such days: a bought list is mailed from a
+new account.
+
 Reply:     451 4.7.1 with the seconds until the next day (or until the standing ends)
-Evidence:  allowed (a day, now), days (in good standing), seconds
+Evidence:  allowed (a day, now), days (in good standing), seconds, learning (until when; only then)
 """
 
 from __future__ import annotations
@@ -29,11 +34,13 @@ class Settings(CheckSettings):
     most    on a tenant's first day, and on every day of one that is not in good standing
     growth  how many times as many on each further day
     days    after so many it grows no more
+    learn   days in which a new installation learns whom its tenants mail; 0 for none
     """
 
     most: int = Field(default=2000, ge=0)
     growth: float = Field(default=1.15, ge=1, le=10)
     days: int = Field(default=30, ge=0, le=365)
+    learn: int = Field(default=7, ge=0, le=90)
 
 
 def budget(tenant: Tenant, settings: Settings, now: float) -> tuple[int, int]:
@@ -45,6 +52,18 @@ def budget(tenant: Tenant, settings: Settings, now: float) -> tuple[int, int]:
         return settings.most, 0
     days = min(settings.days, max(0, int((now - max(tenant.created, standing.since)) // _DAY)))
     return int(settings.most * settings.growth**days), days
+
+
+def learning(tenant: Tenant, settings: Settings, began: float | None, now: float) -> float | None:
+    """Until when this tenant's people are still being learnt; None if they are not.
+
+    began  when the installation noted its first contact, None: not yet
+    """
+    if tenant.standing.rung is not Rung.GOOD:
+        return None
+    first = now if began is None else began
+    until = first + settings.learn * _DAY
+    return until if tenant.created <= first and now < until else None
 
 
 _limits: dict[tuple[str, int], tuple[Limit, ...]] = {}
@@ -74,7 +93,10 @@ async def run(mail: Mail, settings: Any, tools: Tools) -> Evidence | None:
     else:
         until = tenant.standing.until
         seconds = until - mail.now if until is not None and until > mail.now else period_end("day", mail.now) - mail.now
-    return Evidence({"allowed": allowed, "days": days, "seconds": round(seconds, 3)}, retry_in=seconds)
+    seen: dict[str, str | int | float | bool] = {"allowed": allowed, "days": days, "seconds": round(seconds, 3)}
+    if tools.contacts is not None and (until := learning(tenant, settings, tools.contacts.began, mail.now)) is not None:
+        return Evidence(seen | {"learning": until}, notice=True)
+    return Evidence(seen, retry_in=seconds)
 
 
 CHECK = Check(
