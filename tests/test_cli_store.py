@@ -157,6 +157,24 @@ def test_standing_is_changed_with_a_reason_and_written_down(run: Run, folder: Pa
         assert db.execute("SELECT count(*) FROM decision").fetchone() == (3,)
 
 
+def test_who_changed_a_tenant_or_its_logins_is_in_the_ledger(run: Run, folder: Path) -> None:
+    run("tenant", "add", "beta", "--policy", "none", "--contact", "jo@beta.example", "--profile-verified")
+    run("tenant", "set", "beta", "--policy", "baseline", "--contact", "ann@beta.example", "--transfers", "EU, US")
+    run("tenant", "set", "beta", "--agreement", "hipaa")
+    run("credential", "add", "beta-tool", "--tenant", "beta", "--generate", "--network", "192.0.2.0/24")
+    run("credential", "revoke", "beta-tool")
+    run("credential", "revoke", "beta-tool", exit=2)
+    said = json.loads(run("decision", "list", "--verdict", "admin", "--tenant", "beta", "--json").stdout)
+    assert [(d["action"], d["note"].split(": ", 1)[1]) for d in reversed(said)] == [
+        ("tenant added", "policy none, profile verified"),
+        ("tenant changed", "contact, policy baseline, transfers EU, US"),
+        ("agreement on file", "hipaa"),
+        ("credential added", "beta-tool: marketing, a password and 192.0.2.0/24"),
+        ("credential revoked", "beta-tool"),
+    ]
+    assert "@beta.example" not in json.dumps(said), "the ledger forgets nothing, so it is not told of people"
+
+
 def test_terminating_asks_first(run: Run) -> None:
     run("tenant", "terminate", "acme", "--reason", "x", input="n\n", exit=1)
     assert rows(run("tenant", "show", "acme", "--json"))[0]["standing"] == "good"

@@ -82,6 +82,9 @@ def add(
             await Tenants(database).add_credential(
                 Credential(name, tenant, stream, password_hash, networks), time.time()
             )
+            how = " and ".join(part for part in ("a password" if password_hash else "", ", ".join(networks)) if part)
+            note = f"{name}: {stream}, {how}"
+            await shell.record(config, database, "credential added", tenant=tenant, note=note)
 
     shell.run(main)
     if as_json:
@@ -138,7 +141,11 @@ def revoke(shell: Shell, name: str) -> None:
 
         async with open_store(config) as database:
             tenants = Tenants(database)
-            return await tenants.revoke_credential(name), [c.name for c in await tenants.credentials()]
+            known = {c.name: c.tenant for c in await tenants.credentials()}
+            gone = await tenants.revoke_credential(name)
+            if gone:
+                await shell.record(config, database, "credential revoked", tenant=known.get(name, ""), note=name)
+            return gone, list(known)
 
     gone, names = shell.run(main)
     if not gone:
