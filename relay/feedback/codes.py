@@ -38,7 +38,7 @@ _CODES = frozenset(
      557, 571}
 )  # fmt: skip
 _URL = re.compile(r"(?:https?://|www\.)\S{1,500}")
-_MAIL = re.compile(r"\S{1,64}@\S{1,253}")
+_MAIL = re.compile(r"[^\s<>:\"'()\[\]]{1,64}@[^\s<>]{1,253}")
 _HOST = re.compile(r"(?<![\w.-])(?:[a-z0-9_-]{1,63}\.){1,10}[a-z]{2,24}\b")
 _SPACES = re.compile(r"\s+")
 
@@ -69,11 +69,13 @@ class Reason(NamedTuple):
     permanence  hard, soft or policy
     status      the enhanced code that tells most, "" where there is none
     code        SMTP reply code, 0 where there is none
+    clear       a code or a wording says so; False: nothing did, hence soft
     """
 
     permanence: Permanence
     status: str
     code: int
+    clear: bool
 
 
 def statuses(text: str) -> list[str]:
@@ -102,7 +104,8 @@ def reason(text: str, status: str = "", *, tried_on: bool = False, mta: str = ""
     own = statuses(status)
     code = code_of(stripped)
     shown = _shown(own, found)
-    return Reason(_permanence(stripped, own, found, shown, code, tried_on, mta), shown, code)
+    permanence, clear = _permanence(stripped, own, found, shown, code, tried_on, mta)
+    return Reason(permanence, shown, code, clear)
 
 
 def _shown(own: list[str], found: list[str]) -> str:
@@ -118,41 +121,41 @@ def _shown(own: list[str], found: list[str]) -> str:
 
 def _permanence(
     text: str, own: list[str], found: list[str], shown: str, code: int, tried_on: bool, mta: str
-) -> Permanence:
+) -> tuple[Permanence, bool]:
     words = wordings()
     said = normal(text)
-    every = [*own, *(one for one in found if one[0] != "2")]
-    details = {one[2:] for one in every}
-    sender = _any(words.sender, said) or not details.isdisjoint(_SENDER)
-    nobody = _any(words.nobody, said)
-    full = _any(words.full, said) or "2.2" in details
+    details = {one[2:] for one in (*own, *found) if one[0] != "2"}
     # x.7.x is security or policy, whatever is written beside it; no addressee can help it.
     if any(detail.startswith("7.") for detail in details):
-        return "policy"
-    temporary = tried_on or (shown or "5")[0] == "4" or (400 <= code < 500 and shown[:1] != "5")
-    if sender and not (nobody and shown[2:] in _HARD):
-        return "policy"
-    if full or temporary:
-        return "soft"
-    if nobody and shown[2:] in _HARD:
-        return "hard"
-    if _any(words.passing, said):
-        return "soft"
-    nowhere = _any(words.nowhere, said)
-    if shown[2:] in _HARD:
-        # An explicit code stands alone, save 5.2.1, which is given for mailboxes that are only too busy.
-        return "hard"
-    if shown[2:] == "4.1" and "recipient address rejected: access denied" in said:
+        return "policy", True
+    if shown[2:] == "4.1" and "recipient address rejected: access denied" in said and not tried_on:
         # Exchange Online: the address is not in the directory of the domain.
-        return "hard"
+        return "hard", True
+    nobody = _any(words.nobody, said)
+    known = shown[2:] in _HARD
+    if (_any(words.sender, said) or not details.isdisjoint(_SENDER)) and not (nobody and known):
+        return "policy", True
+    if _any(words.full, said) or "2.2" in details:
+        return "soft", True
+    if tried_on or (shown or "5")[0] == "4" or (400 <= code < 500 and shown[:1] != "5"):
+        return "soft", bool(shown or code)
+    if nobody and known:
+        return "hard", True
+    if _any(words.passing, said):
+        return "soft", True
+    if known:
+        return "hard", True
     if "mailbox unavailable" in said and _consumer_microsoft(text, mta):
         # RFC 5321 gives these words for much more than a mailbox that is not there; here they mean only that.
-        return "hard"
-    if nowhere and shown[2:4] in ("", "0.", "1.", "4.", "5."):
-        return "hard"
-    if nobody and (shown == "" or shown[2:] in _GENERIC or shown[2:4] in ("1.", "2.", "0.")):
-        return "hard"
-    return "soft"
+        return "hard", True
+    if _any(words.nowhere, said) and shown[2:4] in ("", "0.", "1.", "4.", "5."):
+        return "hard", True
+    if "end of data" in said:
+        # The address was accepted before: what is refused now may be anything, whatever it is called.
+        return "soft", True
+    if nobody and (shown == "" or shown[2:] in _GENERIC or shown[2:4] in ("1.", "2.")):
+        return "hard", True
+    return "soft", shown != "" and shown[2:] not in _GENERIC
 
 
 def _any(phrases: tuple[str, ...], said: str) -> bool:

@@ -101,7 +101,18 @@ def read(report: Opened) -> list[Heard]:
     for part in report.reports(*TYPES)[:5]:
         of_message, of_each = groups(report.text(part))
         heard += [_heard(report, of_message, group) for group in of_each]
+    if not heard and (found := _IN_TEXT.search(report.said)):
+        # The same fields in the text, where a gateway has taken the parts apart.
+        start = report.said.rfind("\n\n", 0, found.start()) + 1
+        of_message, of_each = groups(_QUOTED.sub("", report.said[start:]))
+        heard = [_heard(report, of_message, group) for group in of_each if not _OF_RECIPIENT.isdisjoint(group)]
     return heard[:MOST_RECIPIENTS]
+
+
+_IN_TEXT = re.compile(
+    r"^[> \t]{0,6}(?:Final|Original)-Recipient[ \t]*:[ \t]*rfc822[ \t]*;", re.IGNORECASE | re.MULTILINE
+)
+_QUOTED = re.compile(r"^[> \t]{1,6}(?=[A-Za-z-]+:)|^>[ \t]*$", re.MULTILINE)
 
 
 def _heard(report: Opened, of_message: Group, group: Group) -> Heard:
@@ -114,11 +125,10 @@ def _heard(report: Opened, of_message: Group, group: Group) -> Heard:
     action = re.split(r"[\s(;]", group.get("action", "").lower().strip(), maxsplit=1)[0]
     kind = _kind(action, status, diagnostic, report.subject)
     beside = around(report.said, final or address)
-    text = diagnostic
-    if not codes.code_of(text) and not codes.statuses(text):
+    found = codes.reason(diagnostic + phase(report.said), status, tried_on=kind == "delay", mta=mta)
+    if not found.clear and beside:
         # Reports of some servers say nothing, or only their queue's words, where the answer belongs.
-        text = f"{diagnostic} {beside}" if beside else diagnostic
-    found = codes.reason(text, status, tried_on=kind == "delay", mta=mta)
+        found = codes.reason(f"{diagnostic} {beside}", status, tried_on=kind == "delay", mta=mta)
     when = moment(group.get("last-attempt-date", "")) or moment(of_message.get("arrival-date", "")) or report.at
     return Heard(
         kind=kind,
@@ -172,17 +182,39 @@ def host(value: str) -> str:
 
 
 def around(text: str, address: str) -> str:
-    """What a report's text says of an address: from its last mention but with the paragraph it stands in."""
-    if not address or not text:
-        return ""
-    at = text.lower().find(address.lower())
+    """What a report's text says of an address: the paragraph it stands in, or the next where it stands alone,
+    up to where another address begins a line."""
+    at = text.lower().find(address.lower()) if address else -1
     if at < 0:
         return ""
     start = text.rfind("\n\n", 0, at) + 1
+    others = [found for found in _BEGINS.finditer(text, start, at) if found[1].lower() != address.lower()]
+    if others:
+        start = text.rfind("\n", 0, at) + 1
     end = text.find("\n\n", at + len(address))
     if end >= 0 and len(text[start:end].strip(" \n<>:")) <= len(address) + 2:
         end = text.find("\n\n", end + 2)  # the address stands alone, its reason comes next
-    return " ".join(text[start : end if end >= 0 else len(text)][:1500].split())
+    end = end if end >= 0 else len(text)
+    for found in _BEGINS.finditer(text, at + len(address), min(end, at + 3000)):
+        if found[1].lower() != address.lower():
+            end = found.start()
+            break
+    return " ".join(text[start:end][:1500].split())
+
+
+_BEGINS = re.compile(
+    r"^[ \t>\"'<(\[]{0,10}([A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9.-]{1,253})[>\"')\]]{0,2}[ \t]*(?:[:;(.]|$)", re.MULTILINE
+)
+_PHASE = re.compile(r">>> (DATA|MAIL FROM)[^\n]{0,300}\n(?:<<< [^5][^\n]*\n){0,5}<<< 5", re.IGNORECASE)
+
+
+def phase(text: str) -> str:
+    """At which command a transcript of Sendmail shows the refusal, in the words that other servers use: what is
+    refused at MAIL is about the sender, what is refused after DATA may be about anything."""
+    found = _PHASE.search(text[:20_000])
+    if found is None:
+        return ""
+    return " (in reply to end of data)" if found[1].upper() == "DATA" else " (in reply to mail from)"
 
 
 def printable(text: str) -> str:

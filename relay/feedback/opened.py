@@ -188,9 +188,12 @@ def plain(address: str) -> str:
     if found is None:
         return ""
     local, _, domain = found[0].rpartition("@")
-    local = local.lstrip("'`").removeprefix("mailto:")
+    local = _PREFIX.sub("", local.lstrip("'`"))
     domain = domain.strip(".-")
     return f"{local}@{domain}" if local and domain and ("." in domain or domain.lower() == "localhost") else ""
+
+
+_PREFIX = re.compile(r"(?:smtp|mailto|rfc822|dda:smtp)[=:]", re.IGNORECASE)
 
 
 def folded(text: str) -> str:

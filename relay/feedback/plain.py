@@ -19,7 +19,7 @@ _SENDERS = (
     "delivery subsystem", "delivery system", "mail system", "mail administrator", "system administrator",
     "internet mail delivery", "double-bounce", "mail-deamon", "mailer-deamon", "microsoft exchange", "microsoftexchange",
     "mdaemon", "mail-admin", "mailadmin", "bounce-handler", "mail router", "mail gateway", "smtp gateway", "mxlogic",
-    "mailfoundry", "noc@", "maildaemon", "daemon@", "listserv", "smtp@", "mmdf",
+    "mailfoundry", "post_master", "noc@", "maildaemon", "daemon@", "listserv", "smtp@", "mmdf",
 )  # fmt: skip
 _SUBJECTS = (
     "undeliver", "returned mail", "return mail", "returned to sender", "return to sender", "returned email",
@@ -30,7 +30,7 @@ _SUBJECTS = (
     "not delivered", "not deliverable", "could not be delivered", "could not send", "couldn't be delivered",
     "unable to deliver", "cannot deliver", "can't deliver", "bounced", "bounce", "dsn:", "ndn:", "invalid address",
     "user unknown", "unknown user", "address not found", "status report", "message you sent blocked", "warning:",
-    "notification", "problem with", "warning from uucp", "failed to deliver", "error sending", "mail returned", "system error",
+    "notification", "problem with", "warning from uucp", "failed to deliver", "error sending", "mail returned", "system error", "processing error",
     # de fr es it nl pt pl sv
     "unzustellbar", "nicht zustellbar", "nicht zugestellt", "zustellung", "non remis", "non distribu", "echec de",
     "echec d", "impossible de remettre", "no se puede entregar", "no se ha podido entregar", "no entregado", "devuelto",
@@ -38,6 +38,11 @@ _SUBJECTS = (
     "niet bezorgd", "nao entregue", "nao foi possivel entregar", "falha na entrega", "devolvid", "niedostarcz",
     "nie mozna dostarczyc", "zwrot", "kan inte levereras", "olevererbar", "ikke leveres",
 )  # fmt: skip
+_VAGUE = frozenset(
+    {"notification", "warning:", "problem with", "delayed", "status report", "message status", "bounce", "zwrot",
+     "zustellung", "processing error", "mail error", "system error", "delivery has been", "error sending"}
+)  # fmt: skip
+_ANSWERED = re.compile(r"\W{0,3}(?:re|aw|fwd?|sv|antw|odp|wg|tr|rif)(?:\[\d+\])?[ \t]?:", re.IGNORECASE)
 _BODIES = (
     "not be delivered", "n't be delivered", "not delivered", "unable to deliver", "undeliver", "delivery failed",
     "delivery to the following", "could not deliver", "couldn't deliver", "cannot deliver", "wasn't able to deliver",
@@ -50,14 +55,17 @@ _BODIES = (
     "nicht zustellen", "nicht ubermittelt", "n'a pas pu etre", "non remis", "no se pudo entregar", "no se ha podido",
     "non e stato possibile", "kon niet worden", "nao pode ser entregue", "nao foi possivel", "nie moze zostac",
     "nie zostala dostarczona", "kunde inte levereras", "rejected", "delivery notification", "exceeded", "does not exist",
-    "bounced", "invalid recipient", "unknown recipient", "no se puede entregar", "refused",
+    "bounced", "invalid recipient", "unknown recipient", "no se puede entregar", "refused", "account is disabled",
+    "delivery errors", "delivery problems", "invalid user", "did not receive", "fatal errors", "failed address",
+    "not yet been delivered", "has been postponed", "mail has been returned", "error delivering", "no valid recipients",
 )  # fmt: skip
 _TRYING = (
     "will be retried", "will retry", "still trying", "still being tried", "keep trying", "continue to try",
     "will continue trying", "will be attempted", "do not need to resend", "no action is required on your part",
     "not yet been delivered", "has not been delivered yet", "attempts will continue", "warning message only",
     "has been delayed", "is delayed", "will try again", "delivery attempts will be", "keeps trying", "retry for",
-    "you should not try to resend", "will keep being", "no need to resend",
+    "you should not try to resend", "will keep being", "no need to resend", "has been postponed", "will continue to attempt",
+    "attempts will continue", "continue to be made",
 )  # fmt: skip
 _NOT_THEIRS = frozenset(
     {"postmaster", "mailer-daemon", "mailerdaemon", "abuse", "support", "helpdesk", "help", "hostmaster", "noc",
@@ -65,7 +73,7 @@ _NOT_THEIRS = frozenset(
 )  # fmt: skip
 _COPY = re.compile(
     r"^[ \t>]*[-=_*+|\[(]*+[ \t]*(?:this is a copy of (?:the|your)|below (?:this line )?is (?:a|the) copy|a copy of the|"
-    r"(?:the )?(?:original|returned|unsent|undelivered|failed|your) (?:e-?mail |mail )?(?:message|mail|text)\b|"
+    r"(?:the )?(?:original|returned|unsent|undelivered|failed) (?:e-?mail |mail )?(?:message|mail|text)\b(?! (?:was|has|could|is|from|sent))|"
     r"message (?:header|text|content|body|source|follows)s?|header of the|headers? of|received:[ \t]|return-path:|"
     r"begin (?:original|message|of returned)|start of (?:returned|original)|forwarded message|message-id:|"
     r"the (?:first|header|beginning)[^\n]{0,60}(?:message|lines)|unsent message|original message headers|"
@@ -85,14 +93,22 @@ def is_bounce(report: Opened, original: Original | None) -> bool:
     of_type = report.message.content_type
     if of_type.value == "multipart/report" and of_type.named.get("report-type", "").lower() == "delivery-status":
         return True
-    sender = any(one in report.author_words for one in _SENDERS)
-    subject = any(one in folded(report.subject) for one in _SUBJECTS)
-    if not (sender or subject):
+    subject = folded(report.subject)
+    named = [one for one in _SUBJECTS if one in subject]
+    strong = any(one not in _VAGUE for one in named) and _ANSWERED.match(subject) is None
+    attached = original is not None and original.started < 0
+    sender = from_daemon(report) or (attached and "reply" in report.author_words)
+    if not (sender or strong):
         return False
     said = folded(report.said[:8000])
     body = any(one in said for one in _BODIES) or bool(codes.statuses(report.said))
-    nobody = report.null_sender or original is not None
-    return (sender and (subject or body) and (body or nobody)) or (subject and body and nobody)
+    if sender:
+        return strong or body or (bool(report.returned) and from_daemon(report))
+    return body
+
+
+def from_daemon(report: Opened) -> bool:
+    return any(one in report.author_words for one in _SENDERS)
 
 
 def read(report: Opened, original: Original | None, to: str) -> list[Heard]:
@@ -103,7 +119,7 @@ def read(report: Opened, original: Original | None, to: str) -> list[Heard]:
     if original and original.sender:
         ours.add(original.sender.lower())
     ours -= theirs
-    found = _named(report) or _listed(text, ours, theirs)
+    found = _named(report) or [one for one in _listed(text, ours, theirs) if one.lower() != to.lower()]
     if not found and original is not None:
         given = [one for one in original.recipients if one.lower() not in ours]
         found = given if len(given) == 1 else []
@@ -119,7 +135,7 @@ def before_copy(text: str, original: Original | None) -> str:
     copy = _COPY.search(text, 60)
     if copy is not None:
         end = min(end, copy.start())
-    return text[:end] if text[:end].strip() else text
+    return text[:end] if any(c.isalpha() for c in text[:end]) else text
 
 
 def _named(report: Opened) -> list[str]:
@@ -128,35 +144,55 @@ def _named(report: Opened) -> list[str]:
     return list(dict.fromkeys(one for one in found if one))
 
 
+_MARKER = re.compile(
+    r"following (?:e-?mail )?(?:recipient|address|user|destination|mailbox|person|people)|failed address|did not reach|intended recipient|"
+    r"undeliverable to|not be delivered to|n't be delivered to|unable to deliver|undelivered to|addresses had|delivery to|"
+    r"folgende[nr]? (?:empf|adress)|destinataires? suivant|siguientes? destinatari|seguenti? destinatari|volgende (?:ontv|adres)|"
+    r"nastepujac|seguintes? destinat|foljande mottag",
+    re.IGNORECASE,
+)
+
+
 def _listed(text: str, ours: set[str], theirs: set[str]) -> list[str]:
-    """Addresses of the text that are recipients."""
+    """Addresses of the text that are recipients: of those behind "the following recipients", or of all, the ones
+    that the original was sent to, or that stand where recipients do."""
     known: dict[str, str] = {}
     placed: dict[str, str] = {}
     loose: dict[str, str] = {}
-    for match in addresses(text):
+    own: dict[str, str] = {}
+    found = list(addresses(text))
+    marker = _MARKER.search(text)
+    if marker is not None and any(match.start() >= marker.start() for match in found):
+        behind = [match for match in found if match.start() >= marker.start()]
+        if any(plain(match[0]).lower() not in ours for match in behind):
+            found = behind
+    for match in found:
         address = plain(match[0])
         key = address.lower()
-        if not address:
+        if not address or _not_one(text, match):
             continue
+        stands = _BEFORE.search(text, max(0, match.start() - 100), match.start()) is not None
         if key in theirs:
             known.setdefault(key, address)
+        elif key in ours:
+            if stands:
+                own.setdefault(key, address)
+        elif address.partition("@")[0].lower() in _NOT_THEIRS:
             continue
-        if key in ours or address.partition("@")[0].lower() in _NOT_THEIRS or _not_one(text, match):
-            continue
-        if _BEFORE.search(text, max(0, match.start() - 100), match.start()):
+        elif stands:
             placed.setdefault(key, address)
         else:
             loose.setdefault(key, address)
-    if known:
-        return list(known.values())
-    if placed:
-        return list(placed.values())
-    return list(loose.values())[:1]
+    if marker is not None and known:
+        known |= placed
+    return list((known or placed).values()) or list(loose.values())[:1] or list(own.values())[:1]
 
 
 def _not_one(text: str, match: re.Match[str]) -> bool:
     """An identifier, or part of a link."""
     line = text[text.rfind("\n", 0, match.start()) + 1 : match.start()].lower()
+    if line.rstrip(" <\"'").endswith((" from", "by", "von", "contact")):
+        return True
     return any(
         one in line[-300:]
         for one in ("message-id", "message id", "http://", "https://", "mail from:", "contact ", "sender:", "from:")
@@ -174,9 +210,9 @@ def _heard(report: Opened, text: str, address: str, kind: Kind, alone: bool) -> 
     beside = dsn.around(text, address) if address else ""
     mta = report.author.rpartition("@")[2]
     found = codes.reason(beside, tried_on=kind == "delay", mta=mta)
-    if not found.status and not found.code and found.permanence == "soft" and (alone or not address):
+    if not found.clear and (alone or not address):
         whole = " ".join(text[:MOST_TEXT].split())
-        wider = codes.reason(whole, tried_on=kind == "delay", mta=mta)
+        wider = codes.reason(whole + dsn.phase(text), tried_on=kind == "delay", mta=mta)
         if wider.permanence != "policy" or wider.status or wider.code:
             found = wider
         beside = beside or whole

@@ -56,10 +56,16 @@ def of(report: Opened, to: str, abuse_addresses: Collection[str] = ()) -> tuple[
         if found is not None and found.automatic:
             heard = [replace(one, kind="other", permanence="") for one in heard]
         return told(heard, found)
+    if _SUBJECT.fullmatch(report.subject) and original is None:
+        # Before the answers of programs: Apple's mail programs unsubscribe with `Auto-Submitted: auto-replied`.
+        return told([Heard("unsubscribe", recipient=report.author, at=report.at)], None, of_subject(report.subject))
     answers = automatic.answers(report)
-    if not (answers and original is None and not _is_daemon(report)):
+    if not (answers and original is None and not plain.from_daemon(report)):
         found = original or in_text(report.said)
         if plain.is_bounce(report, found) and not arf.is_loop(report, original) and not reports_come:
+            inner = _wrapped(report, original)
+            if inner is not None:
+                return of(inner, to, abuse_addresses)
             heard = plain.read(report, found, to)
             if found is not None and found.automatic:
                 heard = [replace(one, kind="other", permanence="") for one in heard]
@@ -68,7 +74,7 @@ def of(report: Opened, to: str, abuse_addresses: Collection[str] = ()) -> tuple[
         return told([Heard("automatic", recipient=report.author, at=report.at)])
     if original is not None and arf.is_loop(report, original):
         return told(arf.read_loop(report, original))
-    if mailbox in UNSUBSCRIBE or _SUBJECT.fullmatch(report.subject):
+    if mailbox in UNSUBSCRIBE:
         asked = of_subject(report.subject) or links(report.said)
         return told([Heard("unsubscribe", recipient=report.author, at=report.at)], original, asked)
     if reports_come:
@@ -95,10 +101,14 @@ def of(report: Opened, to: str, abuse_addresses: Collection[str] = ()) -> tuple[
     return told([Heard("other", recipient=report.author, at=report.at)])
 
 
-def _is_daemon(report: Opened) -> bool:
-    return any(
-        one in report.author_words for one in ("mailer-daemon", "postmaster", "mail delivery", "delivery subsystem")
-    )
+def _wrapped(report: Opened, original: Original | None) -> Opened | None:
+    """The bounce that a gateway passed on as an attachment, to where it was sent."""
+    if original is None or original.opened is None or not original.automatic or original.started >= 0:
+        return None
+    inner = original.opened
+    same = {one.lower() for one in inner.came_to} & {one.lower() for one in report.came_to}
+    own = report.message.content_type.value == "multipart/report"
+    return inner if not own and inner.reports(*dsn.TYPES) and (same or not report.said.strip()) else None
 
 
 def _completed(report: Opened, heard: list[Heard], original: Original | None, to: str) -> list[Heard]:
