@@ -214,22 +214,21 @@ def _asking(words: Mapping[str, str], leaving: Leaving, name: str, streams: froz
     say = partial(_filled, words, leaving=leaving, name=name)
     parts = [f"<h1>{say('ask')}</h1>"]
     several = len(streams | {leaving.stream}) > 1
-    what = f'<p id="what">{say(leaving.stream)}</p>'
-    if not several:
-        parts.append(what)
+    address = f'<bdi translate="no">{escape(masked(leaving.address))}</bdi>'
+    parts.append(f"<p>{address if several else say(leaving.stream)}</p>")
     parts.append('<form method="post">')
     if several:
         choices = [("stream", f"only_{leaving.stream}"), ("tenant", "everything")]
         parts.append(f"<fieldset><legend>{say('choose')}</legend>")
         for n, (value, key) in enumerate(choices):
             checked = " checked" if n == 0 else ""
-            parts.append(f'<label><input type="radio" name="scope" value="{value}"{checked}>{say(key)}</label>')
+            parts.append(
+                f'<label><input type="radio" name="scope" value="{value}"{checked}><span>{say(key)}</span></label>'
+            )
         parts.append("</fieldset>")
     parts.append('<input type="hidden" name="from" value="page">')
     parts.append(f'<input type="hidden" name="lang" value="{escape(words["code"])}">')
     parts.append(f'<button type="submit">{say("button")}</button></form>')
-    if several:
-        parts.append(f'<p class="note"><bdi translate="no">{escape(masked(leaving.address))}</bdi></p>')
     parts.append(f'<p class="note">{say("at_once")}</p>')
     return "\n".join(parts)
 
