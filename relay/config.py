@@ -14,7 +14,7 @@ import os
 import re
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,6 +28,7 @@ from pydantic import (
     PrivateAttr,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from relay import model, regions
@@ -274,6 +275,7 @@ class HopConfig(Settings):
     idle, max_age    seconds that an unused, any connection is kept; idle: 30, of SES 5
     max_messages     sent over one connection: 1000, of SES 100
     wait, waiting    seconds a message waits for a connection, and how many of one tenant may
+    feedback         how bounces and complaints of what it sends come back to us
     """
 
     host: Host
@@ -293,6 +295,7 @@ class HopConfig(Settings):
     max_age: Seconds = 600.0
     wait: Seconds = 20.0
     waiting: Count = 1000
+    feedback: Literal["verp", "forwarded", "ses-sns", "sendgrid", "mailgun", "postmark", "none"] = "none"
 
     def password(self) -> str:
         """Raises ConfigError if the file cannot be read."""
@@ -557,6 +560,76 @@ class LinksConfig(Settings):
     probe: bool = False
 
 
+class DoorConfig(Settings):
+    """A port, or a socket of this machine, where mail about mail comes in.
+
+    host, port  of SMTP or LMTP; networks: who may connect, empty: anybody on loopback, and nobody else
+    socket      a path, for LMTP; instead of host and port
+    tls         starttls offers it and takes mail without it, as an MX must
+    """
+
+    host: Host | None = None
+    port: int = Field(default=0, ge=0, le=65535)
+    socket: File | None = None
+    protocol: Literal["smtp", "lmtp"] = "smtp"
+    networks: tuple[Network, ...] = ()
+    tls: Literal["none", "starttls"] = "none"
+
+    @model_validator(mode="after")
+    def _one_place(self) -> DoorConfig:
+        if (self.host is None) == (self.socket is None):
+            raise ValueError("give host and port, or socket")
+        if self.socket is not None and self.protocol != "lmtp":
+            raise ValueError("a socket speaks LMTP: protocol: lmtp")
+        return self
+
+
+class SesConfig(Settings):
+    """topics  ARNs of the SNS topics that may report; certificates: a folder with Amazon's signing certificates, where
+    they shall not be fetched"""
+
+    topics: Annotated[tuple[str, ...], Field(min_length=1)]
+    certificates: File | None = None
+
+
+class SendGridConfig(Settings):
+    """public_key_file  the verification key of the signed Event Webhook, as SendGrid shows it"""
+
+    public_key_file: File
+
+
+class MailgunConfig(Settings):
+    """signing_key_file  the HTTP webhook signing key"""
+
+    signing_key_file: File
+
+
+class PostmarkConfig(Settings):
+    """secret_file  the password in the webhook's address: https://relay:PASSWORD@host/feedback/postmark"""
+
+    secret_file: File
+
+
+class FeedbackConfig(Settings):
+    """How bounces, complaints and replies come back.
+
+    domain        its MX leads to `listen`: return paths (verp), unsubscribe@, abuse@
+    addresses     more mailboxes that are forwarded to `listen`
+    abuse_within  seconds in which an abuse report is to be answered
+    retention     seconds for which reports are kept
+    """
+
+    domain: DomainName | None = None
+    listen: tuple[DoorConfig, ...] = ()
+    addresses: tuple[EMail, ...] = ()
+    ses: SesConfig | None = None
+    sendgrid: SendGridConfig | None = None
+    mailgun: MailgunConfig | None = None
+    postmark: PostmarkConfig | None = None
+    abuse_within: Seconds = 2 * 86400.0
+    retention: Seconds = 180 * 86400.0
+
+
 class WebhooksConfig(Settings):
     """private  networks that the operator's own webhooks may be on; a tenant's must be at a public address"""
 
@@ -596,7 +669,7 @@ class Config(Settings):
     scanners: Scanners = Scanners()
     phrases: File | None = None
     footers: File | None = None
-    feedback: dict[str, Any] = {}
+    feedback: FeedbackConfig = FeedbackConfig()
 
     _file: Path = PrivateAttr(default=Path())
 
@@ -746,6 +819,24 @@ def _near(place: Path_, wrong: Path_) -> bool:
     return bool(wrong) and (place[:depth] == wrong[:depth] or wrong == place[: len(wrong)])
 
 
+_SOURCES: dict[str, Callable[[FeedbackConfig], Any]] = {
+    "verp": lambda feedback: feedback.domain and feedback.listen,
+    "forwarded": lambda feedback: feedback.listen and (feedback.addresses or feedback.domain),
+    "ses-sns": lambda feedback: feedback.ses,
+    "sendgrid": lambda feedback: feedback.sendgrid,
+    "mailgun": lambda feedback: feedback.mailgun,
+    "postmark": lambda feedback: feedback.postmark,
+}
+_SOURCE_NEEDS = {
+    "verp": "feedback.domain, whose MX leads to feedback.listen",
+    "forwarded": "feedback.listen, and the mailboxes that are forwarded there in feedback.addresses",
+    "ses-sns": "feedback.ses: {topics: [ARN]}",
+    "sendgrid": "feedback.sendgrid: {public_key_file: FILE}",
+    "mailgun": "feedback.mailgun: {signing_key_file: FILE}",
+    "postmark": "feedback.postmark: {secret_file: FILE}",
+}
+
+
 def _refusals(config: Config) -> Iterator[tuple[Path_, str]]:
     """What no single setting can tell."""
     taken: dict[tuple[str, int], str] = {}
@@ -781,6 +872,17 @@ def _refusals(config: Config) -> Iterator[tuple[Path_, str]]:
             for name_ in ("ca_file", "server_name"):
                 if getattr(hop, name_) is not None:
                     yield (*at, name_), f"{name_} has no meaning with tls: none"
+        source = _SOURCES.get(hop.feedback)
+        if source is not None and not source(config.feedback):
+            yield (*at, "feedback"), f"feedback: {hop.feedback} needs {_SOURCE_NEEDS[hop.feedback]}"
+    for i, door in enumerate(config.feedback.listen):
+        at = ("feedback", "listen", i)
+        if door.host is not None:
+            if not is_loopback(door.host) and not door.networks:
+                yield (*at, "networks"), 'who may connect? an MX takes mail from everywhere: [0.0.0.0/0, "::/0"]'
+            yield from _port(taken, at, door.host, door.port)
+        if door.tls == "starttls" and config.tls is None:
+            yield (*at, "tls"), "tls: starttls needs a certificate: tls: {cert: FILE, key: FILE}"
     clamd = config.scanners.clamd
     if clamd is not None and clamd.socket is not None and clamd.model_fields_set & {"host", "port"}:
         yield ("scanners", "clamd", "socket"), "socket, or host and port; not both"
@@ -923,6 +1025,13 @@ def _unreadable(config: Config) -> Iterator[tuple[Path_, str]]:
     rspamd = config.scanners.rspamd
     if rspamd is not None and rspamd.password_file is not None and (what := _said(_first_line, rspamd.password_file)):
         yield ("scanners", "rspamd", "password_file"), what
+    feedback = config.feedback
+    if feedback.sendgrid is not None and (what := _said(_sendgrid_key, feedback.sendgrid.public_key_file)):
+        yield ("feedback", "sendgrid", "public_key_file"), what
+    if feedback.mailgun is not None and (what := _said(_first_line, feedback.mailgun.signing_key_file)):
+        yield ("feedback", "mailgun", "signing_key_file"), what
+    if feedback.postmark is not None and (what := _said(_first_line, feedback.postmark.secret_file)):
+        yield ("feedback", "postmark", "secret_file"), what
     if own := config.operator.dkim:
         for at, file in own.key_places():
             if what := _said(read_key, file):
@@ -987,6 +1096,16 @@ def _first_line(file: Path) -> str:
 
 _hashed: dict[bytes, str] = {}
 _pepper = os.urandom(32)
+
+
+def _sendgrid_key(file: Path) -> Any:
+    """The key that verifies SendGrid's events.  Raises ConfigError."""
+    from relay.feedback.signatures import sendgrid_key  # here: reading it makes nothing slower that has no use for it
+
+    try:
+        return sendgrid_key(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError([_why(error)]) from None
 
 
 def _hash(password: str) -> str:

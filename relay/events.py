@@ -214,6 +214,22 @@ class ParameterDropped(Event):
 
 
 @dataclass(slots=True)
+class FeedbackArrived(Event):
+    """Something came in at a door for reports: mail about mail, or a provider's events.
+
+    door    smtp, ses, sendgrid, mailgun or postmark
+    result  taken, later (the store is away, or there is too much at once), refused (not signed, not ours),
+            unreadable, too big
+    """
+
+    name: ClassVar[str] = "feedback.arrived"
+    labels: ClassVar[tuple[str, ...]] = ("door", "result")
+
+    door: str
+    result: str
+
+
+@dataclass(slots=True)
 class WebhookTried(Event):
     """An event was sent to a webhook, or could not be.
 

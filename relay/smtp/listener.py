@@ -36,6 +36,8 @@ class ListenerSettings:
     networks  auth none: who may send (loopback if left out)
     proxy     networks of proxies, whose connections begin with a PROXY header
     xclient   networks of those who may say XCLIENT
+    tls_required  False: STARTTLS is offered, and mail without it is taken (as an MX must)
+    lmtp      the protocol is LMTP (RFC 2033); messages then have one recipient (limits.recipients)
     """
 
     host: str = "127.0.0.1"
@@ -48,6 +50,8 @@ class ListenerSettings:
     networks: tuple[str, ...] = ()
     proxy: tuple[str, ...] = ()
     xclient: tuple[str, ...] = ()
+    tls_required: bool = True
+    lmtp: bool = False
 
 
 class Listener:
@@ -118,6 +122,11 @@ class Listener:
         if sock is None:
             family = socket.AF_INET6 if ":" in self.settings.host else socket.AF_INET
             sock = socket.create_server((self.settings.host, self.settings.port), family=family, backlog=backlog)
+        if sock.family == socket.AF_UNIX:
+            # Whoever may open the socket is on this machine; who that is, its folder says.
+            self._server = await loop.create_unix_server(lambda: self.serve("127.0.0.1"), sock=sock, backlog=backlog)
+            self._tick()
+            return
         self.port = int(sock.getsockname()[1])
         if not self.settings.name:
             self.name = f"{self.settings.host}:{self.port}"

@@ -458,7 +458,12 @@ class Server(SMTP):
     def _helo(self, line: bytes) -> Work:
         return self._greet(line, False)
 
+    def _lhlo(self, line: bytes) -> Work:
+        return self._greet(line, True)
+
     def _greet(self, line: bytes, esmtp: bool) -> Work:
+        if (line[:1] in b"Ll") != self._listener.settings.lmtp:  # RFC 2033 section 4.1: each protocol has its own
+            raise Refused(replies.BAD_COMMAND)
         name = line[5:].strip().decode("utf-8", "replace")
         if not name or len(name) > 255 or _UNREADABLE.search(name):
             raise Refused(replies.BAD_SYNTAX)
@@ -510,7 +515,8 @@ class Server(SMTP):
         if self._listener.directory.maintenance:
             self.end(replies.MAINTENANCE, "maintenance")
             return None
-        if not self._secure and self._listener.settings.tls == "starttls":
+        settings = self._listener.settings
+        if not self._secure and settings.tls == "starttls" and settings.tls_required:
             raise Refused(replies.TLS_REQUIRED)
         if not session.tenant:
             raise Refused(replies.AUTH_REQUIRED)
@@ -1079,5 +1085,6 @@ _VERBS: dict[bytes, Callable[[Server, bytes], Work]] = {
     b"AUTH": Server._auth,
     b"STAR": Server._starttls,
     b"XCLI": Server._xclient,
+    b"LHLO": Server._lhlo,
 }
 _LONG_VERBS = frozenset({b"STARTTLS", b"XCLIENT ", b"XCLIENT"})
