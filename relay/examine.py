@@ -32,7 +32,7 @@ from relay.model import (
     Verdict,
 )
 from relay.policy import Policy, conclude
-from relay.ports import Recipients, Tools, Unavailable
+from relay.ports import NOTHING, Mended, Recipients, Tools, Unavailable
 from relay.replies import Reply, say
 
 _HOPE = {Action.FORWARD: 3, Action.DEFER: 2, Action.HOLD: 1, Action.REFUSE: 0}
@@ -44,6 +44,7 @@ class Examined:
 
     verdict  the message's, if at least one recipient would pass, else that of the most hopeful recipient
     passes   the message and every recipient would go on
+    mended   what its repairs would add and take away, those of missing Date and Message-ID aside
     """
 
     verdict: Action
@@ -53,6 +54,7 @@ class Examined:
     skipped: list[Skipped] = field(default_factory=list)
     repairs: list[str] = field(default_factory=list)
     envelope: dict[str, Any] = field(default_factory=dict)
+    mended: Mended = NOTHING
 
     @property
     def reply(self) -> str | None:
@@ -129,7 +131,9 @@ async def examine(
     if content.fault:
         reply, check = FAULTS[content.fault]
         verdicts.append(conclude([_finding(check, reply, {"fault": content.fault}, "")]))
-    verdicts.append(await policy.judge(Stage.MESSAGE, mail, tools, emit))
+    judged = await policy.judge(Stage.MESSAGE, mail, tools, emit)
+    verdicts.append(judged)
+    mended = tools.repairs.mend(mail, judged.repairs) if tools.repairs is not None and judged.repairs else NOTHING
 
     for verdict in [*verdicts, *asked]:
         findings += [finding for finding in verdict.findings if finding not in findings]
@@ -145,6 +149,7 @@ async def examine(
         skipped=skipped,
         repairs=list(dict.fromkeys(name for v in verdicts for name in v.repairs)),
         envelope={"from": sender_text, "to": to_texts, "source": source},
+        mended=mended,
     )
 
 

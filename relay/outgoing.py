@@ -19,7 +19,7 @@ from relay.message import Message
 from relay.message.edit import Edit, seven_bit_edits, splice, untouchable
 from relay.message.sign import sign_all, slices
 from relay.model import MARKETING, Domain, Mail, Signer, Verdict
-from relay.ports import Mended, Repairs, Unavailable
+from relay.ports import NOTHING, Mended, Repairs, Unavailable
 from relay.tokens import reference
 
 INLINE = 64 * 1024
@@ -40,9 +40,6 @@ SIGNED = {
     # Amazon SES writes Date and Message-ID anew, so neither may be signed; and it wants one signature.
     "ses": ("from", "from", "to", "to", "subject", "subject", "reply-to", "cc", *_LISTS, *_LISTS, *_MIME),
 }  # fmt: skip
-
-
-NOTHING = Mended()
 
 
 class Outgoing:

@@ -5,6 +5,8 @@
     mine/refuse/CHECK[.note].eml     must be refused by that check; likewise hold/, defer/ and repair/
     mine/pass/NOTE.eml               must go through, to every recipient
 
+In repair/ the relay can make links of its own and footers; elsewhere it can do neither, so that the `else`
+of a check shows.
 No network: the sender's domains have SPF, DKIM and DMARC as they should be, names under `.invalid`
 do not exist, every other domain takes mail.  `dns:` of setup.yaml says otherwise.
 """
@@ -23,18 +25,21 @@ from relay.address import BadAddress, parse
 from relay.dns.authentication import DomainAuthentication
 from relay.dns.resolver import StaticResolver, everything
 from relay.examine import Examined, examine
+from relay.footers import Footers
 from relay.lists import Lists
 from relay.model import Domain, Profile, Tenant
 from relay.phrases import Phrases
 from relay.policy import Policy
 from relay.policy_file import Policies
 from relay.ports import Tools
+from relay.repair import Repairs
 from relay.smtp.body import as_received
 from relay.stores.consents import Record
 from relay.stores.forms import entry
 from relay.stores.memory import MemoryDirectory, MemoryRecipients
 from relay.stores.memory_quotas import MemoryQuotas
 from relay.stores.memory_sightings import MemorySightings
+from relay.unsubscribe import Unsubscribe
 from relay.yaml_marks import Document, FileError, Path_, near
 
 FOLDERS = ("pass", "refuse", "hold", "defer", "repair")
@@ -135,10 +140,10 @@ class Trials:
 
     async def one(self, expected: str, path: Path) -> Trial:
         check = "" if expected == "pass" else path.name.partition(".")[0]
-        result = await self.judge(await asyncio.to_thread(path.read_bytes))
+        result = await self.judge(await asyncio.to_thread(path.read_bytes), repairs=expected == "repair")
         return Trial(path, expected, check, result, _unlike(expected, check, result))
 
-    async def judge(self, raw: bytes, to: Sequence[str] = ()) -> Examined:
+    async def judge(self, raw: bytes, to: Sequence[str] = (), *, repairs: bool = False) -> Examined:
         setup = self.setup
         given = setup.tenant
         dns = StaticResolver(_zone(setup), everything)
@@ -172,6 +177,7 @@ class Trials:
                 directory=directory,
                 phrases=self.phrases,
                 encrypted=lambda tenant: True,
+                repairs=Repairs(Footers(), Unsubscribe([bytes(32)], "https://relay.example")) if repairs else None,
             ),
             recipients=recipients,
             now=setup.at,

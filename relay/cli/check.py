@@ -153,7 +153,7 @@ def _as_json(label: str, result: Any) -> dict[str, Any]:
         if finding.recipient:
             one["recipient"] = finding.recipient
         findings.append(one)
-    return {
+    row = {
         "file": label,
         "verdict": str(result.verdict),
         "reply": result.reply,
@@ -162,6 +162,21 @@ def _as_json(label: str, result: Any) -> dict[str, Any]:
         "skipped": [{"check": s.check, "why": s.why} for s in result.skipped],
         "envelope": result.envelope,
     }
+    if added := _added(result.mended):
+        row["added"] = added
+    return row
+
+
+def _added(mended: Any) -> dict[str, Any]:
+    """What repairs put into the message: header fields, each in one line, names of those that go, the footer."""
+    added: dict[str, Any] = {}
+    if mended.fields:
+        added["fields"] = mended.fields.decode("utf-8", "replace").replace("\r\n ", " ").splitlines()
+    if mended.drop:
+        added["instead_of"] = list(mended.drop)
+    if mended.footer is not None:
+        added["footer"] = {"text": mended.footer.text, "html": mended.footer.html}
+    return added
 
 
 _WORDS = {
@@ -197,6 +212,11 @@ def _tell(label: str, result: Any, policy: Any) -> None:
             click.echo(f"      seen: {seen}")
         if finding.remedy and str(finding.then) != "repair":
             click.echo(f"      to mend it: {finding.remedy}")
+    added = _added(result.mended)
+    if added:
+        click.echo("\n  the relay would add:")
+        for line in [*added.get("fields", ()), *added.get("footer", {"text": ""})["text"].splitlines()]:
+            click.echo(f"    | {_safe(line)}")
     if result.envelope["source"] == "headers":
         to = ", ".join(result.envelope["to"]) or "nobody"
         click.echo(f"\n  envelope taken from the header: from <{_safe(result.envelope['from'])}> to {_safe(to)}")
