@@ -282,9 +282,8 @@ def _in_text(message: Message, part: Part, footer: str) -> _New | None:
     if label.flowed:
         # RFC 3676 section 4.4: what looks like a quotation is no longer one with a space in front.
         lines = [" " + line if line.startswith((" ", ">", "From ")) else line for line in lines]
-    wide = _wide(part, tail if len(content) < 64 else encode.decoded(content, part.cte) or b"")
-    if wide is not None:
-        return _in_wide_text(part, content, lines, wide)
+    if part.charset.startswith("utf-16"):
+        return _in_wide_text(part, content, lines)
     end = "\n" if part.cte == "base64" and b"\n" in tail and b"\r\n" not in tail else "\r\n"
     ends = tail.endswith(b"\n")
     blank = not tail or tail.isspace()
@@ -365,24 +364,27 @@ def _codec(charset: str) -> str | None:
         return None
 
 
-def _wide(part: Part, decoded: bytes) -> str | None:
-    """The codec of UTF-16 text, whose letters have two octets each; None for all others."""
-    if not part.charset.replace("_", "-").startswith("utf-16"):
-        return None
+def _wide(part: Part, decoded: bytes) -> str:
+    """The codec of UTF-16 text, whose letters have two octets each; "" where that is not certain."""
     if part.cte != "base64":
         return ""
-    if part.charset in ("utf-16le", "utf-16be", "utf-16-le", "utf-16-be"):
-        return "utf-16-le" if "l" in part.charset else "utf-16-be"
-    return {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}.get(decoded[:2], "")
+    if part.charset in ("utf-16le", "utf-16be"):
+        return "utf-16-" + part.charset[6:]
+    marks = {codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
+    return marks.get(decoded[:2], "") if part.charset == "utf-16" else ""
 
 
-def _in_wide_text(part: Part, content: bytes, lines: list[str], name: str) -> _New | None:
+def _in_wide_text(part: Part, content: bytes, lines: list[str]) -> _New | None:
+    decoded = encode.decoded(content, part.cte) or b""
+    name = _wide(part, decoded)
+    if not name:
+        return None
     try:
-        text = (encode.decoded(content, part.cte) or b"").decode(name)
+        text = decoded.decode(name)
         ends = text.endswith("\n")
         end = "\r\n" if "\r\n" in text or not ends else "\n"
         octets = ((end if ends else end + end) + end.join(lines) + (end if ends else "")).encode(name)
-    except (LookupError, UnicodeError):
+    except UnicodeError:
         return None
     change = encode.insert(content, part.cte, octets)
     return None if change is None else _New(part, octets, change=change)
@@ -393,16 +395,15 @@ def _in_html(message: Message, part: Part, footer: str) -> _New | None:
     label = _label(message, part)
     content = message.raw[part.start : part.end]
     page = _page(message, part)
-    decoded = None
-    if page is None:
+    wide = part.charset.startswith("utf-16")
+    if page is None or wide:
         decoded = encode.decoded(content, part.cte)
         if decoded is None:
             return None
         page = text_of(decoded, part.charset)[0]
-    wide = None
-    if part.charset.startswith("utf"):
-        wide = _wide(part, (decoded or encode.decoded(content, part.cte) or b"") if "16" in part.charset else b"")
-    name = wide if wide is not None else _codec(part.charset)
+        name = _wide(part, decoded) if wide else _codec(part.charset)
+    else:
+        name = _codec(part.charset)
     if label is None or not name:
         return None
     end = "\n" if part.cte == "base64" and "\n" in page[-200:] and "\r\n" not in page else "\r\n"
@@ -421,9 +422,12 @@ def _in_html(message: Message, part: Part, footer: str) -> _New | None:
     at, footer = found
     rest = page[at:]
     try:
-        # Without a label, or with that of US-ASCII, readers take UTF-8 or windows-1252; so did we.
-        behind = rest.encode() if rest.isascii() and wide is None else rest.encode(name if name != "ascii" else "utf-8")
-        octets = footer.encode(wide or "ascii")
+        if wide:
+            behind, octets = rest.encode(name), footer.encode(name)
+        else:
+            # Without a label, or with that of US-ASCII, readers take UTF-8 or windows-1252; so did we.
+            behind = rest.encode("ascii" if rest.isascii() else "utf-8" if name == "ascii" else name)
+            octets = footer.encode("ascii")
     except UnicodeError:
         return None
     change = encode.insert(content, part.cte, octets, behind)
@@ -483,7 +487,9 @@ _TYPE = re.compile(rb"\A([^:]++:\s*+[^\s;()]++)")
 
 
 def _relabelled(message: Message, part: Part, charset: str, cte: str) -> list[Edit] | None:
-    """Edits of the part's header; "" for what stays.  None where it cannot be done safely."""
+    """Edits of the part's header; charset: "" for the one it has.  None where it cannot be done safely."""
+    if not charset and cte == part.cte:
+        return []
     own = own_fields(message, part.head if part.above >= 0 else None)
     edits = []
     added = b""
@@ -502,7 +508,7 @@ def _relabelled(message: Message, part: Part, charset: str, cte: str) -> list[Ed
             if count > 1 or now.named != {**was.named, "charset": charset} or now.twice or now.value != was.value:
                 return None
             edits.append(Edit(*field, new))
-    if cte and cte != part.cte:
+    if cte != part.cte:
         field = own.get(b"content-transfer-encoding")
         new = f"Content-Transfer-Encoding: {cte}\r\n".encode()
         if field is not None:

@@ -75,8 +75,8 @@ def _insert_quoted(content: bytes, octets: bytes, behind: bytes) -> Change | Non
             return None
         end, at = at, content.rfind(b"\n", 0, at - 1) + 1
         line = a2b_qp(content[at:end])
-        left -= len(line)
-        if behind[max(0, left) : max(0, left) + len(line)] != line[max(0, -left) :]:
+        before, left = left, left - len(line)
+        if behind[max(0, left) : before] != line[max(0, -left) :]:
             return None
     if not behind:
         at = content.rfind(b"\n") + 1
@@ -85,15 +85,15 @@ def _insert_quoted(content: bytes, octets: bytes, behind: bytes) -> Change | Non
         return None
     # A line end in front of what stands there: a soft one goes without saying, a hard one is ours to write.
     new = quoted(octets)
-    before = content[at:place]
-    if before.endswith(b"=") and place == len(content):
+    begun = content[at:place]
+    if begun.endswith(b"=") and place == len(content):
         new = b"\r\n" + new  # the content ended with a soft line end, its CRLF being that of the boundary
-    elif before[-1:] in (b" ", b"\t"):
-        if len(before) >= WIDTH:
+    elif begun[-1:] in (b" ", b"\t"):
+        if len(begun) >= WIDTH:
             return None
         new = b"=\r\n" + new  # blanks before a hard line end would be taken off
     after = content[place:end]
-    if a2b_qp(before + new + after) != a2b_qp(before) + octets + a2b_qp(after):
+    if a2b_qp(begun + new + after) != a2b_qp(begun) + octets + a2b_qp(after):
         return None
     return Change(place, place, new)
 

@@ -7,7 +7,8 @@ one as a file.  What is named like a file is one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 
 from relay.message import html, mime
 from relay.message.header import parameters, unfolded
@@ -17,7 +18,6 @@ HTML = frozenset(("text/html", "text/x-amp-html"))
 _SEALED = frozenset(("multipart/signed", "multipart/encrypted", "multipart/report"))
 MOST_PLACES = 4
 """Ends of a page that are tried; each costs as much as reading it."""
-_NEAR = 4096
 HARMLESS = frozenset((mime.CONTROL,))
 """Defects that leave no doubt about where a part begins and ends."""
 
@@ -93,23 +93,30 @@ def _begins_with_root(message: Message, one: Multipart, children: list[Part | in
 Range = tuple[int, int]
 
 
-def own_fields(message: Message, head: int | None) -> dict[bytes, Range]:
+def own_fields(message: Message, head: int | None) -> Mapping[bytes, Range]:
     """The first field of each name, from its first octet up to and with its CRLF, of the part whose header begins
     at `head`; None: of the message."""
-    found: dict[bytes, Range] = {}
     if head is None:
+        found: dict[bytes, Range] = {}
         for field in message.fields:
             found.setdefault(field.name, (field.start, field.end))
         return found
-    raw = message.raw
-    if raw[head : head + 2] == b"\r\n":
+    blank = message.raw.find(b"\r\n\r\n", head, head + mime.LONGEST_PART_HEADER)
+    octets = message.raw[head : blank + 2] if blank >= 0 else b""
+    fields = _fields(octets) if len(octets) < 400 else _fields.__wrapped__(octets)
+    return {name: (head + start, head + end) for name, (start, end) in fields.items()}
+
+
+@lru_cache(maxsize=256)
+def _fields(head: bytes) -> dict[bytes, Range]:
+    found: dict[bytes, Range] = {}
+    at, name = 0, b""
+    if head.startswith(b"\r\n"):
         return found
-    blank = raw.find(b"\r\n\r\n", head, head + mime.LONGEST_PART_HEADER)
-    at, name = head, b""
-    for line in raw[head : blank if blank >= 0 else head].split(b"\r\n"):
+    for line in head[:-2].split(b"\r\n"):
         end = at + len(line) + 2
         if line[:1] in (b" ", b"\t"):
-            if name and found[name][1] == at:
+            if name:
                 found[name] = (found[name][0], end)
         else:
             given = line.partition(b":")[0].rstrip(b" \t").lower()
@@ -129,20 +136,14 @@ def value(message: Message, field: Range) -> str:
 def ends(page: str) -> Iterator[int]:
     """Characters of the page before which a footer may go, the best one first: the last `</body>`, those before it
     (the last one may stand in a comment), `</html>`, the end.  Whether it is seen there, the parser says."""
-    near = max(0, len(page) - _NEAR)
-    tail = page[near:].lower()  # to look at the whole of it takes longer
-    if tail.find("</body") >= 0 or near == 0:
-        low, near = tail, near
-    else:
-        low, near = page.lower(), 0
-        if len(low) != len(page):
-            low = "".join([one if len(one) == 1 else "x" for one in map(str.lower, page)])
     for tag, most in (("</body", MOST_PLACES), ("</html", 1)):
-        at = len(low)
-        while most and (at := low.rfind(tag, 0, at)) >= 0:
-            most -= 1
-            if not _for_some_readers(page, near + at):
-                yield near + at
+        # Backwards from end tag to end tag: to put a large page into lower case takes longer.
+        at = len(page)
+        while most and (at := page.rfind("</", 0, at)) >= 0:
+            if page[at : at + 6].lower() == tag:
+                most -= 1
+                if not _for_some_readers(page, at):
+                    yield at
     if not _for_some_readers(page, len(page)):
         yield len(page)
 
