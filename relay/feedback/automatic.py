@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import re
 
-from relay.feedback.opened import Opened
-from relay.feedback.opened import folded
+from relay.feedback.opened import Opened, folded
 
 _FIELDS = (
     "x-autoreply", "x-autorespond", "x-autoresponder", "x-auto-reply", "x-auto-respond", "x-autoreply-from",

@@ -133,10 +133,10 @@ def _permanence(
         return "hard", True
     nobody = _any(words.nobody, said)
     known = shown[2:] in _HARD
-    if (_any(words.sender, said) or not details.isdisjoint(_SENDER)) and not (nobody and known):
-        return "policy", True
     if _any(words.full, said) or "2.2" in details:
         return "soft", True
+    if (_any(words.sender, said) or not details.isdisjoint(_SENDER)) and not (nobody and known):
+        return "policy", True
     if tried_on or (shown or "5")[0] == "4" or (400 <= code < 500 and shown[:1] != "5"):
         return "soft", bool(shown or code)
     if nobody and known:
@@ -150,7 +150,7 @@ def _permanence(
         return "hard", True
     if _any(words.nowhere, said) and shown[2:4] in ("", "0.", "1.", "4.", "5."):
         return "hard", True
-    if "end of data" in said:
+    if "end of data" in said and "delivery error: dd" not in said:
         # The address was accepted before: what is refused now may be anything, whatever it is called.
         return "soft", True
     if nobody and (shown == "" or shown[2:] in _GENERIC or shown[2:4] in ("1.", "2.")):
@@ -170,7 +170,12 @@ def _any(phrases: tuple[str, ...], said: str) -> bool:
 
 
 def _consumer_microsoft(text: str, mta: str) -> bool:
-    return "(S2017062302)" in text or mta.lower().endswith((".outlook.com", ".hotmail.com", ".hotmail.co.jp"))
+    if "(S2017062302)" in text or mta.lower().endswith((".outlook.com", ".hotmail.com")):
+        return True
+    return _MICROSOFT.search(text) is not None
+
+
+_MICROSOFT = re.compile(r"[@.](?:hotmail|outlook|live|msn)\.[a-z]{2,3}\b", re.IGNORECASE)
 
 
 def normal(text: str) -> str:

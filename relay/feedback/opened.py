@@ -48,7 +48,7 @@ class Opened:
 
     @once
     def subject(self) -> str:
-        return " ".join(self.first("subject").split())[:300]
+        return " ".join(self.first("subject").split())[:800]  # room for the longest token of an unsubscribe link
 
     @once
     def parts(self) -> list[Part]:
@@ -59,9 +59,9 @@ class Opened:
         """Parts that hold a message or the header of one."""
         found = []
         for part in self.parts:
-            if part.content_type in _RETURNED:
-                found.append(part)
-            elif part.filename.lower().endswith(".eml") and part.content_type in _LOOSE:
+            if part.content_type in _RETURNED or (
+                part.filename.lower().endswith(".eml") and part.content_type in _LOOSE
+            ):
                 found.append(part)
         return found
 
@@ -109,8 +109,8 @@ class Opened:
     def author(self) -> str:
         """Address of From, "" if there is none."""
         for box in self.message.author.found:
-            if "@" in box.address:
-                return box.address[:320]
+            if "@" in box.address and len(box.address) <= 320 and box.address.isprintable():
+                return box.address
         return ""
 
     @once
@@ -190,7 +190,10 @@ def plain(address: str) -> str:
     local, _, domain = found[0].rpartition("@")
     local = _PREFIX.sub("", local.lstrip("'`"))
     domain = domain.strip(".-")
-    return f"{local}@{domain}" if local and domain and ("." in domain or domain.lower() == "localhost") else ""
+    if not local or not domain or not ("." in domain or domain.lower() == "localhost"):
+        return ""
+    found_address = f"{local}@{domain}"
+    return found_address if found_address.isprintable() else ""
 
 
 _PREFIX = re.compile(r"(?:smtp|mailto|rfc822|dda:smtp)[=:]", re.IGNORECASE)

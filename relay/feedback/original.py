@@ -124,7 +124,10 @@ def _read(octets: bytes) -> Original | None:
         message_id=ids[1][:998] if ids else "",
         sender=opened.author,
         recipients=tuple(
-            box.address[:320] for name in ("to", "cc") for box in message.addresses(name)[:50] if "@" in box.address
+            box.address
+            for name in ("to", "cc")
+            for box in message.addresses(name)[:50]
+            if "@" in box.address and len(box.address) <= 320 and box.address.isprintable()
         ),
         returns=returns,
         traces=_traces(opened),

@@ -72,7 +72,7 @@ _NOT_THEIRS = frozenset(
      "admin", "administrator", "webmaster", "root", "daemon", "info", "mail-daemon", "security", "spam"}
 )  # fmt: skip
 _COPY = re.compile(
-    r"^[ \t>]*[-=_*+|\[(]*+[ \t]*(?:this is a copy of (?:the|your)|below (?:this line )?is (?:a|the) copy|a copy of the|"
+    r"^[ \t>]*+[-=_*+|\[(]*+[ \t]*+(?:this is a copy of (?:the|your)|below (?:this line )?is (?:a|the) copy|a copy of the|"
     r"(?:the )?(?:original|returned|unsent|undelivered|failed) (?:e-?mail |mail )?(?:message|mail|text)\b(?! (?:was|has|could|is|from|sent))|"
     r"message (?:header|text|content|body|source|follows)s?|header of the|headers? of|received:[ \t]|return-path:|"
     r"begin (?:original|message|of returned)|start of (?:returned|original)|forwarded message|message-id:|"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import replace
+from typing import Any
 
 from relay.feedback import abuse, arf, automatic, dsn, plain, removal
 from relay.feedback.heard import Heard
@@ -39,7 +40,7 @@ def read(raw: bytes, to: str, *, abuse_addresses: Collection[str] = ()) -> tuple
         return (Heard("other", sure=False),)
 
 
-def of(report: Opened, to: str, abuse_addresses: Collection[str] = ()) -> tuple[Heard, ...]:
+def of(report: Opened, to: str, abuse_addresses: Collection[str] = (), *, outer: bool = True) -> tuple[Heard, ...]:
     original = of_parts(report)
     mailbox, _, domain = to.lower().rpartition("@")
     mailbox = mailbox.partition("+")[0]
@@ -63,9 +64,9 @@ def of(report: Opened, to: str, abuse_addresses: Collection[str] = ()) -> tuple[
     if not (answers and original is None and not plain.from_daemon(report)):
         found = original or in_text(report.said)
         if plain.is_bounce(report, found) and not arf.is_loop(report, original) and not reports_come:
-            inner = _wrapped(report, original)
+            inner = _wrapped(report, original) if outer else None
             if inner is not None:
-                return of(inner, to, abuse_addresses)
+                return of(inner, to, abuse_addresses, outer=False)
             heard = plain.read(report, found, to)
             if found is not None and found.automatic:
                 heard = [replace(one, kind="other", permanence="") for one in heard]
@@ -136,7 +137,20 @@ def _told(
     sender = original.sender if original is not None else ""
     return tuple(
         [
-            replace(one, traces=traces, message_id=one.message_id or message_id, sender=sender or one.sender)
+            _clean(replace(one, traces=traces, message_id=one.message_id or message_id, sender=sender or one.sender))
             for one in heard
         ]
     )
+
+
+_TEXTS = ("recipient", "mta", "message_id", "sender", "reporter", "diagnostic")
+
+
+def _clean(heard: Heard) -> Heard:
+    """No half of a surrogate pair, nothing that turns a line around: what is kept is stored and shown."""
+    changed: dict[str, Any] = {
+        name: dsn.printable(value)
+        for name in _TEXTS
+        if (value := getattr(heard, name)) and not (value.isascii() and value.isprintable())
+    }
+    return replace(heard, **changed) if changed else heard

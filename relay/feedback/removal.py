@@ -32,7 +32,7 @@ _OPENS = re.compile(r"[ \t>]*(?:on|am|le|el|il|op|em|w dniu|dnia|den|pada|в|в)
 _SEPARATOR = re.compile(
     r"[ \t]*(?:[-_=*]{8,}|[-_=*~]{2,}[ \t]*(?:original|forwarded|urspr|message d|messaggio|mensaje|mensagem|oorspronkelijk|"
     r"doorgestuurd|weitergeleitete|original[- ]nachricht|wiadomo|ursprungligt|vidarebefordrat|reply|antwort)[^\n]{0,60}|"
-    r"begin forwarded message|-----[^\n]{2,60}-----)[ \t]*:?[ \t]*$",
+    r"begin forwarded message|-----[^\n]{2,60}-----)[ \t]*+:?[ \t]*+$",
     re.IGNORECASE,
 )
 _HEADER = re.compile(
@@ -105,7 +105,20 @@ def request(report: Opened) -> Request | None:
         if not subject or subject[0] in _REPLIES:
             return None
         written, text = subject, report.subject
-    return asked(written, "?" in text)
+    found = asked(written, "?" in text)
+    if found is None or _is_bulk(report) or not (found.sure or _is_answer(report)):
+        return None  # bulk mail speaks of opting out too
+    return found
+
+
+def _is_bulk(report: Opened) -> bool:
+    return any(report.message.count(name) for name in ("list-unsubscribe", "list-id", "feedback-id"))
+
+
+def _is_answer(report: Opened) -> bool:
+    message = report.message
+    words = passages.words(report.subject[:20])
+    return message.count("in-reply-to") > 0 or message.count("references") > 0 or bool(words and words[0] in _REPLIES)
 
 
 _REPLIES = frozenset({"re", "aw", "sv", "antw", "odp", "rif", "fwd", "fw", "wg", "tr", "vs", "res"})
@@ -118,7 +131,7 @@ def asked(written: list[str], question: bool = False) -> Request | None:
         bare = " ".join([word for word in written[:SHORT] if word not in one.courtesy])
         if len(written) <= SHORT and bare and (bare in one.only or " ".join(written) in one.only):
             return Request(name, not question)
-    window = " " + " ".join(written[:LONGEST]) + " "
+    window = " " + " ".join([word[:40] for word in written[:LONGEST]]) + " "
     best: tuple[int, str] = (0, "")
     for name, one in known.items():
         best = max(best, (sum(1 for pattern in one.clear if pattern.search(window)), name))

@@ -24,7 +24,6 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
-from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
 
 WINDOW = 3600.0
 """Seconds that a signed time may be off: providers try again for longer, but sign each try anew."""
@@ -75,22 +74,6 @@ def sns(message: Mapping[str, Any], certificate: bytes) -> bool:
 
 
 # -- SendGrid ---------------------------------------------------------------------------------
-def sendgrid_key(text: str) -> ec.EllipticCurvePublicKey:
-    """The verification key as SendGrid shows it (base64), or PEM.  Raises ValueError."""
-    text = text.strip()
-    try:
-        key = (
-            load_pem_public_key(text.encode())
-            if text.startswith("-----")
-            else load_der_public_key(base64.b64decode(text, validate=True))
-        )
-    except (ValueError, binascii.Error, TypeError):
-        raise ValueError("not a public key: give SendGrid's verification key as it is shown") from None
-    if not isinstance(key, ec.EllipticCurvePublicKey):
-        raise ValueError("not an elliptic-curve key")
-    return key
-
-
 def sendgrid(key: ec.EllipticCurvePublicKey, signature: str, timestamp: str, body: bytes, now: float) -> bool:
     if not _near(timestamp, now):
         return False

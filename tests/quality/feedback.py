@@ -27,8 +27,24 @@ from relay.feedback import Heard, read
 
 OURS = "feedback@bounces.example"
 POLICY = frozenset(
-    "authfailure badreputation blocked norelaying policyviolation rejected requireptr spamdetected securityerror speeding"
-    " contenterror virusdetected notcompliantrfc ratelimited toomanyconn failedstarttls".split()  # noqa: SIM905
+    [
+        "authfailure",
+        "badreputation",
+        "blocked",
+        "norelaying",
+        "policyviolation",
+        "rejected",
+        "requireptr",
+        "spamdetected",
+        "securityerror",
+        "speeding",
+        "contenterror",
+        "virusdetected",
+        "notcompliantrfc",
+        "ratelimited",
+        "toomanyconn",
+        "failedstarttls",
+    ]
 )
 
 
@@ -67,11 +83,16 @@ def sisimai(folder: Path) -> Iterator[Sample]:
                 values = re.findall(r"'([^']*)'|\b(\d)\b", row)
                 cells = [a or b for a, b in values]
                 status, reason, hard = cells[0], cells[2], cells[3]
-                kind = {"feedback": "complaint", "vacation": "automatic", "delivered": "delivered"}.get(reason, "bounce")
+                kind = {"feedback": "complaint", "vacation": "automatic", "delivered": "delivered"}.get(
+                    reason, "bounce"
+                )
                 if kind == "complaint" and len(cells) > 4:
-                    kind = {"opt-out": "unsubscribe", "auth-failure": "other", "dmarc": "other", "not-spam": "other"}.get(
-                        cells[4], kind
-                    )
+                    kind = {
+                        "opt-out": "unsubscribe",
+                        "auth-failure": "other",
+                        "dmarc": "other",
+                        "not-spam": "other",
+                    }.get(cells[4], kind)
                 sample.kinds.append(kind)
                 sample.reasons.append(reason)
                 sample.statuses.append(status)
