@@ -47,8 +47,11 @@ HUNG = 60.0
 """Seconds without a sign of life after which a process is killed and started again."""
 OFFICE_STOP = 10.0
 """Seconds the office gets to finish what it does, once no worker is left."""
-RESTART_NEEDED = ("listen", "http", "store", "counters", "keys", "workers")
-"""Settings that a reload cannot change: sockets and files are opened once."""
+RESTART_NEEDED = (
+    "listen", "tls", "http", "store", "counters", "keys", "workers", "next_hop", "next_hops", "hostname", "operator",
+    "egress", "dns", "limits", "ledger", "trace", "suppression", "links", "webhooks", "feedback",
+)  # fmt: skip
+"""Settings that a reload does not change: sockets and files are opened once, and what is built from the others is."""
 
 REFUSED = 2
 """Exit status of a relay, or of a process of it, that the configuration does not allow to run."""

@@ -13,7 +13,8 @@ from relay.aside import Threads
 from relay.config import Config
 from relay.dns.authentication import DomainAuthentication
 from relay.dns.resolver import Resolver
-from relay.events import Emit, LookupSlow
+from relay.emit import Emitter
+from relay.events import LookupSlow
 from relay.flow import Flow
 from relay.flow import Limits as FlowLimits
 from relay.footers import Footers
@@ -74,13 +75,14 @@ class Worker:
     """Everything one SMTP process has."""
 
     config: Config
-    emit: Emit
+    emit: Emitter
     database: Database
     directory: Directory
     policies: Policies
     lists: Lists
     phrases: Phrases
     footers: Footers
+    tools: Tools
     dns: Dns
     quotas: SqliteQuotas
     ledger: SqliteLedger
@@ -247,16 +249,15 @@ class Worker:
                     stack.callback(listener.close)
                     listeners.append(listener)
             _watch(process, hops, load_, ledger)
-            for name, scanner in (("clamd", malware), ("rspamd", spam)):
-                if scanner is not None:
-                    emit.gauge(f"{name}_down", f"Whether the last call to {name} failed.", partial(_down, scanner))
+            _watch_scanners(emit, tools)
             return cls(
-                config, emit, database, directory, policies, lists, phrases, footers, dns, quotas, ledger, hops, login,
-                listeners, certificate, stack.pop_all(),
+                config, emit, database, directory, policies, lists, phrases, footers, tools, dns, quotas, ledger, hops,
+                login, listeners, certificate, stack.pop_all(),
             )  # fmt: skip
 
     async def reload(self, config: Config) -> None:
-        """SIGHUP: policies, tenants of the file, certificates, log level.  Raises if it cannot be used."""
+        """SIGHUP: policies, tenants of the file, certificates, scanners, log level.  Raises if it cannot be used."""
+        malware, spam = await asyncio.to_thread(scanners, config)
         tenants = config.file_tenants()
         credentials = await asyncio.to_thread(config.file_credentials)  # hashes what is plain text
         self.policies.reload(config.policies)
@@ -266,6 +267,8 @@ class Worker:
         if self.certificate is not None:
             await asyncio.to_thread(self.certificate.reload)
         self.directory.declare(tenants, credentials)
+        self.tools.malware, self.tools.spam = malware, spam  # who waits for the old ones gets their answer
+        _watch_scanners(self.emit, self.tools)
         self.config = config
 
     async def drain(self, seconds: float) -> None:
@@ -289,8 +292,16 @@ def _watch(process: Process, hops: Hops, load_: Load, ledger: SqliteLedger) -> N
     emit.condition("store", lambda: ledger.trouble)
 
 
-def _down(scanner: Clamd | Rspamd) -> float:
-    return float(bool(scanner.trouble))
+def _watch_scanners(emit: Emitter, tools: Tools) -> None:
+    """Whether the last call to each scanner failed, as far as it is configured, and was not taken away since."""
+    for name, what in (("clamd", "malware"), ("rspamd", "spam")):
+        if getattr(tools, what) is not None:
+            emit.gauge(f"{name}_down", f"Whether the last call to {name} failed.", partial(_down, tools, what))
+
+
+def _down(tools: Tools, what: str) -> float:
+    scanner: Clamd | Rspamd | None = getattr(tools, what)
+    return float(scanner is not None and bool(scanner.trouble))
 
 
 def _gauge(hop: Hop, name: str) -> float:
