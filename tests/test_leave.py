@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from relay.stores.database import Database
 from relay.stores.leave import OptOut
 from relay.stores.migrate import migrate
 from relay.stores.opt_outs import report
+from relay.stores.outbox import Outbox
 from relay.stores.recipients import Recipients
 from relay.stores.spill import Spill
 from relay.unsubscribe import Leaving
@@ -147,6 +151,22 @@ async def test_where_addresses_are_not_kept_it_binds_all_the_same(database: Data
     assert await database.read("SELECT 1 FROM suppression WHERE value IS NOT NULL") == []
 
 
+async def test_the_tenants_webhook_is_told_once(database: Database) -> None:
+    outbox = Outbox(database, b"m" * 32)
+    await outbox.add("acme", "https://tool.example/hook", ("unsubscribe",), NOW)
+    opt_out = OptOut(database, SECRET)
+    for n in range(3):
+        await opt_out.leave(JO, "stream", "one-click", NOW + n * 2 * HOUR, NOW + n * 2 * HOUR)
+    await opt_out.leave(Leaving("other", MARKETING, JO.address), "stream", "one-click", NOW, NOW)
+    rows = await database.read("SELECT kind, tenant, at, data FROM webhook_event")
+    assert [row[:3] for row in rows] == [("unsubscribe", "acme", NOW)]
+    assert json.loads(rows[0][3]) == {
+        "address": "jo.doe+news@example.com",
+        "stream": MARKETING,
+        "source": "one-click",
+    }
+
+
 class TestStoreAway:
     @pytest.fixture
     def spill(self, tmp_path: Path) -> Spill:
@@ -160,9 +180,6 @@ class TestStoreAway:
     async def test_it_is_kept_and_stored_when_the_store_is_back(
         self, database: Database, spill: Spill, tmp_path: Path
     ) -> None:
-        import asyncio
-        import contextlib
-
         events: list[Event] = []
         stored = asyncio.Event()
 

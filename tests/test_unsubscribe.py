@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+from email.message import EmailMessage
+from email.policy import SMTP
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from relay.feedback.read import read
 from relay.tokens import purpose_key
 from relay.unsubscribe import LONGEST, STREAMS, Leaving, Unsubscribe
 
@@ -94,6 +98,19 @@ def test_the_mailto_form_carries_the_token_in_the_subject():
     for subject in ("unsubscribe", "", "unsubscribe " + token[:-3], words, "-" * 100_000, f"{words} {token}"):
         assert LINKS.find(subject) is None
     assert Unsubscribe([KEY], "https://mail.platform.example").mailto(*JO) == ""
+
+
+@pytest.mark.parametrize("address", ["jo@example.com", "x" * 64 + "@" + ".".join(["d" * 59] * 3) + ".example"])
+def test_the_feedback_mailbox_understands_the_mail_that_the_link_makes(address):
+    """RFC 6068: the mail program fills the subject in; the token reaches the relay whole."""
+    link = urlsplit(LINKS.mailto("acme", "marketing", address))
+    subject = parse_qs(link.query)["subject"][0]
+    mail = EmailMessage()
+    mail["From"], mail["To"], mail["Subject"] = "somebody.else@example.net", link.path, subject
+    for policy in (SMTP, SMTP.clone(max_line_length=0)):
+        [heard] = read(mail.as_bytes(policy=policy), link.path)
+        assert heard.kind == "unsubscribe" and heard.sure
+        assert [LINKS.read(trace) for trace in heard.traces] == [Leaving("acme", "marketing", address)]
 
 
 def test_links_are_possible_with_https_alone():

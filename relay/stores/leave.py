@@ -1,9 +1,9 @@
 """Leaving: one opt-out that a person made, by link, page or mail, stored so that it counts at once.
 
-What it writes is an opt-out on the suppression lists and, where the tenant has a consent of theirs,
-its withdrawal.  Asked for again, nothing changes.  While the store takes no writes the wish is kept
-in a file beside it, synced to disk, and stored when the store is back: mailbox providers ask once
-and may never ask again.
+What it writes is an opt-out on the suppression lists, what the tenant's webhooks are told of it and,
+where the tenant has a consent of theirs, its withdrawal.  Asked for again, nothing changes.  While
+the store takes no writes the wish is kept in a file beside it, synced to disk, and stored when the
+store is back: mailbox providers ask once and may never ask again.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from relay.ports import Unavailable
 from relay.stores.consents import CONTACT, Consents
 from relay.stores.database import Database
 from relay.stores.forms import BadEntry, entry, keyed_keys, mailbox_key
+from relay.stores.outbox import note
 from relay.stores.recipients import Recipients
 from relay.stores.spill import Spill
 from relay.unsubscribe import Leaving
@@ -101,10 +102,14 @@ class OptOut:
             await self._consents.withdraw(
                 leaving.tenant, leaving.address, now=now, purpose=purpose, at=at, source=source
             )
-        await self._recipients.add([one])
-        if latest is None:
-            self._emit(OptedOut(leaving.tenant, leaving.stream, scope, source))
-        return latest is None
+        if latest is not None:
+            await self._recipients.add([one])
+            return False
+        told = {"address": one.value, "stream": stream, "source": source}
+        key = f"{one.value}\0{stream}\0{at}"
+        await self._recipients.add_with(one, lambda db: note(db, "unsubscribe", leaving.tenant, at, told, key))
+        self._emit(OptedOut(leaving.tenant, leaving.stream, scope, source))
+        return True
 
     async def _latest(self, address: Address, tenant: str, stream: str) -> float | None:
         """When they asked for it last, where that still stands."""

@@ -214,21 +214,35 @@ class Recipients:
         """
         return await self._write(list(self._rows(entries)))
 
-    async def load(self, entries: Iterator[Entry]) -> AsyncIterator[tuple[int, int]]:
+    async def add_with(self, one: Entry, beside: Callable[[sqlite3.Connection], Any]) -> None:
+        """`add` one entry, and in the same transaction what goes with it."""
+        rows = list(self._rows([one]))
+
+        def write(db: sqlite3.Connection) -> None:
+            self._store(db, rows)
+            beside(db)
+
+        await self._db.run(write, full=True)
+
+    async def load(
+        self, entries: Iterator[Entry], mark: Callable[[], Any] = lambda: None
+    ) -> AsyncIterator[tuple[int, int, Any]]:
         """`add` for more entries than memory should hold: the next are read while some are written.
 
-        Yields, whenever some are durable, how many entries those were and what `add` says of them.
+        Yields, whenever some are durable, how many entries those were, what `add` says of them, and what
+        `mark` said when the last of them had been read.
         """
-        writing: tuple[int, asyncio.Task[int]] | None = None
+        writing: tuple[int, asyncio.Task[int], Any] | None = None
         try:
             while True:
                 count, rows = await self._read(entries)
+                at = mark()
                 if writing:
-                    yield writing[0], await writing[1]
+                    yield writing[0], await writing[1], writing[2]
                     writing = None
                 if not count:
                     return
-                writing = count, asyncio.create_task(self._write(rows))
+                writing = count, asyncio.create_task(self._write(rows)), at
                 del rows
         finally:
             if writing:
