@@ -28,8 +28,10 @@ _LOOPS = (
     "jmrp",
     "arf@",
 )
-_ABOUT = ("complaint about message", "email feedback report", "feedback report", "spam complaint", "abuse report",
-          "junk mail report", "complaint", "spam report", "reported as spam", "fw: spam", "client complain")  # fmt: skip
+_ABOUT = (
+    "complaint about message", "email feedback report", "feedback report", "spam complaint", "abuse report",
+          "junk mail report", "complaint", "spam report", "reported as spam", "fw: spam", "client complain",
+)  # fmt: skip
 
 
 def fields(text: str) -> dict[str, list[str]]:

@@ -21,7 +21,8 @@ _PRECEDENCE = frozenset({"auto_reply", "auto-reply", "autoreply"})
 
 _BEGINNINGS = re.compile(
     r"(?:(?:re|aw|sv|antw|odp|rif|fwd|fw|tr|wg)(?:\[\d+\])?[ \t]?:[ \t]*)*+\W{0,4}(?:"
-    r"out of (?:the )?office|out-of-office|ooo\b|oof\b|auto(?:matic|mated)?[- ]?(?:repl|respon|answer)|auto ?:|automatic e?-?mail|"
+    r"out of (?:the )?office|out-of-office|ooo\b|oof\b|auto(?:matic|mated)?[- ]?(?:repl|respon|answer)|auto ?:|"
+    r"automatic e?-?mail|"
     r"vacation|away from|i am away|i'm away|on (?:vacation|holiday|leave|maternity)|on annual leave|currently away|"
     r"abwesen|automatische (?:antwort|ruckmeldung|nachricht|e-?mail)|automatic antwort|autom\. antwort|automatisierte|"
     r"nicht im (?:buro|haus)|eingangsbestatigung|ich bin nicht|"
@@ -60,14 +61,16 @@ _BODY = (
     "currently out of office", "this is an automatic", "this is an automated", "this is an auto-", "automatic reply",
     "automatically generated", "automated response", "no longer work for", "no longer with the company",
     "no longer monitored", "not monitored", "limited access to email", "limited access to my email",
-    "ich bin nicht im buro", "ich bin bis", "ich bin derzeit nicht", "ich bin zurzeit nicht", "ich bin ab", "nicht im hause",
+    "ich bin nicht im buro", "ich bin bis", "ich bin derzeit nicht", "ich bin zurzeit nicht", "ich bin ab",
+    "nicht im hause",
     "automatisch generiert", "automatische antwort", "nicht mehr im unternehmen", "nicht mehr fur",
     "je suis absent", "je suis actuellement absent", "je suis en conge", "message automatique", "reponse automatique",
     "estoy fuera de la oficina", "estare fuera", "mensaje automatico", "respuesta automatica", "estoy de vacaciones",
     "sono fuori ufficio", "saro assente", "risposta automatica", "messaggio automatico",
     "ik ben afwezig", "ik ben niet aanwezig", "automatisch bericht", "automatisch gegenereerd", "ik ben op vakantie",
     "estou fora do escritorio", "estou de ferias", "mensagem automatica", "resposta automatica", "estarei ausente",
-    "jestem na urlopie", "przebywam na urlopie", "wiadomosc automatyczna", "odpowiedz automatyczna", "nieobecny w biurze",
+    "jestem na urlopie", "przebywam na urlopie", "wiadomosc automatyczna", "odpowiedz automatyczna",
+    "nieobecny w biurze",
     "jag ar inte pa kontoret", "jag ar pa semester", "jag ar ledig", "automatiskt meddelande", "automatiskt svar",
     "मैं कार्यालय से बाहर", "मैं छुट्टी पर", "स्वचालित उत्तर", "यह एक स्वचालित",
 )  # fmt: skip

@@ -17,7 +17,8 @@ from relay.feedback.original import Original
 _SENDERS = (
     "mailer-daemon", "mailerdaemon", "mailer daemon", "mail-daemon", "postmaster", "mail delivery", "maildelivery",
     "delivery subsystem", "delivery system", "mail system", "mail administrator", "system administrator",
-    "internet mail delivery", "double-bounce", "mail-deamon", "mailer-deamon", "microsoft exchange", "microsoftexchange",
+    "internet mail delivery", "double-bounce", "mail-deamon", "mailer-deamon", "microsoft exchange",
+    "microsoftexchange",
     "mdaemon", "mail-admin", "mailadmin", "bounce-handler", "mail router", "mail gateway", "smtp gateway", "mxlogic",
     "mailfoundry", "post_master", "noc@", "maildaemon", "daemon@", "listserv", "smtp@", "mmdf",
 )  # fmt: skip
@@ -25,15 +26,19 @@ _SUBJECTS = (
     "undeliver", "returned mail", "return mail", "returned to sender", "return to sender", "returned email",
     "delivery status notification", "delivery fail", "delivery notification", "delivery report", "delivery problem",
     "delivery error", "delivery has failed", "delivery has been", "delivery delayed", "delayed", "failure notice",
-    "failure delivery", "failed delivery", "failed mail", "mail delivery", "message delivery", "mail error", "mail failed",
-    "mail status report", "mail failure", "email failure", "message status", "non delivery", "non-deliver", "nondeliver",
+    "failure delivery", "failed delivery", "failed mail", "mail delivery", "message delivery", "mail error",
+    "mail failed",
+    "mail status report", "mail failure", "email failure", "message status", "non delivery", "non-deliver",
+    "nondeliver",
     "not delivered", "not deliverable", "could not be delivered", "could not send", "couldn't be delivered",
     "unable to deliver", "cannot deliver", "can't deliver", "bounced", "bounce", "dsn:", "ndn:", "invalid address",
     "user unknown", "unknown user", "address not found", "status report", "message you sent blocked", "warning:",
-    "notification", "problem with", "warning from uucp", "failed to deliver", "error sending", "mail returned", "system error", "processing error",
+    "notification", "problem with", "warning from uucp", "failed to deliver", "error sending", "mail returned",
+    "system error", "processing error",
     # de fr es it nl pt pl sv
     "unzustellbar", "nicht zustellbar", "nicht zugestellt", "zustellung", "non remis", "non distribu", "echec de",
-    "echec d", "impossible de remettre", "no se puede entregar", "no se ha podido entregar", "no entregado", "devuelto",
+    "echec d", "impossible de remettre", "no se puede entregar", "no se ha podido entregar", "no entregado",
+    "devuelto",
     "error de entrega", "impossibile recapitare", "mancato recapito", "mancata consegna", "onbestelbaar",
     "niet bezorgd", "nao entregue", "nao foi possivel entregar", "falha na entrega", "devolvid", "niedostarcz",
     "nie mozna dostarczyc", "zwrot", "kan inte levereras", "olevererbar", "ikke leveres",
@@ -54,17 +59,20 @@ _BODIES = (
     "this is the qmail-send program", "mailbox full", "over quota", "undelivered", "unzustellbar", "nicht zugestellt",
     "nicht zustellen", "nicht ubermittelt", "n'a pas pu etre", "non remis", "no se pudo entregar", "no se ha podido",
     "non e stato possibile", "kon niet worden", "nao pode ser entregue", "nao foi possivel", "nie moze zostac",
-    "nie zostala dostarczona", "kunde inte levereras", "rejected", "delivery notification", "exceeded", "does not exist",
+    "nie zostala dostarczona", "kunde inte levereras", "rejected", "delivery notification", "exceeded",
+    "does not exist",
     "bounced", "invalid recipient", "unknown recipient", "no se puede entregar", "refused", "account is disabled",
     "delivery errors", "delivery problems", "invalid user", "did not receive", "fatal errors", "failed address",
-    "not yet been delivered", "has been postponed", "mail has been returned", "error delivering", "no valid recipients",
+    "not yet been delivered", "has been postponed", "mail has been returned", "error delivering",
+    "no valid recipients",
 )  # fmt: skip
 _TRYING = (
     "will be retried", "will retry", "still trying", "still being tried", "keep trying", "continue to try",
     "will continue trying", "will be attempted", "do not need to resend", "no action is required on your part",
     "not yet been delivered", "has not been delivered yet", "attempts will continue", "warning message only",
     "has been delayed", "is delayed", "will try again", "delivery attempts will be", "keeps trying", "retry for",
-    "you should not try to resend", "will keep being", "no need to resend", "has been postponed", "will continue to attempt",
+    "you should not try to resend", "will keep being", "no need to resend", "has been postponed",
+    "will continue to attempt",
     "attempts will continue", "continue to be made",
 )  # fmt: skip
 _NOT_THEIRS = frozenset(
@@ -72,8 +80,10 @@ _NOT_THEIRS = frozenset(
      "admin", "administrator", "webmaster", "root", "daemon", "info", "mail-daemon", "security", "spam"}
 )  # fmt: skip
 _COPY = re.compile(
-    r"^[ \t>]*+[-=_*+|\[(]*+[ \t]*+(?:this is a copy of (?:the|your)|below (?:this line )?is (?:a|the) copy|a copy of the|"
-    r"(?:the )?(?:original|returned|unsent|undelivered|failed) (?:e-?mail |mail )?(?:message|mail|text)\b(?! (?:was|has|could|is|from|sent))|"
+    r"^[ \t>]*+[-=_*+|\[(]*+[ \t]*+(?:this is a copy of (?:the|your)|below (?:this line )?is (?:a|the) copy|"
+    r"a copy of the|"
+    r"(?:the )?(?:original|returned|unsent|undelivered|failed) (?:e-?mail |mail )?(?:message|mail|text)\b(?! (?:was|"
+    r"has|could|is|from|sent))|"
     r"message (?:header|text|content|body|source|follows)s?|header of the|headers? of|received:[ \t]|return-path:|"
     r"begin (?:original|message|of returned)|start of (?:returned|original)|forwarded message|message-id:|"
     r"the (?:first|header|beginning)[^\n]{0,60}(?:message|lines)|unsent message|original message headers|"
@@ -81,7 +91,8 @@ _COPY = re.compile(
     re.MULTILINE | re.IGNORECASE,
 )
 _BEFORE = re.compile(
-    r"(?:^|\n)[ \t>*|-]{0,12}(?:\[?<?|.{0,60}(?:to|for|recipients?|user|address|mailbox|rcpt to|e-?mail|account)[ \t]*[:=]?[ \t]*[<\"'\[(]?"
+    r"(?:^|\n)[ \t>*|-]{0,12}(?:\[?<?|.{0,60}(?:to|for|recipients?|user|address|mailbox|rcpt to|e-?mail|"
+    r"account)[ \t]*[:=]?[ \t]*[<\"'\[(]?"
     r"(?:smtp:)?)\Z",
     re.IGNORECASE,
 )
@@ -145,9 +156,12 @@ def _named(report: Opened) -> list[str]:
 
 
 _MARKER = re.compile(
-    r"following (?:e-?mail )?(?:recipient|address|user|destination|mailbox|person|people)|failed address|did not reach|intended recipient|"
-    r"undeliverable to|not be delivered to|n't be delivered to|unable to deliver|undelivered to|addresses had|delivery to|"
-    r"folgende[nr]? (?:empf|adress)|destinataires? suivant|siguientes? destinatari|seguenti? destinatari|volgende (?:ontv|adres)|"
+    r"following (?:e-?mail )?(?:recipient|address|user|destination|mailbox|person|people)|failed address|"
+    r"did not reach|intended recipient|"
+    r"undeliverable to|not be delivered to|n't be delivered to|unable to deliver|undelivered to|addresses had|"
+    r"delivery to|"
+    r"folgende[nr]? (?:empf|adress)|destinataires? suivant|siguientes? destinatari|seguenti? destinatari|"
+    r"volgende (?:ontv|adres)|"
     r"nastepujac|seguintes? destinat|foljande mottag",
     re.IGNORECASE,
 )

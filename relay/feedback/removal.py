@@ -24,14 +24,17 @@ LONGEST = 400
 """Words that are looked at."""
 
 _ATTRIBUTION = re.compile(
-    r"(?:wrote|writes|schrieb|schrieben|a [eé]crit|escribi[oó]|ha scritto|scrisse|schreef|escreveu|napisa[lł]\(?a?\)?|skrev|"
+    r"(?:wrote|writes|schrieb|schrieben|a [eé]crit|escribi[oó]|ha scritto|scrisse|schreef|escreveu|"
+    r"napisa[lł]\(?a?\)?|skrev|"
     r"ने लिखा|kirjoitti|написал\(?а?\)?)[^\n]{0,120}?:[ \t]*$",
     re.IGNORECASE,
 )
 _OPENS = re.compile(r"[ \t>]*(?:on|am|le|el|il|op|em|w dniu|dnia|den|pada|в|в)\b", re.IGNORECASE)
 _SEPARATOR = re.compile(
-    r"[ \t]*(?:[-_=*]{8,}|[-_=*~]{2,}[ \t]*(?:original|forwarded|urspr|message d|messaggio|mensaje|mensagem|oorspronkelijk|"
-    r"doorgestuurd|weitergeleitete|original[- ]nachricht|wiadomo|ursprungligt|vidarebefordrat|reply|antwort)[^\n]{0,60}|"
+    r"[ \t]*(?:[-_=*]{8,}|[-_=*~]{2,}[ \t]*(?:original|forwarded|urspr|message d|messaggio|mensaje|mensagem|"
+    r"oorspronkelijk|"
+    r"doorgestuurd|weitergeleitete|original[- ]nachricht|wiadomo|ursprungligt|vidarebefordrat|reply|"
+    r"antwort)[^\n]{0,60}|"
     r"begin forwarded message|-----[^\n]{2,60}-----)[ \t]*+:?[ \t]*+$",
     re.IGNORECASE,
 )
@@ -40,19 +43,23 @@ _HEADER = re.compile(
     re.IGNORECASE,
 )
 _HEADER_MORE = re.compile(
-    r"[ \t*]*(?:sent|gesendet|date|datum|envoyé|enviado|fecha|inviato|data|verzonden|wysłane|skickat|to|an|à|para|a|aan|do|"
+    r"[ \t*]*(?:sent|gesendet|date|datum|envoyé|enviado|fecha|inviato|data|verzonden|wysłane|skickat|to|an|à|para|a|"
+    r"aan|do|"
     r"till|til|subject|betreff|objet|asunto|oggetto|onderwerp|assunto|temat|ämne)[ \t]*:",
     re.IGNORECASE,
 )
 _SIGNATURE = re.compile(
-    r"[ \t]*(?:--[ \t]?$|__+[ \t]*$|sent from|von meinem|gesendet von|envoyé de|envoyé depuis|enviado desde|enviado do|enviado a partir|"
-    r"inviato da|verzonden vanaf|verstuurd vanaf|wysłan|skickat från|get outlook|outlook für|obtenir outlook|obtener outlook|"
+    r"[ \t]*(?:--[ \t]?$|__+[ \t]*$|sent from|von meinem|gesendet von|envoyé de|envoyé depuis|enviado desde|"
+    r"enviado do|enviado a partir|"
+    r"inviato da|verzonden vanaf|verstuurd vanaf|wysłan|skickat från|get outlook|outlook für|obtenir outlook|"
+    r"obtener outlook|"
     r"yahoo mail|this (?:e-?mail|message)[^\n]{0,40}confidential|confidential|disclaimer)",
     re.IGNORECASE,
 )
 _QUOTED_HTML = re.compile(
     r"<blockquote|class=[\"']?(?:gmail_quote|gmail_attr|yahoo_quoted|moz-cite-prefix|protonmail_quote|zmail_extra)|"
-    r"id=[\"']?(?:divRplyFwdMsg|appendonsend|mail-editor-reference|x_divRplyFwdMsg|OLK_SRC_BODY)|name=[\"']?quote|border-top:\s?solid #[be]",
+    r"id=[\"']?(?:divRplyFwdMsg|appendonsend|mail-editor-reference|x_divRplyFwdMsg|OLK_SRC_BODY)|name=[\"']?quote|"
+    r"border-top:\s?solid #[be]",
     re.IGNORECASE,
 )
 _MARKED = re.compile(r"[ \t]*[>|]")
@@ -147,8 +154,10 @@ def asked(written: list[str], question: bool = False) -> Request | None:
 
 
 _POLITE = re.compile(
-    r" (?:can|could|would|will) you | (?:konnen|konnten|wurden) sie | pouvez vous | pourriez vous | (?:puede|pueden|podria|podrian|puedes) |"
-    r" (?:puo|potete|potrebbe|potreste) | (?:kunt|kunnen|wilt) (?:u|jullie) | (?:pode|podem|poderia|poderiam) | (?:kan|kunde) (?:ni|du) |"
+    r" (?:can|could|would|will) you | (?:konnen|konnten|wurden) sie | pouvez vous | pourriez vous | (?:puede|pueden|"
+    r"podria|podrian|puedes) |"
+    r" (?:puo|potete|potrebbe|potreste) | (?:kunt|kunnen|wilt) (?:u|jullie) | (?:pode|podem|poderia|poderiam) |"
+    r" (?:kan|kunde) (?:ni|du) |"
     r" czy (?:mozecie|moze|moglibyscie|mozna) "
 )
 

@@ -27,25 +27,13 @@ from relay.feedback import Heard, read
 
 OURS = "feedback@bounces.example"
 POLICY = frozenset(
-    [
-        "authfailure",
-        "badreputation",
-        "blocked",
-        "norelaying",
-        "policyviolation",
-        "rejected",
-        "requireptr",
-        "spamdetected",
-        "securityerror",
-        "speeding",
-        "contenterror",
-        "virusdetected",
-        "notcompliantrfc",
-        "ratelimited",
-        "toomanyconn",
-        "failedstarttls",
-    ]
-)
+    {"authfailure", "badreputation", "blocked", "norelaying", "policyviolation", "rejected", "requireptr",
+     "spamdetected", "securityerror", "speeding", "contenterror", "virusdetected", "notcompliantrfc", "ratelimited",
+     "toomanyconn", "failedstarttls"}
+)  # fmt: skip
+"""Reasons of Sisimai that are about the sender or the message."""
+KINDS = {"feedback": "complaint", "vacation": "automatic", "delivered": "delivered"}
+TYPES = {"opt-out": "unsubscribe", "auth-failure": "other", "dmarc": "other", "not-spam": "other"}
 
 
 @dataclass
@@ -87,12 +75,7 @@ def sisimai(folder: Path) -> Iterator[Sample]:
                     reason, "bounce"
                 )
                 if kind == "complaint" and len(cells) > 4:
-                    kind = {
-                        "opt-out": "unsubscribe",
-                        "auth-failure": "other",
-                        "dmarc": "other",
-                        "not-spam": "other",
-                    }.get(cells[4], kind)
+                    kind = TYPES.get(cells[4], kind)
                 sample.kinds.append(kind)
                 sample.reasons.append(reason)
                 sample.statuses.append(status)
