@@ -8,6 +8,7 @@ are never shown.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import ipaddress
 import os
@@ -1026,7 +1027,7 @@ def _unreadable(config: Config) -> Iterator[tuple[Path_, str]]:
     if rspamd is not None and rspamd.password_file is not None and (what := _said(_first_line, rspamd.password_file)):
         yield ("scanners", "rspamd", "password_file"), what
     feedback = config.feedback
-    if feedback.sendgrid is not None and (what := _said(_sendgrid_key, feedback.sendgrid.public_key_file)):
+    if feedback.sendgrid is not None and (what := _said(read_public_key, feedback.sendgrid.public_key_file)):
         yield ("feedback", "sendgrid", "public_key_file"), what
     if feedback.mailgun is not None and (what := _said(_first_line, feedback.mailgun.signing_key_file)):
         yield ("feedback", "mailgun", "signing_key_file"), what
@@ -1098,14 +1099,22 @@ _hashed: dict[bytes, str] = {}
 _pepper = os.urandom(32)
 
 
-def _sendgrid_key(file: Path) -> Any:
-    """The key that verifies SendGrid's events.  Raises ConfigError."""
-    from relay.feedback.signatures import sendgrid_key  # here: reading it makes nothing slower that has no use for it
+def read_public_key(file: Path) -> Any:
+    """An elliptic-curve key that verifies: in PEM form, or as SendGrid shows it (base64).  Raises ConfigError."""
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+    from cryptography.hazmat.primitives.serialization import load_der_public_key, load_pem_public_key
 
     try:
-        return sendgrid_key(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        text = file.read_text(encoding="utf-8").strip()
+        pem = text.startswith("-----")
+        key = load_pem_public_key(text.encode()) if pem else load_der_public_key(base64.b64decode(text, validate=True))
+    except OSError as error:
         raise ConfigError([_why(error)]) from None
+    except (ValueError, TypeError):
+        raise ConfigError(["not a public key: give the verification key as it is shown"]) from None
+    if not isinstance(key, EllipticCurvePublicKey):
+        raise ConfigError(["not an elliptic-curve key"])
+    return key
 
 
 def _hash(password: str) -> str:

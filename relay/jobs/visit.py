@@ -105,6 +105,35 @@ class Visitor:
         except TimeoutError:
             raise Broken(f"no answer within {self._seconds:g} s") from None
 
+    async def fetch(self, url: str, most: int = 65536) -> bytes:
+        """What lies at an https address: the body of a 200, of at most so many octets.
+
+        Raises Broken for anything else, and Unavailable where the DNS cannot be asked now.
+        """
+        try:
+            async with asyncio.timeout(self._seconds):
+                status, body = await self._get(url, most)
+        except TimeoutError:
+            raise Broken(f"no answer within {self._seconds:g} s") from None
+        if status != 200:
+            raise Broken(f"it answers {status}")
+        return body
+
+    async def _get(self, url: str, most: int) -> tuple[int, bytes]:
+        reader, writer = await self._begin("GET", url, "HTTP/1.0")  # 1.0: a body in one piece, up to the end
+        try:
+            status, _ = await _answer(reader)
+            body = b""
+            while chunk := await reader.read(most + 1 - len(body)):
+                body += chunk
+                if len(body) > most:
+                    raise Broken(f"more than {most} octets")
+            return status, body
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
+            raise Broken("no proper answer") from None
+        finally:
+            writer.transport.abort()
+
     async def _follow(self, url: str, exact: bool) -> str:
         for _ in range(REDIRECTS + 1):
             status, location = await self._ask("HEAD", url)
@@ -120,6 +149,18 @@ class Visitor:
         self, method: str, url: str, fields: Mapping[str, str] = MappingProxyType({}), body: bytes = b""
     ) -> tuple[int, str]:
         """Status and Location."""
+        reader, writer = await self._begin(method, url, "HTTP/1.1", fields, body)
+        try:
+            return await _answer(reader)
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
+            raise Broken("no proper answer") from None
+        finally:
+            writer.transport.abort()
+
+    async def _begin(
+        self, method: str, url: str, version: str, fields: Mapping[str, str] = MappingProxyType({}), body: bytes = b""
+    ) -> Opened:
+        """Connected, the request written."""
         parts = urlsplit(url)
         scheme = parts.scheme.lower()
         try:
@@ -133,19 +174,14 @@ class Visitor:
             raise Broken(f"port {port} is none of the web's")
         tls = self._context if scheme == "https" else None
         reader, writer = await self._reach(host, port, tls)
-        try:
-            path = quote(parts.path or "/", safe="/%~!$&'()*+,;=:@-._")
-            query = "?" + quote(parts.query, safe="/%~!$&'()*+,;=:@-._?") if parts.query else ""
-            where = host if port in (80, 443) else f"{host}:{port}"
-            more = {"Accept": "text/html, */*"} if method != "POST" else {"Content-Length": str(len(body)), **fields}
-            head = f"{method} {path}{query} HTTP/1.1\r\nHost: {where}\r\nUser-Agent: {self._agent}\r\n"
-            head += "".join(f"{name}: {value}\r\n" for name, value in more.items()) + "Connection: close\r\n\r\n"
-            writer.write(head.encode("ascii", "replace") + body)
-            return await _answer(reader)
-        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
-            raise Broken("no proper answer") from None
-        finally:
-            writer.transport.abort()
+        path = quote(parts.path or "/", safe="/%~!$&'()*+,;=:@-._")
+        query = "?" + quote(parts.query, safe="/%~!$&'()*+,;=:@-._?") if parts.query else ""
+        where = host if port in (80, 443) else f"{host}:{port}"
+        more = {"Accept": "text/html, */*"} if method != "POST" else {"Content-Length": str(len(body)), **fields}
+        head = f"{method} {path}{query} {version}\r\nHost: {where}\r\nUser-Agent: {self._agent}\r\n"
+        head += "".join(f"{name}: {value}\r\n" for name, value in more.items()) + "Connection: close\r\n\r\n"
+        writer.write(head.encode("ascii", "replace") + body)
+        return reader, writer
 
     async def _reach(self, host: str, port: int, tls: ssl.SSLContext | None) -> Opened:
         addresses = await self._addresses(host)
