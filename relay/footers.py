@@ -332,7 +332,7 @@ def wrong(template: Template) -> Iterator[tuple[str, str, str]]:
 def _markup_problems(template: Template) -> Iterator[tuple[str, str]]:
     """Markup that cannot stand at the end of any message, whichever lines are left out."""
     said = set()
-    for size in range(len(SECTIONS) + 1):
+    for size in range(len(SECTIONS), -1, -1):
         for some in combinations(SECTIONS, size):
             values = dict.fromkeys(SECTIONS, "x") | {UNSUBSCRIBE: _LINK}
             reader = _Markup()
@@ -343,7 +343,7 @@ def _markup_problems(template: Template) -> Iterator[tuple[str, str]]:
                 if what not in said:
                     said.add(what)
                     without = [name for name in SECTIONS if name not in some]
-                    where = f" (where {' and '.join(without)} is left out)" if without and size else ""
+                    where = f" (where {' and '.join(without)} is left out)" if without else ""
                     yield f"{what}{where}", token
 
 
