@@ -291,7 +291,7 @@ def test_import_tells_bad_lines_and_takes_the_rest(run: Run, folder: Path) -> No
     assert stat.S_IMODE((folder / "bad.csv").stat().st_mode) == 0o600
     assert "3 entries" in run("suppression", "import", str(folder / "bad.csv"), "--tenant", "acme").stdout
     again = rows(run("suppression", "import", str(folder / "bad.csv"), "--tenant", "acme", "--json"))
-    assert again == [{"lines": 7, "entries": 3, "new": 0, "over": 0, "bad": 0}]
+    assert again == [{"lines": 7, "entries": 3, "new": 0, "over": 0, "bad": 0, "resumed": 0}]
 
 
 def test_import_from_standard_input_and_of_what_is_no_list(run: Run, folder: Path) -> None:

@@ -287,7 +287,7 @@ async def test_a_list_is_stored_in_pieces_as_if_it_were_one(
     people = [f"p{n % 1500}@example.com" for n in range(1800)] + ["x.y@gmail.com", "erased@example.com"]
     entries = [entry("address", who, "manual", tenant="acme", now=NOW) for who in people]
     told = [told async for told in recipients.load(iter(entries))]
-    assert sum(count for count, _ in told) == 1802 and len(told) == 3
+    assert sum(count for count, _, _ in told) == 1802 and len(told) == 3
     assert sum(new for _, new in told) == 1503  # and the folded form of one, less what came twice
     assert [told async for told in recipients.load(iter(entries))][-1][1] == 0
     found, _ = await recipients.page()
@@ -309,7 +309,7 @@ async def test_a_list_that_fails_midway_leaves_what_was_told_and_no_writer_behin
 
     told = 0
     with pytest.raises(OSError, match="gone"):
-        async for count, _ in recipients.load(entries()):
+        async for count, _, _ in recipients.load(entries()):
             told += count
     assert told == 1000
     [(stored,)] = await database.read("SELECT count(*) FROM suppression")

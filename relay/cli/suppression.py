@@ -10,9 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from relay.cli.list_file import BadLines, private_file
+from relay.cli.list_file import BadLines, PartFile
 from relay.cli.opt_out_report import command as report
-from relay.cli.shell import Duration, Group, Moment, Shell, fail, json_option, open_store, progress, show, when, who
+from relay.cli.shell import (
+    Counter,
+    Duration,
+    Group,
+    Moment,
+    Shell,
+    fail,
+    json_option,
+    open_store,
+    progress,
+    show,
+    when,
+    who,
+)
 from relay.cli.tenant import known_tenant
 
 if TYPE_CHECKING:
@@ -91,6 +104,7 @@ def add(
 
     config = shell.config()
     now = time.time()
+    refuse_global(reason, scope, tenant)
     if lasts and until:
         fail("give --for or --until, not both")
     if lasts:
@@ -211,6 +225,7 @@ def show_(shell: Shell, who_: str, as_json: bool) -> None:
 @click.option("--for", "lasts", type=Duration(), help="For how long, where a line does not say.")
 @click.option("--source", help="Where it comes from (default: the file's name).")
 @click.option("--rejects", type=click.Path(dir_okay=False), help="Write bad lines there, to be mended and imported.")
+@click.option("--resume", is_flag=True, help="Go on where an import of this file, told the same, was cut off.")
 @json_option
 @click.pass_obj
 def import_(
@@ -223,22 +238,26 @@ def import_(
     lasts: float | None,
     source: str | None,
     rejects: str | None,
+    resume: bool,
     as_json: bool,
 ) -> None:
     """Import a list (CSV, or one value a line; - for standard input).
 
-    A header line names the columns: email or address, domain, md5, sha1, sha256, reason, scope,
-    tenant, stream, source, added or requested, until; others are passed over.  Without one, each
-    line is an address, a @domain or a digest.  UTF-8, UTF-16 and Latin-1; comma, semicolon, tab or bar.
+    A header line names the columns: email or address, domain, md5, sha1, sha256 or hash, reason or
+    type, scope, tenant, stream, source, added or requested, until; others are passed over.  Without
+    one, each line is an address, a @domain or a digest, in digits of either case.  UTF-8, UTF-16 and
+    Latin-1; comma, semicolon, tab or bar.
 
     A list of opt-outs is also the tenant's report of those made elsewhere, an empty list too where
     --reason opt-out and --tenant are given: tenants with `opt_out: synced` have to report every two days.
 
     A bad line is told with its number and costs nothing else.  What was imported stays when the
-    import is stopped; importing it again changes nothing.
+    import is stopped, even by a power cut; importing it again changes nothing, and with --resume what
+    is stored already is passed over.
 
     Exit code: 0 every line was taken, 1 some were bad, 2 it is no list.
     """
+    from relay.stores.import_progress import ImportProgress, Position, digest
     from relay.stores.suppression_csv import Defaults, NotAList, Reader
 
     config = shell.config()
@@ -248,43 +267,76 @@ def import_(
         source=source if source is not None else f"import:{Path(file).name}" if file != "-" else "import",
         until=now + lasts if lasts else None, bounce=config.suppression.bounce,
     )  # fmt: skip
+    refuse_global(reason, scope, tenant)
     bad = BadLines(file, rejects, lambda: reader.header)
+    if resume and file == "-":
+        fail("standard input cannot be resumed; give the file")
     try:
         stream_in = click.open_file(file, "rb")
+        told = (reason or "", tenant or "", scope or "", stream or "", defaults.source, str(lasts))
+        of = digest(Path(file), told) if file != "-" and Path(file).is_file() else None
     except OSError as error:
         fail(f"{file}: {error.strerror}")
     reader = Reader(stream_in, defaults, now, bad)  # type: ignore[arg-type]
-    entries_of = new = 0
-    opted_out: dict[str, int] = {}
+    done = Position()
+    resumed = 0
 
     async def main() -> None:
-        nonlocal entries_of, new
+        nonlocal bad, resumed
         async with open_store(config) as database:
             if tenant is not None:
                 await known_tenant(config, database, tenant)
             recipients = await open_recipients(config, database)
-            async for stored, changed in recipients.load(_counted(progress(reader, "imported"), opted_out)):
-                entries_of += stored
-                new += changed
+            kept = ImportProgress(database, of, Path(file).name) if of else None
+            if kept and (before := await kept.known()):
+                if resume:
+                    for name in ("lines", "entries", "new", "over", "bad", "opted_out"):
+                        setattr(done, name, getattr(before, name))
+                    reader.skip = resumed = before.lines
+                    reader.over = before.over
+                    bad.resume(before.bad)
+                else:
+                    click.echo(
+                        f"an earlier import of it was cut off at line {before.lines:,}; --resume goes on there",
+                        err=True,
+                    )
+            elif resume:
+                click.echo("nothing to resume: it is imported from its beginning", err=True)
+            opted_out = dict(done.opted_out)
+
+            def mark() -> Position:
+                return Position(reader.lines, 0, 0, reader.over, bad.count, dict(opted_out))
+
+            async for stored, changed, at in recipients.load(_counted(progress(reader, "imported"), opted_out), mark):
+                done.entries += stored
+                done.new += changed
+                done.lines, done.over, done.bad, done.opted_out = at.lines, at.over, at.bad, at.opted_out
+                if kept:
+                    await kept.reached(done, time.time())
             if tenant is not None and reason == "opt-out" and not bad.count:
                 opted_out.setdefault(tenant, 0)
             await _reported(database, opted_out, time.time(), defaults.source)
+            if kept:
+                await kept.ended()
 
     try:
         shell.run(main)
     except NotAList as error:
         fail(f"{file}: {error}")
     except KeyboardInterrupt:
-        click.echo(
-            f"stopped at line {reader.lines:,}; {entries_of:,} entries are stored.  Import it again to go on.", err=True
-        )
+        how = "; --resume goes on there" if of else ".  Import it again to go on"
+        click.echo(f"stopped: {done.entries:,} entries, up to line {done.lines:,}, are stored{how}", err=True)
         sys.exit(1)
     finally:
         reader.close()
         if file != "-":
             stream_in.close()
         bad.close()
-    summary = {"lines": reader.lines, "entries": entries_of, "new": new, "over": reader.over, "bad": bad.count}
+    summary = {
+        "lines": reader.lines, "entries": done.entries, "new": done.new, "over": reader.over, "bad": bad.count,
+        "resumed": resumed,
+    }  # fmt: skip
+    entries_of, new = done.entries, done.new
     if as_json:
         show([summary], True)
     else:
@@ -292,6 +344,7 @@ def import_(
             f"{entries_of:,} entries from {reader.lines:,} lines ({new:,} rows new or changed"
             f"{f', {reader.over:,} left out because they are over' if reader.over else ''}), {bad.count:,} bad lines"
             f"{f' in {rejects}' if bad.count and rejects else ''}"
+            f"{f'; resumed at line {resumed:,}' if resumed else ''}"
         )
     sys.exit(1 if bad.count else 0)
 
@@ -301,9 +354,12 @@ def import_(
 @click.option("--tenant", help="Only what binds this tenant alone.")
 @click.option("--global", "global_", is_flag=True, help="Only what binds every tenant.")
 @reason_option
+@click.option("--resume", is_flag=True, help="Go on where an export to this file was cut off.")
 @click.pass_obj
-def export(shell: Shell, file: str, tenant: str | None, global_: bool, reason: str | None) -> None:
+def export(shell: Shell, file: str, tenant: str | None, global_: bool, reason: str | None, resume: bool) -> None:
     """Write the list as CSV, to FILE or standard output, as `import` reads it.
+
+    FILE is whole or not there: what is written so far stands in FILE.part, and --resume goes on with it.
 
     Erased people appear as a keyed hash, which means something to this installation alone.  A cell
     that a spreadsheet would run as a formula has an apostrophe before it.
@@ -314,30 +370,55 @@ def export(shell: Shell, file: str, tenant: str | None, global_: bool, reason: s
     if tenant is not None and global_:
         fail("give --tenant or --global, not both")
     of = "" if global_ else tenant
+    if resume and file == "-":
+        fail("standard output cannot be resumed; give a file")
+    part = None if file == "-" else PartFile(file, {"tenant": of, "reason": reason}, resume)
 
     async def main() -> int:
-        count = 0
         async with open_store(config) as database:
             if tenant is not None:
                 await known_tenant(config, database, tenant)
             recipients = await open_recipients(config, database)
-            out = sys.stdout if file == "-" else private_file(file)
-            try:
+            after: tuple[Any, ...] | None = None
+            count = 0
+            if part is not None and part.at is not None:
+                key, *rest = part.at["after"]
+                after, count = (bytes.fromhex(key), *rest), part.at["count"]
+                click.echo(f"going on behind {count:,} entries", err=True)
+            out = part.open() if part is not None else sys.stdout
+            done = Counter("exported")
+            done.more(count)
+            if after is None:
                 out.write(header())
-                after: tuple[Any, ...] | None = None
-                while True:
-                    entries, after = await recipients.page(after, tenant=of, reason=reason)
-                    out.writelines(rows(entries))
-                    count += len(entries)
-                    if after is None:
-                        return count
-            finally:
-                if out is not sys.stdout:
-                    out.close()
+            while True:
+                entries, after = await recipients.page(after, tenant=of, reason=reason)
+                out.writelines(rows(entries))
+                count += len(entries)
+                done.more(len(entries))
+                if after is None:
+                    done.end()
+                    return count
+                if part is not None:
+                    part.reached({"after": [after[0].hex(), *after[1:]], "count": count})
 
-    count = shell.run(main)
+    if part is None:
+        shell.run(main)
+        return
+    with part:
+        count = shell.run(main)
+        part.finish()
     if file != "-":
         click.echo(f"{count:,} entries written to {file}", err=True)
+
+
+def refuse_global(reason: str | None, scope: str | None, tenant: str | None) -> None:
+    """What is meant for one tenant must not bind the others unawares."""
+    if tenant is None:
+        return
+    if scope == "global":
+        fail("a global suppression binds every tenant; leave --tenant out, or take the scope tenant")
+    if reason == "legal" and not scope:
+        fail("what the law asks binds every tenant; leave --tenant out")
 
 
 # -- small things -------------------------------------------------------------------------

@@ -72,6 +72,7 @@ TABLES: dict[str, Table] = {
     "footer": Table(tenant="tenant"),
     "guard": Table(text="reply"),
     "hold": Table(code="dropped with its copy"),
+    "import_progress": _NOBODY,
     "incident": _NOBODY,  # what the tenant did stays as long as the ledger
     "intent": Table(code="emptied: it still stands for mail in doubt"),
     "ladder": _NOBODY,

@@ -25,8 +25,9 @@ COLUMNS = (
 """The columns of an export, in this order."""
 
 _FORMS = {column: at for at, column in enumerate(COLUMNS[:6])}
-_VALUES = ("address", "domain", "sha256", "sha1", "md5", "keyed")
-"""Which column says who is meant, where several are filled: the address, before a domain that may be its own."""
+_VALUES = ("address", "domain", "sha256", "sha1", "md5", "keyed", "hash")
+"""Which column says who is meant, where several are filled: the address, before a domain that may be its own.
+A `hash` is one of the digests, by its length."""
 
 _ALIASES = {
     "email": "address",
@@ -38,9 +39,16 @@ _ALIASES = {
     "host": "domain",
     "emailmd5": "md5",
     "md5hash": "md5",
+    "md5email": "md5",
     "emailsha1": "sha1",
+    "sha1hash": "sha1",
+    "sha1email": "sha1",
     "emailsha256": "sha256",
     "sha256hash": "sha256",
+    "sha256email": "sha256",
+    "emailhash": "hash",
+    "hashedemail": "hash",
+    "digest": "hash",
     "type": "reason",
     "cause": "reason",
     "date": "added",
@@ -75,6 +83,17 @@ _REASONS = {
     "donotcontact": "dnd",
     "donotdisturb": "dnd",
     "blocked": "manual",
+    "spamcomplaint": "complaint",
+    "spamreports": "complaint",
+    "hardbounces": "bounce",
+    "permanentbounce": "bounce",
+    "cleaned": "bounce",
+    "invalid": "bounce",
+    "groupunsubscribe": "opt-out",
+    "globalunsubscribe": "opt-out",
+    "manualsuppression": "manual",
+    "blacklist": "manual",
+    "blocklist": "manual",
 }
 
 KINDS = 1000
@@ -103,12 +122,19 @@ class Reader:
 
     over    entries left out because their end has passed
     header  the header line as it stands in the file, "" if there is none
+    skip    lines that were imported before: read for their columns, and passed over
     """
 
     def __init__(
-        self, file: BinaryIO, defaults: Defaults, now: float, on_bad: Callable[[BadLine], None] = lambda bad: None
+        self,
+        file: BinaryIO,
+        defaults: Defaults,
+        now: float,
+        on_bad: Callable[[BadLine], None] = lambda bad: None,
+        skip: int = 0,
     ) -> None:
         self.over = 0
+        self.skip = skip
         self.header = ""
         self._text = Lines(file)
         self._defaults = defaults
@@ -131,9 +157,12 @@ class Reader:
 
     def __iter__(self) -> Iterator[Entry]:
         """Raises NotAList if the columns cannot be made out, before anything is yielded."""
-        for line in self._text:
+        text = self._text
+        for line in text:
+            if text.number <= self.skip and not self._first:
+                continue
             item = self._ordinary(line) or self._any(line)
-            if item is None:
+            if item is None or text.number <= self.skip:
                 continue
             if item.until is not None and item.until <= self._now:
                 self.over += 1
@@ -179,7 +208,8 @@ class Reader:
             cells = self._cells(line)
             item = self._entry(cells)
         except (BadEntry, csv.Error) as error:
-            self._on_bad(BadLine(number, str(error), line))
+            if number > self.skip:
+                self._on_bad(BadLine(number, str(error), line))
             return None
         self._keep(cells, item)
         return item
@@ -212,7 +242,7 @@ class Reader:
         for at, name in enumerate(names):
             key = "".join(c for c in name.lower() if c.isalnum())
             column = _ALIASES.get(key, key)
-            if column in COLUMNS and column not in self._columns:
+            if (column in COLUMNS or column in _VALUES) and column not in self._columns:
                 self._columns[column] = at
         if any(column in self._columns for column in _VALUES):
             self._delimiter = delimiter
@@ -259,6 +289,8 @@ class Reader:
             raise BadEntry("nothing says who is meant")
         if form == "address" and value[0] == "@":
             form = "domain"
+        elif form == "hash":
+            form, value = guess(value)
         get = said.get
         tenant = get("tenant", "")
         if tenant and d.tenant and tenant != d.tenant:
@@ -275,6 +307,8 @@ class Reader:
             reason = _need_reason(d.reason)
             # A line that says more than that is not narrowed by a stream meant for those that say nothing.
             stream = stream or ("" if scope else d.stream)
+        if d.tenant and scope == "global" and reason != "legal":
+            raise BadEntry(f"binds every tenant, and the import is for {d.tenant}; import it without a tenant")
         if until is None and reason not in FOR_EVER:
             until = d.until
         return entry(

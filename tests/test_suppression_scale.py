@@ -1,0 +1,352 @@
+"""Long lists: cut off and resumed, exported in pieces, of every form and scope."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from relay.cli import cli
+from relay.stores import recipients as module
+from relay.stores.database import Database
+from relay.stores.import_progress import Position, digest
+from relay.stores.recipients import Recipients
+
+CONFIG = """
+listen:
+  - {host: 127.0.0.1, port: 0, tls: none, auth: none, tenant: acme}
+next_hop: {host: 127.0.0.1, port: 25, tls: none}
+operator: {name: Example Platform, from: postmaster@platform.example, abuse: abuse@platform.example}
+tenants:
+  acme: {policy: none, opt_out: synced}
+  beta: {policy: none}
+"""
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    (tmp_path / "relay.yaml").write_text(CONFIG)
+
+    def run(*words: str, exit: int = 0) -> Result:
+        result = CliRunner().invoke(cli, ["--config", str(tmp_path / "relay.yaml"), *words])
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == exit, result.output
+        return result
+
+    return run
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces of a hundred."""
+    monkeypatch.setattr(module, "CHUNK", 100)
+    monkeypatch.setattr(module, "READ", 50)
+
+
+MANY = "many\nlines"
+
+
+def made(folder: Path, count: int = 1000) -> Path:
+    file = folder / "list.csv"
+    lines = [f'p{n}@example.com,unsubscribe,"{"" if n % 100 else MANY}"' for n in range(count)]
+    lines[7] = "nobody,unsubscribe,"
+    lines[count * 13 // 20] = "nothing,unsubscribe,"
+    file.write_text("email,type,note\n" + "\n".join(lines) + "\n")
+    return file
+
+
+class Cut(BaseException):
+    """As kill -9 would have it: nothing that follows is run."""
+
+
+def cut(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
+    count = 0
+    write = Recipients._write
+
+    async def some(self: Recipients, rows: list[Any]) -> int:
+        nonlocal count
+        count += 1
+        if count > after:
+            raise Cut
+        return await write(self, rows)
+
+    monkeypatch.setattr(Recipients, "_write", some)
+
+
+def imported(result: Result) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(result.stdout)[0]
+    return told
+
+
+WORDS = ("--tenant", "acme", "--json")
+
+
+def test_an_import_that_was_cut_off_goes_on_where_it_was(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: None
+) -> None:
+    file, rejects = made(tmp_path), tmp_path / "bad.csv"
+    words = ("suppression", "import", str(file), *WORDS, "--rejects", str(rejects))
+    with monkeypatch.context() as patched:
+        cut(patched, 4)
+        with pytest.raises(Cut):
+            run(*words)
+    read: list[str] = []
+    kept = module.mailbox_key
+    monkeypatch.setattr(module, "mailbox_key", lambda exact, secret=b"": (read.append(exact), kept(exact, secret))[1])
+    told = run(*words, "--resume", exit=1)
+    assert imported(told) == {
+        "lines": 1011, "entries": 998, "new": 998, "over": 0, "bad": 2, "resumed": imported(told)["resumed"],
+    }  # fmt: skip
+    assert 400 < imported(told)["resumed"] < 420 and len(read) == 598, "what was stored is not looked at again"
+    assert "list.csv:659" in told.stderr and "list.csv:10:" not in told.stderr, "each bad line is told once"
+    assert rejects.read_text().count("# line") == 2 and rejects.read_text().startswith("email,type,note\n")
+    assert "nothing to resume" in run(*words, "--resume", exit=1).stderr
+
+
+def test_without_resume_it_begins_anew_and_says_what_could_be(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: None
+) -> None:
+    words = ("suppression", "import", str(made(tmp_path)), *WORDS)
+    with monkeypatch.context() as patched:
+        cut(patched, 4)
+        with pytest.raises(Cut):
+            run(*words)
+    told = run(*words, exit=1)
+    assert "was cut off at line" in told.stderr and "--resume" in told.stderr
+    assert imported(told)["entries"] == 998 and imported(told)["new"] == 598
+
+
+@pytest.mark.parametrize("change", ["another file", "another reason", "another tenant"])
+def test_only_the_same_file_told_the_same_is_resumed(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: None, change: str
+) -> None:
+    file = made(tmp_path)
+    with monkeypatch.context() as patched:
+        cut(patched, 2)
+        with pytest.raises(Cut):
+            run("suppression", "import", str(file), *WORDS)
+    words = list(WORDS)
+    if change == "another file":
+        file.write_text(file.read_text().replace("p999@", "q999@"))
+    elif change == "another tenant":
+        words[1] = "beta"
+    else:
+        words += ["--reason", "dnd"]
+    told = run("suppression", "import", str(file), *words, "--resume", exit=1)
+    assert "nothing to resume" in told.stderr and imported(told)["resumed"] == 0
+
+
+def test_killed_for_real(run: Run, tmp_path: Path) -> None:
+    """The process is killed when the first piece is on record; the second run ends with all of it."""
+    file = made(tmp_path, 4000)
+    script = (
+        "import os, signal\n"
+        "from relay.stores import recipients, import_progress\n"
+        "recipients.CHUNK, recipients.READ = 500, 100\n"
+        "reached = import_progress.ImportProgress.reached\n"
+        "async def then(self, at, now):\n"
+        "    await reached(self, at, now)\n"
+        "    if at.entries > 1000: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "import_progress.ImportProgress.reached = then\n"
+        "from relay.cli import cli\n"
+        "cli()\n"
+    )
+    words = ["--config", str(tmp_path / "relay.yaml"), "suppression", "import", str(file), *WORDS]
+    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, timeout=60)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    told = imported(run("suppression", "import", str(file), *WORDS, "--resume", exit=1))
+    assert told["entries"] == told["new"] == 3998 and told["resumed"] > 1000
+    assert run("suppression", "export", str(tmp_path / "out.csv")).stderr.startswith("3,998 entries")
+
+
+def test_standard_input_cannot_be_resumed(run: Run) -> None:
+    assert "cannot be resumed" in run("suppression", "import", "-", "--resume", exit=2).output
+    assert "cannot be resumed" in run("suppression", "export", "-", "--resume", exit=2).output
+
+
+def test_a_file_is_told_from_others_by_its_ends(tmp_path: Path) -> None:
+    file = tmp_path / "x"
+    octets = bytearray(os.urandom(3 << 20))
+    seen = set()
+    for at in (0, 1, len(octets) - 1):
+        octets[at] ^= 1
+        file.write_bytes(octets)
+        seen.add(digest(file, ("a",)))
+    seen |= {digest(file, ("b",)), digest(file, ("a", ""))}
+    assert len(seen) == 5
+
+
+# -- export ------------------------------------------------------------------------------------
+@pytest.fixture
+def filled(run: Run, tmp_path: Path) -> Path:
+    made(tmp_path, 300)
+    run("suppression", "import", str(tmp_path / "list.csv"), "--tenant", "acme", exit=1)
+    return tmp_path
+
+
+def test_an_export_that_was_cut_off_goes_on_and_is_the_same(
+    run: Run, filled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, file = filled / "whole.csv", filled / "out.csv"
+    run("suppression", "export", str(whole))
+    page = Recipients.page
+    pages = 0
+
+    async def some(self: Recipients, *given: Any, **more: Any) -> Any:
+        nonlocal pages
+        pages += 1
+        if pages == 4:
+            raise Cut
+        return await page(self, *given, **(more | {"size": 50}))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Recipients, "page", some)
+        with pytest.raises(Cut):
+            run("suppression", "export", str(file))
+    assert not file.exists(), "a list that ends early must not be taken for the whole"
+    with (filled / "out.csv.part").open("a") as part:
+        part.write("half a li")  # written after the last mark
+    told = run("suppression", "export", str(file), "--resume")
+    assert "going on behind 150" in told.stderr
+    assert file.read_bytes() == whole.read_bytes() and file.stat().st_mode & 0o777 == 0o600
+    assert sorted(path.name for path in filled.glob("out.csv*")) == ["out.csv"]
+
+
+def test_what_export_cannot_be_resumed(run: Run, filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = filled / "out.csv"
+    assert "was cut off" in run("suppression", "export", str(file), "--resume", exit=2).output
+    mark = {
+        "told": {"tenant": "acme", "reason": None},
+        "octets": 0,
+        "at": {"after": ["00" * 16, "", "", ""], "count": 0},
+    }
+    (filled / "out.csv.part.json").write_text(json.dumps(mark))
+    (filled / "out.csv.part").write_text("")
+    assert "another (tenant acme)" in run("suppression", "export", str(file), "--resume", exit=2).output
+    (filled / "out.csv.part.json").write_text(json.dumps(mark | {"octets": 5}))
+    assert "shorter" in run("suppression", "export", str(file), "--resume", exit=2).output
+    assert "--resume would have" in run("suppression", "export", str(file)).stderr
+
+
+# -- forms -------------------------------------------------------------------------------------
+PERSON = "jo@example.com"
+
+
+@pytest.mark.parametrize("algorithm", ["md5", "sha1", "sha256"])
+@pytest.mark.parametrize(
+    "list_",
+    [
+        "{0}\n", "{1}\n", "\ufeff{1}\r\n", '"{1}"\n', "email_hash\n{1}\n", "hash,type\n{1},Unsubscribed\n",
+        "{2}_email;Type\n{1};spam_report\n", "name\t{2}\nJo\t{0}\n", "emailhash\r\n{1}\r\n",
+    ],
+)  # fmt: skip
+def test_hashes_of_other_providers(run: Run, tmp_path: Path, algorithm: str, list_: str) -> None:
+    value = hashlib.new(algorithm, PERSON.encode()).hexdigest()
+    (tmp_path / "list.txt").write_text(list_.format(value, value.upper(), algorithm))
+    words = () if "ype" in list_ else ("--reason", "opt-out")
+    told = imported(run("suppression", "import", str(tmp_path / "list.txt"), *WORDS, *words))
+    assert (told["entries"], told["bad"]) == (1, 0)
+    row = json.loads(run("suppression", "show", PERSON, "--json", exit=1).stdout)[0]
+    assert (row["form"], row["value"]) == (algorithm, value)
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("HARD_BOUNCE", "bounce"), ("HardBounce", "bounce"), ("cleaned", "bounce"), ("SpamComplaint", "complaint"),
+        ("spam_reports", "complaint"), ("COMPLAINT", "complaint"), ("Unsubscribed", "opt-out"),
+        ("global-unsubscribe", "opt-out"), ("ManualSuppression", "manual"), ("Do Not Contact", "dnd"),
+    ],
+)  # fmt: skip
+def test_what_other_tools_call_the_reasons(run: Run, tmp_path: Path, said: str, reason: str) -> None:
+    (tmp_path / "list.csv").write_text(f"Email Address,Type,Created At\n{PERSON},{said},2026-01-05\n")
+    told = run("suppression", "import", str(tmp_path / "list.csv"), *WORDS)
+    if imported(told)["over"]:
+        return  # a bounce is believed for so many days alone
+    row = json.loads(run("suppression", "show", PERSON, "--json", exit=1).stdout)[0]
+    assert row["reason"] == reason
+
+
+# -- scopes and reasons --------------------------------------------------------------------------
+REASONS = ("opt-out", "complaint", "bounce", "dnd", "manual", "legal")
+WRONG = {("complaint", "stream"), ("legal", "tenant"), ("legal", "stream")}
+
+
+@pytest.mark.parametrize("scope", ["global", "tenant", "stream"])
+@pytest.mark.parametrize("reason", REASONS)
+@pytest.mark.parametrize("who", [PERSON, "@example.com", hashlib.md5(PERSON.encode()).hexdigest()])
+def test_every_reason_in_every_scope_by_command_and_by_list(
+    run: Run, tmp_path: Path, who: str, reason: str, scope: str
+) -> None:
+    words = ["--tenant", "acme"] if scope != "global" else []
+    wrong = (reason, scope) in WRONG
+    told = run("suppression", "add", who, "--reason", reason, "--scope", scope, *words, exit=2 if wrong else 0)
+    column = "domain" if who[0] == "@" else "email" if "@" in who else "md5"
+    (tmp_path / "list.csv").write_text(f"{column},reason,scope\n{who},{reason},{scope}\n")
+    listed = run("suppression", "import", str(tmp_path / "list.csv"), *words, "--json", exit=1 if wrong else 0)
+    if wrong:
+        assert "binds" in told.output and "binds" in listed.stderr
+        return
+    # A bounce by the list ends some milliseconds later than the one by command.
+    assert imported(listed)["new"] == (reason == "bounce"), "both ways say the same"
+    row = json.loads(run("suppression", "show", PERSON, "--json", exit=1).stdout)[0]
+    assert (row["reason"], row["scope"]) == (reason, scope)
+    assert row["tenant"] == ("" if scope == "global" else "acme")
+    assert row["stream"] == ("marketing" if scope == "stream" else "")
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--reason", "opt-out", "--scope", "stream"), "name it"),
+        (("--reason", "opt-out", "--scope", "tenant", "--tenant", "acme", "--stream", "marketing"), "name no stream"),
+        (("--reason", "manual", "--scope", "global", "--stream", "marketing"), "name no stream"),
+        (("--reason", "manual", "--scope", "global", "--tenant", "acme"), "every tenant"),
+        (("--reason", "legal", "--tenant", "acme"), "every tenant"),
+        (("--reason", "complaint", "--tenant", "acme", "--stream", "marketing"), "every stream"),
+        (("--reason", "legal", "--stream", "marketing"), "global"),
+    ],
+)
+def test_what_makes_no_sense_is_said(run: Run, words: tuple[str, ...], says: str) -> None:
+    assert says in run("suppression", "add", PERSON, *words, exit=2).output
+
+
+@pytest.mark.parametrize("line", ["legal,", "manual,global", "opt-out,global"])
+def test_a_list_of_one_tenant_binds_no_other(run: Run, tmp_path: Path, line: str) -> None:
+    (tmp_path / "list.csv").write_text(f"email,reason,scope\n{PERSON},{line}\nal@example.com,manual,\n")
+    told = run("suppression", "import", str(tmp_path / "list.csv"), *WORDS, exit=1)
+    assert "list.csv:2: " in told.stderr and "every tenant" in told.stderr and imported(told)["entries"] == 1
+    run("suppression", "show", PERSON)
+    assert imported(run("suppression", "import", str(tmp_path / "list.csv"), "--json", exit=1))["entries"] == 1
+
+
+def test_a_position_is_what_the_store_gives_back(tmp_path: Path, run: Run) -> None:
+    run("store", "migrate")
+
+    async def main() -> None:
+        from relay.stores.import_progress import ImportProgress
+
+        database = await Database.open(tmp_path / "relay.db", warm=False)
+        try:
+            progress = ImportProgress(database, b"x" * 32, "list.csv")
+            assert await progress.known() is None
+            at = Position(7, 6, 5, 4, 3, {"acme": 2})
+            await progress.reached(at, 1e9)
+            assert await progress.known() == at
+            await ImportProgress(database, b"y" * 32, "other").reached(at, 1e9 + 31 * 86400)
+            assert await progress.known() is None, "forgotten after a month"
+        finally:
+            await database.close()
+
+    asyncio.run(main())
