@@ -4,8 +4,13 @@
 import base64
 import email
 import email.policy
+import html
+import importlib.util
+import json
 import quopri
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -13,6 +18,7 @@ from hypothesis import strategies as st
 from relay.message import Message
 from relay.message.edit import Edit, Footer, footer_edits, seven_bit_edits, splice, untouchable
 from relay.message.html import Reader
+from relay.message.place import ends
 
 FOOTER = Footer(
     "Leave: https://mail.acme.example/u/" + "t0k" * 20 + "\nAcme Ltd, 1 Main Street\n",
@@ -301,6 +307,12 @@ def test_text_that_is_not_what_its_label_says_gets_ascii_footers_only():
         assert octets.rstrip() in footed(raw)
 
 
+def test_utf_8_without_its_label_gets_one_with_a_footer_that_needs_it():
+    raw = one("Grüße\r\n".encode(), "Content-Type: text/plain", "Content-Transfer-Encoding: 8bit")
+    assert texts(footed(raw, FOREIGN)) == ["Grüße\n\n" + FOREIGN.text]
+    assert b"charset" not in footed(raw)
+
+
 def test_japanese_that_does_not_end_in_ascii():
     raw = one("こんにちは".encode("iso-2022-jp")[:-3], "Content-Type: text/plain; charset=iso-2022-jp")
     assert footer_edits(Message.parse(raw), FOOTER) == ()
@@ -432,6 +444,7 @@ PAGES = [
     ("for all but Outlook", "<body>Hello</body><!--[if !mso]><!--></body><!--<![endif]-->", "Hello\n|</body><!--"),
     ("two of them", "<body>Hello</body></html><p>tracking</p></body></html>", "tracking</p>\n|</body></html>"),
     ("after it", "<body>Hello</body></html><img src=x>", "Hello\n|</body></html><img src=x>"),
+    ("line ends of old", "<body>\rHello\r<p>you</p>\r</body>", "</p>\r\n|</body>"),
     ("an unclosed paragraph", "<body><p>Hello<b>you</body>", "<b>you\n|</body>"),
     ("an unclosed table", "<body><table><tr><td>Hello</body>", "Hello\n|</body>"),
     ("a table without a cell", "<body><table>Hello</body>", "Hello\n|</body>"),
@@ -485,6 +498,35 @@ def test_pages(page, place, cte, read_before):
     reader = Reader()
     reader.html(after, None)
     assert "1 Main Street" in reader.visible().text
+
+
+@pytest.mark.server("chromium")
+def test_a_browser_shows_the_footer_where_there_is_a_place_for_it(tmp_path):
+    """Where there is none, it would not have shown it at the first place that was tried."""
+    spec = importlib.util.spec_from_file_location("visible_judge", Path(__file__).parent / "test_visible.py")
+    judge = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(judge)
+    footer = Footer(FOOTER.text, FOOTER.html.replace("1 Main", "MARK 1 Main"))
+    wrapped = f"<div>{footer.html}</div>\n"
+    pages = []
+    for name, page, place in PAGES:
+        raw = one(page.encode(), kind="html")
+        sent = footed(raw, footer)
+        assert bool(sent) == (place is not None)
+        at = next(ends(page), len(page))
+        pages.append((name, texts(sent)[0] if sent else page[:at] + wrapped + page[at:]))
+    frames = "".join(f'<iframe width=800 height=600 srcdoc="{html.escape(page)}"></iframe>' for _, page in pages)
+    file = tmp_path / "pages.html"
+    file.write_text(f"<!DOCTYPE html><meta charset=utf-8><script>{judge._JUDGE}</script><body>{frames}")
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-extensions", "--window-size=1000,900",
+               f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=5000", "--dump-dom", file.as_uri()]  # fmt: skip
+    out = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False).stdout
+    verdicts = json.loads(out.partition('<pre id="verdicts">')[2].partition("</pre>")[0])
+    differ = {
+        name: shown for (name, _, place), shown in zip(PAGES, verdicts, strict=True) if shown != (place is not None)
+    }
+    # A browser is none of those that do not see the one, and shows the markup of the other.
+    assert differ == {"only for others": True, "plain text from here": True}
 
 
 def test_a_hostile_page_takes_no_time():

@@ -301,54 +301,36 @@ def _in_text(message: Message, part: Part, footer: str) -> _New | None:
 
 def _set_text(new: _New, content: bytes, text: str) -> bool:
     """Choose the character set; False where the footer would not be read as it is written."""
-    charset = new.part.charset
-    name = _codec(charset)
+    name = _codec(new.part.charset)
     if name is None:
         return False
-    single = name in _ASCII
     try:
         new.octets = text.encode(name)
     except UnicodeError:
         new.octets = b""
-    if new.octets and (single or (text.isascii() and name not in _STATEFUL)):
+    if new.octets and (name == "ascii" or (text.isascii() and name not in _STATEFUL)):
         return True
     decoded = encode.decoded(content, new.part.cte)
     if decoded is None:
         return False
-    if not new.octets and decoded.isascii() and name not in _STATEFUL:
-        charset = name = "utf-8"
-        new.charset = charset
-        try:
-            new.octets = text.encode()
-        except UnicodeError:  # half a surrogate pair
-            return False
-        return True
     try:
-        before = decoded.decode(name)
         if new.octets:
-            # Some sets have states: what stands there must have ended in the first one.
-            return (decoded + new.octets).decode(name) == before + text
-        if single:
-            return False  # not what it says
-        new.whole, new.charset = (before + text).encode(), "utf-8"
+            # The text can be in another set than it says, or end in another state of its set.
+            return (decoded + new.octets).decode(name) == decoded.decode(name) + text
+        if name == "ascii" or (decoded.isascii() and name not in _STATEFUL):
+            decoded.decode()  # ASCII, or UTF-8 without its label
+            new.octets = text.encode()
+        else:
+            new.whole = (decoded.decode(name) + text).encode()
     except (UnicodeError, ValueError):
         return False
+    new.charset = "utf-8"
     return True
 
 
-_ASCII = frozenset(("ascii",))
 _STATEFUL = frozenset(
-    (
-        "hz",
-        "iso2022_jp",
-        "iso2022_jp_1",
-        "iso2022_jp_2",
-        "iso2022_jp_2004",
-        "iso2022_jp_3",
-        "iso2022_jp_ext",
-        "iso2022_kr",
-    )
-)
+    ("hz", "iso2022_jp", "iso2022_jp_1", "iso2022_jp_2", "iso2022_jp_2004", "iso2022_jp_3", "iso2022_jp_ext", "iso2022_kr")
+)  # fmt: skip
 _LETTERS = "".join(map(chr, (9, 10, 13, *range(32, 92), *range(93, 126))))  # \\ and ~ are other letters in some
 
 
