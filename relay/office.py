@@ -23,6 +23,7 @@ from relay.jobs.prober import Prober
 from relay.jobs.purge import Purge
 from relay.jobs.retention import Retention
 from relay.jobs.reviews import Reviews
+from relay.jobs.rotation import Rotation
 from relay.jobs.visit import Visitor
 from relay.jobs.webhooks import Webhooks, visitors
 from relay.notice import Operator as Writer
@@ -139,7 +140,7 @@ async def run_office(process: Process, dns_of: DnsOf, beside: Callable[[Process]
         stack.push_async_callback(opt_out.close)
 
         async def reload(new: Config) -> None:
-            tenants = new.file_tenants()
+            tenants = await asyncio.to_thread(new.file_tenants)  # to look at an RSA key takes 50 ms
             policies.reload(new.policies)
             await asyncio.to_thread(lists.reload, new.list_files())
             directory.declare(tenants, ())
@@ -201,6 +202,7 @@ async def run_office(process: Process, dns_of: DnsOf, beside: Callable[[Process]
         dns = dns_of(config)
         if isinstance(dns, Resolver):
             stack.push_async_callback(dns.close)
+        jobs.append(Rotation(database, dns, ledger, config.keys / "dkim", process.emit, random))
         tenants, own = visitors(dns, f"aup-relay webhook ({config.operator.abuse})", config.webhooks.private)
         outbox = Outbox(database, keys.master)
         jobs.append(Webhooks(database, outbox, tenants, own, Terms(keys.ledger), process.emit))

@@ -258,7 +258,7 @@ class Worker:
     async def reload(self, config: Config) -> None:
         """SIGHUP: policies, tenants of the file, certificates, scanners, log level.  Raises if it cannot be used."""
         malware, spam = await asyncio.to_thread(scanners, config)
-        tenants = config.file_tenants()
+        tenants = await asyncio.to_thread(config.file_tenants)  # to look at an RSA key takes 50 ms
         credentials = await asyncio.to_thread(config.file_credentials)  # hashes what is plain text
         self.policies.reload(config.policies)
         await asyncio.to_thread(self.lists.reload, config.list_files())

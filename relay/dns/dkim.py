@@ -45,6 +45,8 @@ SMALLEST, LARGEST = 1024, 8192
 SLACK = 12 * 3600
 """Seconds that a signer's clock may be ahead."""
 
+NOT_PUBLISHED = "no key is published"
+
 _NAME = re.compile(rb"([!-9;-~]+)[ \t]*:")
 _NUMBER = re.compile(rb"\d{1,12}\Z")
 _SELECTOR = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?\Z")
@@ -124,9 +126,9 @@ async def fetch(dns: Dns, selector: str, domain: str) -> PublicKey:
     """The key that is published for a selector.  Raises Invalid, or Unavailable."""
     answer = await dns.resolve(f"{selector}._domainkey.{domain}", "TXT")
     if not answer.records:
-        raise Invalid("no key is published")
+        raise Invalid(NOT_PUBLISHED)
     # Several records are undefined (RFC 6376 section 3.6.2.2); receivers take any that works.
-    problem = Invalid("no key is published")
+    problem = Invalid(NOT_PUBLISHED)
     for text in answer.records[:4]:
         try:
             if len(text) > LONGEST:
@@ -135,6 +137,20 @@ async def fetch(dns: Dns, selector: str, domain: str) -> PublicKey:
         except Invalid as error:
             problem = error
     raise problem
+
+
+async def publication(dns: Dns, selector: str, domain: str, wanted: str) -> tuple[str, str]:
+    """What the DNS has of a key: ("ok" | "missing" | "wrong", the record or what is the matter).
+
+    wanted  the record that publishes it, as `record` makes it
+    Raises Unavailable.
+    """
+    try:
+        there = await fetch(dns, selector, domain)
+    except Invalid as problem:
+        why = str(problem)
+        return "missing" if why == NOT_PUBLISHED else "wrong", why
+    return ("ok", wanted) if record(there.key) == wanted else ("wrong", "another key is published")
 
 
 # -- signatures -------------------------------------------------------------------------------------

@@ -122,12 +122,18 @@ class DomainKeys:
 
         await self._db.run(insert, full=True)
 
-    async def activate(self, domain: str, tenant: str, now: float) -> list[DomainKey]:
-        """The prepared keys sign from now on; which they are.  Those that they replace are retired."""
+    async def activate(self, keys: Sequence[DomainKey], now: float) -> bool:
+        """These, which are all the prepared keys of one domain, sign from now on; those that they replace are retired.
+        False, and nothing has changed, if others are prepared by now."""
+        domain, tenant = keys[0].domain, keys[0].tenant
+        names = {key.selector for key in keys}
 
-        def change(db: sqlite3.Connection) -> list[DomainKey]:
+        def change(db: sqlite3.Connection) -> bool:
             _own(db, domain, tenant)
-            return _activate(db, domain, tenant, now)
+            if {key.selector for key in _rows(db, domain, tenant) if key.state == "prepared"} != names:
+                return False
+            _activate(db, domain, tenant, now)
+            return True
 
         return await self._db.run(change, full=True)
 
@@ -251,7 +257,7 @@ def _own(db: sqlite3.Connection, domain: str, tenant: str) -> None:
         _insert(db, key, None)
 
 
-def _activate(db: sqlite3.Connection, domain: str, tenant: str, now: float) -> list[DomainKey]:
+def _activate(db: sqlite3.Connection, domain: str, tenant: str, now: float) -> None:
     keys = _rows(db, domain, tenant)
     new = [key for key in keys if key.state == "prepared"]
     if any(key.replaces for key in new):
@@ -262,7 +268,6 @@ def _activate(db: sqlite3.Connection, domain: str, tenant: str, now: float) -> l
         db.execute(f"UPDATE domain_key SET state = 'signing', since = ? {_THIS}", (now, *_this(key)))
     if new:
         _publish(db, domain, tenant)
-    return new
 
 
 def _publish(db: sqlite3.Connection, domain: str, tenant: str) -> None:
