@@ -306,6 +306,7 @@ def wrong(template: Template) -> Iterator[tuple[str, str, str]]:
     for part in ("text", "html"):
         text = getattr(template, part)
         named = set()
+        misspelt = False
         for word in _TOKEN.findall(text):
             if word in ("{{", "}}"):
                 continue
@@ -314,10 +315,11 @@ def wrong(template: Template) -> Iterator[tuple[str, str, str]]:
                 before = True
             elif word[1:-1] not in SECTIONS:
                 yield part, f"unknown placeholder{near(word[1:-1], SECTIONS)} (got {word!r})", word
-                before = True
+                before = misspelt = True
             else:
                 named.add(word[1:-1])
-        if missing := [f"{{{one}}}" for one in SECTIONS if one not in named]:
+        missing = [f"{{{one}}}" for one in SECTIONS if one not in named]
+        if missing and not misspelt:
             yield part, f"names no {', '.join(missing)}", ""
             before = True
     if before:

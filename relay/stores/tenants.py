@@ -23,6 +23,7 @@ from relay.stores.forms import STREAMS
 T = TypeVar("T")
 
 _ID = re.compile(r"[a-z0-9](?:[a-z0-9._-]{0,62}[a-z0-9])?\Z")
+_LANGUAGE = re.compile(r"(?:[a-z]{2,3})?\Z")
 CLIENTS = ("standard", "postal", "no-queue")
 OPT_OUTS = ("hosted", "synced", "both")
 
@@ -322,6 +323,8 @@ def _tenant(row: Sequence[Any]) -> Tenant:
 def _tenant_values(tenant: Tenant) -> tuple[Any, ...]:
     if tenant.opt_out not in OPT_OUTS:
         raise Conflict(f"{tenant.opt_out!r} is no place of opt-outs; there are {', '.join(OPT_OUTS)}")
+    if not _LANGUAGE.match(tenant.language):
+        raise Conflict(f"{tenant.language!r} is no language; write two or three letters, such as de")
     if tenant.client not in CLIENTS:
         raise Conflict(f"{tenant.client!r} is no kind of client; there are {', '.join(CLIENTS)}")
     profile = tenant.profile
