@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import smtplib
 import sqlite3
@@ -21,7 +22,7 @@ clauses:
     says: Leave people in peace
     checks:
       recipient-frequency: {then: defer, most: 2, window: 1d}
-      new-recipients: {then: defer, most: 3, growth: 1}
+      new-recipients: {then: defer, most: 3, growth: 1, learn: 0}
 """
 
 
@@ -72,6 +73,16 @@ def test_new_people_in_a_day_and_what_was_not_sent_does_not_count(
     line = refused(relay, good(), "r@customer.example")
     assert line.startswith("451 4.7.1 [new-recipients] Too many new recipients for now; retry in ")
     assert relay.send(good(9), "q1@customer.example") == {}  # not new any more
+
+
+def test_while_an_installation_learns_new_people_are_recorded_and_nobody_is_put_off(
+    own: Callable[..., Any], hop: Any, good: Callable[..., EmailMessage], tmp_path: Path
+) -> None:
+    (tmp_path / "policies" / "own.yaml").write_text(OWN.replace(", learn: 0", ""))
+    relay = own()
+    for number in range(5):
+        assert relay.send(good(number), f"q{number}@customer.example") == {}
+    assert len(json.loads(relay.cli("decision", "list", "--check", "new-recipients", "--json"))) == 2
 
 
 def test_a_tool_that_does_not_report_its_opt_outs_is_stopped_until_it_does(
