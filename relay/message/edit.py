@@ -328,9 +328,8 @@ def _set_text(new: _New, content: bytes, text: str) -> bool:
     return True
 
 
-_STATEFUL = frozenset(
-    ("hz", "iso2022_jp", "iso2022_jp_1", "iso2022_jp_2", "iso2022_jp_2004", "iso2022_jp_3", "iso2022_jp_ext", "iso2022_kr")
-)  # fmt: skip
+_STATES = "hz iso2022_jp iso2022_jp_1 iso2022_jp_2 iso2022_jp_2004 iso2022_jp_3 iso2022_jp_ext iso2022_kr"
+_STATEFUL = frozenset(_STATES.split())
 _LETTERS = "".join(map(chr, (9, 10, 13, *range(32, 92), *range(93, 126))))  # \\ and ~ are other letters in some
 
 
