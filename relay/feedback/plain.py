@@ -45,7 +45,7 @@ _SUBJECTS = (
 )  # fmt: skip
 _VAGUE = frozenset(
     {"notification", "warning:", "problem with", "delayed", "status report", "message status", "bounce", "zwrot",
-     "zustellung", "processing error", "mail error", "system error", "delivery has been", "error sending"}
+     "zustellung", "processing error", "mail error", "system error", "bounced", "delivery has been", "error sending"}
 )  # fmt: skip
 _ANSWERED = re.compile(r"\W{0,3}(?:re|aw|fwd?|sv|antw|odp|wg|tr|rif)(?:\[\d+\])?[ \t]?:", re.IGNORECASE)
 _BODIES = (
@@ -115,7 +115,8 @@ def is_bounce(report: Opened, original: Original | None) -> bool:
     body = any(one in said for one in _BODIES) or bool(codes.statuses(report.said))
     if sender:
         return strong or body or (bool(report.returned) and from_daemon(report))
-    return body
+    shown = report.null_sender or bool(report.returned) or original is not None
+    return body and (shown or codes.code_of(report.said) > 0 or _MARKER.search(report.said[:8000]) is not None)
 
 
 def from_daemon(report: Opened) -> bool:

@@ -20,6 +20,8 @@ from relay.phrases import compiled
 
 SHORT = 30
 """Words of a request that nobody needs to read."""
+LONG = 120
+"""Words from which on a text is not likely to be about that."""
 LONGEST = 400
 """Words that are looked at."""
 
@@ -49,7 +51,8 @@ _HEADER_MORE = re.compile(
     re.IGNORECASE,
 )
 _SIGNATURE = re.compile(
-    r"[ \t]*(?:--[ \t]?$|__+[ \t]*$|sent from|von meinem|gesendet von|envoyé de|envoyé depuis|enviado desde|"
+    r"[ \t]*(?:--[ \t]?$|__+[ \t]*$|sent from|von meinem|gesendet von|envoyé de|envoyé à partir|envoyé depuis|"
+    r"enviado desde|"
     r"enviado do|enviado a partir|"
     r"inviato da|verzonden vanaf|verstuurd vanaf|wysłan|skickat från|get outlook|outlook für|obtenir outlook|"
     r"obtener outlook|"
@@ -145,10 +148,12 @@ def asked(written: list[str], question: bool = False) -> Request | None:
     if best[0]:
         name = best[1]
         against = any(pattern.search(window) for pattern in known[name].against)
+        if against and len(written) > LONG:
+            return None  # a text about something else, with the usual sentence at its end
         polite = _POLITE.search(window) is not None
         return Request(name, len(written) <= SHORT and not against and (not question or polite))
     for name, one in known.items():
-        if any(pattern.search(window) for pattern in one.perhaps):
+        if len(written) <= LONG and any(pattern.search(window) for pattern in one.perhaps):
             return Request(name, False)
     return None
 
@@ -192,11 +197,16 @@ def new_text(text: str) -> str:
             continue
         if _LINK.search(line) or _SEPARATOR.match(line) or (_SIGNATURE.match(line) and any(kept)):
             break
-        if _ATTRIBUTION.search(bare[-400:]):
-            while kept and kept[-1] and _OPENS.match(kept[-1]) is None and len(kept) > 1 and not _ends(kept[-1]):
+        after = lines[number + 1].strip() if number + 1 < len(lines) else ""
+        if _attributes(bare[-400:]) or (
+            len(bare) < 200 and _OPENS.match(bare) and _attributes(f"{bare} {after[:200]}")
+        ):
+            while kept and kept[-1] and len(kept) > 1 and not _OPENS.match(kept[-1]) and not _ends(kept[-1]):
                 kept.pop()
             if kept and _OPENS.match(kept[-1]) and not _OPENS.match(line):
                 kept.pop()
+            if any(_MARKED.match(one) for one in lines[number + 1 : number + 4]):
+                continue  # the answer may stand below what it quotes
             break
         if _HEADER.match(line) and (
             "@" in line or any(_HEADER_MORE.match(one) for one in lines[number + 1 : number + 4])
@@ -204,6 +214,16 @@ def new_text(text: str) -> str:
             break
         kept.append(line)
     return "\n".join(kept).strip()
+
+
+def _attributes(line: str) -> bool:
+    """`On Monday Ann wrote:`, or a date, an address and a colon."""
+    return _ATTRIBUTION.search(line) is not None or (
+        line.endswith(":") and "@" in line and _DATED.search(line) is not None
+    )  # fmt: skip
+
+
+_DATED = re.compile(r"\d{1,2}[:.]\d\d|\b(?:19|20)\d\d\b")
 
 
 def _ends(line: str) -> bool:
