@@ -1,5 +1,6 @@
 """Visible text, links and views: what a reader sees, and no more."""
 
+import re
 from time import process_time
 
 import pytest
@@ -91,6 +92,57 @@ def test_links(source, links):
 )
 def test_links_of_plain_text(text, links):
     assert [link.href for link in html.urls(text)] == links
+
+
+_LONG = "https://a.example/?" + "x" * 3000
+
+
+@pytest.mark.parametrize(
+    ("text", "links"),
+    [
+        ("HTTPS://A.example/B http://c.example", ["HTTPS://A.example/B", "http://c.example"]),
+        ("http://a.example/?to=http://b.example", ["http://a.example/?to=http://b.example"]),
+        ("<http://a.example>,<http://b.example>", ["http://a.example", "http://b.example"]),
+        ('"http://a.example"http://b.example', ["http://a.example", "http://b.example"]),
+        ("xhttp://a.example", ["http://a.example"]),
+        ("ftp://a.example :// http:// s://x http://", []),
+        ("http://a.example\u00a0http://b.example\u3000", ["http://a.example", "http://b.example"]),
+        (f"{_LONG} {_LONG}<", [_LONG, _LONG]),
+        (f'{_LONG}"b', [_LONG]),
+        ("https://www.a.example www.b.example @www.c.example", ["https://www.a.example", "www.b.example"]),
+        ("www.a.example Www.b.example", ["www.a.example", "Www.b.example"]),
+        ("(http://a.example).", ["http://a.example"]),
+    ],
+)
+def test_an_address_goes_from_its_scheme_to_what_cannot_stand_in_one(text: str, links: list[str]) -> None:
+    assert [link.href for link in html.urls(text)] == links
+
+
+@pytest.mark.parametrize(
+    ("text", "times"),
+    [
+        ("un\u200bsub\u200b\u200cscribe", 2),
+        ("\u200bword\u200b \u200b word\u200b", 0),
+        ("wo\u00adrd", 0),  # how German is set
+        ("\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", 0),  # how Persian is written
+        ("a\u034fb\u180ec\u2060d\ufeffe\u200df", 5),
+        ("1\u200b2", 0),
+        ("\u200b" * 50_000, 0),
+    ],
+)
+def test_words_split_by_characters_without_width_are_counted(text: str, times: int) -> None:
+    reader = Reader()
+    reader.plain(text, None)
+    assert reader.visible().split_words == times
+
+
+@given(st.text(alphabet='htps:/w.aA <>"\n\u00a0\u017f@-', max_size=60))
+@settings(max_examples=300)
+def test_addresses_in_text_are_those_of_the_pattern(text: str) -> None:
+    simple = [one.rstrip(".,;:!?)]}'*_") for one in re.findall(r"(?ai:https?)://[^\s<>\"]+", text)]
+    assert [link.href for link in html.urls(text) if "://" in link.href and link.href[:1] in "hH"] == [
+        one for one in simple if "://" in one
+    ]
 
 
 # -- views ------------------------------------------------------------------------------

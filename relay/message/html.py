@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
 import turbohtml
@@ -243,8 +244,9 @@ class Reader:
     def _shown(self, text: str) -> str:
         shown = _shown(text)
         if len(shown) != len(text):
-            self._split += len(_SPLIT.findall(text))
-            self._unseen += len(_TAGS.findall(text))
+            odd = _odd(text)
+            self._split += _splits(text, odd)
+            self._unseen += len(_TAGS.findall(odd))
         return shown
 
     def too_big(self, alternative: Alternative, bound: str = "size") -> None:
@@ -409,17 +411,15 @@ def _acts(element: Any) -> Declarations | None:
     """Attributes that act as styles."""
     attr = element.attr
     tag = element.tag
-    if tag in _NOT_SHOWN or (tag == "dialog" and attr("open") is None):
+    if tag in _NOT_SHOWN or (tag == "dialog" and attr("open") is None) or attr("hidden") is not None:
         return _GONE
-    given = element.attrs
-    if "hidden" in given:
-        return _GONE
-    font = tag == "font"
-    text = _one(given.get("color")) if font else _one(given.get("text")) if tag == "body" else ""
-    paint, picture, size = given.get("bgcolor"), given.get("background"), given.get("size") if font else None
-    if paint or text or picture or size:
-        return styles.attributes(_one(paint), text, _one(picture), _one(size))
-    return None
+    text = size = None
+    if tag == "font":
+        text, size = attr("color"), attr("size")
+    elif tag == "body":
+        text = attr("text")
+    paint, picture = attr("bgcolor"), attr("background")
+    return styles.attributes(paint, text, picture, size) if paint or text or picture or size else None
 
 
 @lru_cache(maxsize=1024)
@@ -482,7 +482,7 @@ class _Concealed:
         for element, why, value in weak:
             self._weak(element, why, value)
         for element in roots:
-            if not self._around(element).gone and element.tag not in _UNREAD:
+            if not states[element.parent].gone and element.tag not in _UNREAD:
                 self._root(element, self.states[element].gone)
         for text in cleared:
             text.data = ""
@@ -519,7 +519,7 @@ class _Concealed:
             return []
 
     def _worked_out(self, element: Any) -> _State:
-        """How an element is shown, and those above it that say something of that and are not known yet."""
+        """How an element is shown, and all those above it that nobody asked for before."""
         states, blocks = self.states, self.blocks
         chain = [element]
         state = _PAGE
@@ -529,22 +529,14 @@ class _Concealed:
             if known is not None:
                 state = known
                 break
-            if above in blocks:
-                chain.append(above)
+            chain.append(above)
             above = above.parent
         for one in reversed(chain):
-            states[one] = state = _derived(state, blocks[one], one.tag, self.quirks)
+            own = blocks.get(one)
+            if own is not None:
+                state = _derived(state, own, one.tag, self.quirks)
+            states[one] = state
         return state
-
-    def _around(self, element: Any) -> _State:
-        """How the next element above is shown that says something of it."""
-        states = self.states
-        above = element.parent
-        while above is not None:
-            if above in states:
-                return states[above]
-            above = above.parent
-        return _PAGE
 
     def _texts(self, element: Any) -> Iterator[Any]:
         """The text that is shown as the element says, and not as an element in it does."""
@@ -748,7 +740,7 @@ def stands_out(source: str, start: int) -> bool:
     document = turbohtml.parse(source, positions=True)
     if tags > DEEPEST and _deep(document, tags):
         return False
-    line = source.count("\n", 0, start) + 1
+    line = source.count("\n", 0, start) + source.count("\r", 0, start) - source.count("\r\n", 0, start) + 1
     for element in reversed(document.select("div")):
         if element.source_line == line and element.source_col == 0:
             break
@@ -778,7 +770,7 @@ _WIDTHLESS = (
 )
 _SPACES = "\u2007\u2009\u200a\u202f\u3000\u2002\u2003\u2005\u205f\u2800\u3164"
 # A soft hyphen is how German is set, a joiner how Persian and Hindi are: only what nobody needs in a word counts.
-_SPLIT = re.compile(r"(?<=[A-Za-z])[\u200b-\u200d\u2060\ufeff\u034f\u180e]++(?=[A-Za-z])")
+_SPLITTERS = "\u200b\u200c\u200d\u2060\ufeff\u034f\u180e"
 _TAGS = re.compile("[\U000e0020-\U000e007e]")
 _COMMON_TAGS = "\U000e0020\U000e0061\U000e0065"  # a space, a, e: no text does without them
 
@@ -797,7 +789,7 @@ def _shown(text: str) -> str:
     except UnicodeEncodeError:
         pass
     # Some thirty characters are looked for in what is not ASCII, a handful in most languages.
-    odd = text.encode("utf-8", "surrogatepass").translate(None, _ASCII).decode("utf-8", "surrogatepass")
+    odd = _odd(text)
     for character in _WIDTHLESS:
         if character in odd:
             text = text.replace(character, "")
@@ -812,7 +804,25 @@ def _shown(text: str) -> str:
 _ASCII = bytes(range(128))
 
 
-_REST = re.compile(r"[^\s<>\"]+")
+def _odd(text: str) -> str:
+    """What is not ASCII in it."""
+    return text.encode("utf-8", "surrogatepass").translate(None, _ASCII).decode("utf-8", "surrogatepass")
+
+
+def _splits(text: str, odd: str) -> int:
+    """How often some of _SPLITTERS stand between two letters."""
+    present = [character for character in _SPLITTERS if character in odd]
+    if not present:
+        return 0
+    for character in present[1:]:
+        text = text.replace(character, present[0])
+    pieces = [piece for piece in text.split(present[0]) if piece]
+    return sum([two[0] in _LETTERS and one[-1] in _LETTERS for one, two in pairwise(pieces)])
+
+
+_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+
+
 _MAILTO = re.compile(r"mailto:[^\s<>\"]+", re.IGNORECASE)
 _WWW = re.compile(r"(?<![\w./@-])www\.[^\s<>\"]+", re.IGNORECASE)
 
@@ -836,14 +846,32 @@ def _http(text: str) -> list[str]:
     while at >= 0:
         before = text[max(end, at - 5) : at].lower()
         start = at - 5 if before == "https" else at - 4 if before[-4:] == "http" else -1
-        rest = _REST.match(text, at + 3) if start >= 0 else None
-        if rest is None:
-            end = at + 3
-        else:
-            end = rest.end()
+        rest = _address(text, at + 3) if start >= 0 else ""
+        end = at + 3 + len(rest)
+        if rest:
             found.append(text[start:end])
         at = text.find("://", end)
     return found
+
+
+_REST = re.compile(r"[^\s<>\"]*")
+_NEARLY_ALL = 1024
+"""Characters of an address that a quicker way than a pattern is taken for."""
+
+
+def _address(text: str, at: int) -> str:
+    """What stands there up to white space, <, > or "."""
+    rest = text[at : at + _NEARLY_ALL]
+    if not rest or rest[0].isspace():
+        return ""
+    address = rest.split(None, 1)[0]
+    for end in '<>"':
+        if end in address:
+            address = address[: address.index(end)]
+    if len(address) < _NEARLY_ALL:
+        return address
+    found = _REST.match(text, at)
+    return found[0] if found else ""
 
 
 def _stands_alone(text: str, beginning: str) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import colorsys
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
@@ -513,13 +513,26 @@ class Rule(NamedTuple):
     """selector     one, without commas
     rank         its specificity
     block        what it declares
-    media        only on some screens: what it shows there, a reader may see
     """
 
     selector: str
     rank: int
     block: Declarations
-    media: bool
+
+
+class Sheet:
+    """
+    rules      in their order
+    revealing  selectors of what only some screens show: there a reader may see it
+    """
+
+    __slots__ = ("revealing", "rules")
+
+    def __init__(self, rules: Sequence[Rule] = (), revealing: Sequence[str] = ()) -> None:
+        self.rules, self.revealing = tuple(rules), tuple(revealing)
+
+
+NO_SHEET = Sheet()
 
 
 _BRACES = re.compile(r"[{};]")
@@ -536,7 +549,7 @@ _SCREENS = re.compile(
 
 
 @lru_cache(maxsize=256)
-def sheet(text: str) -> tuple[Rule, ...]:
+def sheet(text: str) -> Sheet:
     """The rules of a style sheet that have to do with what is seen.
 
     Rules of `@media` with a condition are kept apart: they cannot hide (a text that is hidden on
@@ -544,8 +557,10 @@ def sheet(text: str) -> tuple[Rule, ...]:
     """
     text = _COMMENT.sub(" ", text[:LONGEST_SHEET]).replace("<!--", " ").replace("-->", " ")
     rules: list[Rule] = []
+    revealing: list[str] = []
     at, head, where = 0, 0, ["plain"]
-    while len(rules) < MOST_RULES:
+    count = 0  # of rules for some screens
+    while len(rules) + count < MOST_RULES:
         found = _BRACES.search(text, at)
         if found is None:
             break
@@ -569,9 +584,15 @@ def sheet(text: str) -> tuple[Rule, ...]:
             if where[-1] != "skip":
                 block = declarations(text[at:end])
                 if block is not None:
-                    rules += _rules(prelude, block, where[-1] == "media")
+                    for selector in _selectors(prelude):
+                        if where[-1] == "plain":
+                            rules.append(Rule(selector, rank(selector), block))
+                            continue
+                        count += 1
+                        if reveals(block):
+                            revealing.append(selector)
             at = head = end + 1
-    return tuple(rules)
+    return Sheet(rules, revealing)
 
 
 def _context(prelude: str, outside: str) -> str:
@@ -582,14 +603,14 @@ def _context(prelude: str, outside: str) -> str:
     return "media" if _SCREENS.search(prelude) else "skip"
 
 
-def _rules(prelude: str, block: Declarations, media: bool) -> Iterable[Rule]:
+def _selectors(prelude: str) -> Iterator[str]:
     if len(prelude) > 2000 or "{" in prelude:
         return
     for selector in prelude.split(","):
         selector = selector.strip()
         # States (:hover) and generated content are not what is seen at first.
         if selector and len(selector) <= 200 and _SIMPLE.match(selector) and not _STATES.search(selector):
-            yield Rule(selector, rank(selector), block, media)
+            yield selector
 
 
 _IDS, _CLASSES, _TAGS = re.compile(r"#[\w-]"), re.compile(r"\.[\w-]|\[|:(?!:)"), re.compile(r"(?:^|[\s>+~])[A-Za-z]")
