@@ -423,6 +423,22 @@ async def test_a_simulator_recipient_beside_a_real_one_is_sent_away() -> None:
     assert answer.reply is replies.SIMULATOR_ALONE
 
 
+async def test_a_stream_of_one_recipient_each_puts_the_second_off() -> None:
+    """4yz: a queue sends the rest by itself.  The first stays, and one that was refused is none."""
+    world = World()
+    world.acme = Tenant("acme", "test", single=frozenset({"marketing"}))
+    world.found[Stage.RECIPIENT] = lambda mail: Evidence({}) if mail.recipient.address.local == "no" else None  # type: ignore[union-attr]
+    envelope = world.flow.begin(world.session)
+    codes = []
+    for name in ("no", "bob", "eve", "bob"):
+        answer = await world.flow.recipient(world.session, envelope, Recipient(parse(f"{name}@example.net")))
+        codes.append(answer.reply)
+    assert codes[1:] == [replies.RECIPIENT_OK, replies.ONE_RECIPIENT, replies.ONE_RECIPIENT]
+    assert [r.address.local for r in envelope.recipients] == ["bob"]
+    world.acme = Tenant("acme", "test", single=frozenset({"transactional"}))
+    assert len((await world.begin("bob@example.net", "eve@example.net")).recipients) == 2
+
+
 async def test_what_is_only_recorded_at_mail_and_rcpt_stands_in_the_decision_on_the_whole() -> None:
     """A policy that is tried in shadow shows what it would have done to recipients too."""
     world = World()

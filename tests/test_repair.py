@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from relay import replies
 from relay.address import parse
 from relay.checks import contact_method, one_click_unsubscribe, postal_address, sender_identity, unsubscribe_link
 from relay.footers import Footers
+from relay.holds import Holds
 from relay.message import Message
 from relay.model import (
     Action,
@@ -32,6 +34,7 @@ from relay.outgoing import Outgoing
 from relay.policy import Policy, Rule
 from relay.ports import Tools
 from relay.repair import Repairs
+from relay.stores.memory_reviews import MemoryReviews
 from relay.unsubscribe import Leaving, Unsubscribe
 
 LINKS = Unsubscribe([b"k" * 32], "https://mail.platform.example", "mail.platform.example")
@@ -360,6 +363,23 @@ def test_a_credential_of_odd_letters_makes_no_odd_feedback_id() -> None:
     it.session.credential = "a:b\r\nX: ü" + "x" * 100
     field = signing(it)
     assert field.count(b":") == 4 and field.count(b"\r\n") == 1 and field.isascii() and len(field) < 160
+
+
+# -- held mail --------------------------------------------------------------------------------------
+async def test_what_is_accepted_and_held_is_kept_as_it_will_go_on() -> None:
+    """A release sends the copy: what was judged, and what it was given."""
+    reviews = MemoryReviews()
+    it = mail(PLAIN, replace(ACME, client="no-queue"))
+    repaired = await judge(it)
+    held = Finding("contact-list", ("T1",), Then.HOLD, Then.HOLD, Evidence({}), replies.HELD)
+    verdict = Verdict(Action.HOLD, held, (held, *repaired.findings))
+    answer = await Holds(reviews, reviews, outgoing()).answer(it, verdict, policy(), "r" * 26)
+    assert answer.reply is replies.HELD_ACCEPTED
+    copy = reviews.held["r" * 26].copy
+    assert copy is not None
+    sent = Message.parse(bytes(copy.raw))
+    assert copy.kind == "made"
+    assert sent.count("list-unsubscribe") == 1 and "1 Main Street" in sent.visible.text
 
 
 # -- small things -----------------------------------------------------------------------------------

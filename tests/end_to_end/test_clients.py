@@ -51,7 +51,7 @@ def test_swaks_logs_in_over_tls(
     )
     assert done.returncode == 0, done.stdout + done.stderr
     bad = subprocess.run(
-        [*common, *login, "--to", "bob@customer.example", "--body", "buy now"],
+        [*common, *login, "--to", "bob@customer.example", "--h-From", "ann@stranger.example", "--body", "buy now"],
         capture_output=True,
         text=True,
         timeout=60,
@@ -107,7 +107,7 @@ def test_nodemailer_pools_connections(relay: Any, hop: Any, good: Callable[..., 
       transport.close();
     });
     """
-    raws = [good(number).as_string() for number in range(6)] + ["From: news@acme.example\n\nbuy now\n"]
+    raws = [good(number).as_string() for number in range(6)] + ["From: ann@stranger.example\n\nbuy now\n"]
     done = subprocess.run(
         ["node", "-e", script, "x", str(relay.ports[1])],
         input=json.dumps(raws),
@@ -239,7 +239,9 @@ def test_a_real_postfix_as_the_client(
         with smtplib.SMTP("127.0.0.1", postfix.port) as client:
             for number in range(5):
                 client.sendmail("news@acme.example", f"bob{number}@customer.example", good(number).as_bytes())
-            client.sendmail("news@acme.example", "bob@customer.example", b"From: news@acme.example\r\n\r\nbuy now\r\n")
+            client.sendmail(
+                "news@acme.example", "bob@customer.example", b"From: ann@stranger.example\r\n\r\nbuy now\r\n"
+            )
         log = postfix.wait_for("status=sent", 5)
         log = postfix.wait_for("status=bounced")
         assert "554 5.7.0 [" in log

@@ -30,7 +30,7 @@ def test_a_bad_one_is_refused_and_the_reference_opens_the_evidence(
 ) -> None:
     message = good(List_Unsubscribe=None, List_Unsubscribe_Post=None)
     with pytest.raises(smtplib.SMTPDataError) as caught:
-        relay.send(message)
+        relay.send(message, ["bob@customer.example", "jo@customer.example"])  # no link can be for both
     assert caught.value.smtp_code == 554
     line = caught.value.smtp_error.decode()
     assert line.startswith("5.7.0 [one-click-unsubscribe] ")
