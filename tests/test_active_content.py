@@ -14,6 +14,7 @@ from relay.address import parse
 from relay.checks import active_content
 from relay.message import Message
 from relay.message.active import active, suspect
+from relay.message.html import Reader
 from relay.model import Envelope, Evidence, Mail, Session, Tenant
 from relay.ports import Tools
 
@@ -237,3 +238,34 @@ def test_no_markup_is_too_odd(html: str) -> None:
     active(html, amp=True)
     if active(html) and not set(active(html)) <= {"script-url"}:
         assert suspect(html), "what is active is worth parsing"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "<script>x</script>", "<svg><script>x</script></svg>", "<IFRAME src=x>", "<form>", "<object>", "<embed>", "<applet>",
+        "<input TYPE=' PassWord '>", "<input type=file>", "<meta Http-Equiv='Refresh ' content='0;url=x'>",
+        '<p style="display:none"><script>x</script>',
+    ],
+)  # fmt: skip
+def test_the_visible_text_tells_whether_a_page_may_act(source: str) -> None:
+    reader = Reader()
+    reader.html(source, None)
+    (part,) = reader.visible().per_part
+    assert part.acts and suspect(source, part.acts)
+
+
+@pytest.mark.parametrize("source", ["<p>x", "<input type=text>", "<!--[if mso]><form><script>x</script><![endif]-->"])
+def test_a_page_that_cannot_act_is_not_parsed_again(source: str) -> None:
+    reader = Reader()
+    reader.html(source, None)
+    (part,) = reader.visible().per_part
+    assert not part.acts and not suspect(source, part.acts)
+
+
+def test_what_a_noscript_would_hide_is_looked_at_all_the_same() -> None:
+    source = '<noscript><p title="</noscript><form action=x>">'
+    reader = Reader()
+    reader.html(source, None)
+    (part,) = reader.visible().per_part
+    assert suspect(source, part.acts) and "form" in active(source)

@@ -55,7 +55,7 @@ async def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
         source = part.source
         if not source:
             continue
-        if script_links(part.links) or len(source) > 4 * _INLINE or suspect(source):
+        if script_links(part.links) or len(source) > 4 * _INLINE or suspect(source, part.acts):
             work.append(("html", source))
     for one in message.parts:
         if one.content_type == "text/x-amp-html" and not one.is_attachment:

@@ -62,10 +62,11 @@ _UNSEEN = re.compile(r"[\x00-\x20\x7f-\xa0]+")
 _DOES_NOTHING = re.compile(r"javascript:(?:void\(?[0-9]?\)?|false|undefined|null|return(?:false|true)?|//)?;*\Z")
 
 
-def suspect(source: str) -> bool:
-    """Whether it is worth parsing."""
+def suspect(source: str, acts: bool = True) -> bool:
+    """Whether it is worth parsing.  acts: as in html.TextPart, where it was parsed before."""
     low = source.encode("latin-1", "replace").lower()  # what is not ASCII makes no difference
-    found = _TAGS.search(low)
+    # Where scripts run, what stands in a noscript is no markup, and other things are.
+    found = _TAGS.search(low) if acts or b"<noscript" in low else None
     if found and (not found[0].startswith(b"<script") or _TAGS.search(_JSON_LD.sub(b"", low))):
         return True
     return _HANDLER.search(low) is not None or b"script:" in low

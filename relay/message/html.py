@@ -80,6 +80,7 @@ class TextPart:
     """One text part as it is shown.  alternative: as in mime.Part.
 
     source  the HTML, "" for plain text
+    acts    it has elements that may do something by themselves, or that ask for input (relay/message/active.py)
     """
 
     kind: Literal["html", "plain"]
@@ -89,6 +90,7 @@ class TextPart:
     hidden: tuple[Hidden, ...] = ()
     faint: tuple[Faint, ...] = ()
     source: str = ""
+    acts: bool = True
 
 
 class View:
@@ -280,12 +282,13 @@ class Reader:
         document = turbohtml.parse(html, positions=False)
         if tags > DEEPEST and _deep(document, tags):
             return self.too_big(alternative, "depth")
+        acts = document.select_one(_ACTIVE) is not None
         concealed = _concealed(document, html, tags)
         if concealed is None:
             return self.too_big(alternative, "styles")
         hidden, faint, dead = concealed
         text = self._shown(document.to_text())
-        self._parts.append(TextPart("html", text, _anchors(document, dead), alternative, hidden, faint, html))
+        self._parts.append(TextPart("html", text, _anchors(document, dead), alternative, hidden, faint, html, acts))
         return None
 
 
@@ -316,6 +319,12 @@ def _alternative(anchor: Any) -> str:
         if alternative is not None:
             return _one(alternative)
     return _one(anchor.attr("alt"))
+
+
+_ACTIVE = (
+    "script,iframe,frame,form,object,embed,applet,input[type*=password i],input[type*=file i]"
+    ",meta[http-equiv*=refresh i]"
+)
 
 
 # -- what is hidden --------------------------------------------------------------------------
