@@ -161,6 +161,12 @@ def _region(value: Any) -> Any:
     return regions.region(value) if isinstance(value, str) else value
 
 
+def _language(value: Any) -> Any:
+    if isinstance(value, str) and not re.match(r"(?:[a-z]{2,3})?\Z", value):
+        raise ValueError("must be two or three letters, such as de")
+    return value
+
+
 def _nameserver(value: Any) -> Any:
     if isinstance(value, str):
         try:
@@ -399,7 +405,7 @@ class TenantConfig(Settings):
     transfers: tuple[Annotated[str, BeforeValidator(_region)], ...] = ()
     agreements: dict[Literal["hipaa"], Annotated[float, BeforeValidator(_until)] | None] = {}
     opt_out: Literal["hosted", "synced", "both"] = "hosted"
-    language: Annotated[str, Field(pattern=r"^([a-z]{2,3})?$")] = ""
+    language: Annotated[str, BeforeValidator(_language)] = ""
     streams: dict[_STREAM, StreamConfig] = {}
     feedback_id: bool = True
 

@@ -227,7 +227,9 @@ def test_a_settings_problem_of_a_check_has_its_line(policies: Write) -> None:
 def test_a_one_click_repair_without_else_is_known(policies: Write) -> None:
     text = "clauses:\n  - {{id: A, says: x, checks: {{one-click-unsubscribe: {{then: repair{}}}}}}}\n"
     loaded = policies(a=text.format(""), b=text.format(", else: refuse"))
-    assert loaded.needs_base_url("a") and not loaded.needs_base_url("b")
+    assert (loaded.needs_base_url("a"), loaded.needs_base_url("b")) == ("one-click-unsubscribe", "")
+    loaded = policies(a=text.replace("one-click-unsubscribe", "unsubscribe-link").format(""))
+    assert loaded.needs_base_url("a") == "unsubscribe-link"
 
 
 # -- tenants' overrides --------------------------------------------------------------------------
