@@ -1,10 +1,12 @@
 """`aup-relay domain`, as somebody at a shell sees it; the DNS is a table."""
 
+import asyncio
 import json
-import stat
 
 import pytest
 from click.testing import CliRunner
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from relay.cli import cli
 from relay.cli import domain as command
 from relay.dns.resolver import StaticResolver
@@ -52,6 +54,33 @@ def run(tmp_path, zone):
         return result.output
 
     return run
+
+
+def signers_of(folder):
+    """What a running relay signs acme.example's mail with."""
+    from relay.config import read_key
+    from relay.stores.canary import open_keys
+    from relay.stores.database import Database
+    from relay.stores.directory import Directory
+    from relay.stores.domain_keys import Seal
+
+    async def look():
+        database = await Database.open(folder / "relay.db", warm=False)
+        try:
+            keys = await open_keys(database, folder / "relay.db.keys")
+            directory = Directory(database, load_key=read_key, seal=Seal(keys.master))
+            await directory.refresh()
+            [domain] = directory.tenant("acme").domains
+            return domain.signers
+        finally:
+            await database.close()
+
+    return asyncio.run(look())
+
+
+def pem():
+    key = rsa.generate_private_key(65537, 2048)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
 @pytest.fixture
@@ -130,48 +159,177 @@ class TestVerify:
 
 
 class TestKey:
+    """Keys of the store's domains; `publish` puts what is printed into the table of the DNS."""
+
+    @pytest.fixture
+    def publish(self, zone):
+        def publish(records):
+            zone.update({record["name"]: {"TXT": [record["value"]]} for record in records})
+
+        return publish
+
+    @pytest.fixture
+    def now(self, monkeypatch):
+        """The clock: now[0]."""
+        now = [1_767_225_600.0]
+        monkeypatch.setattr(command.time, "time", lambda: now[0])
+        return now
+
+    def listed(self, run, domain="acme.example"):
+        return {row["selector"]: row for row in run("domain", "key", "list", domain, "--json")}
+
     def test_add_and_show(self, run, claimed, tmp_path):
-        made = run("domain", "key", "add", "acme.example", "--selector", "S1", "--json")
-        assert made["name"] == "s1._domainkey.acme.example" and made["value"].startswith("v=DKIM1; k=rsa; p=MII")
-        path = tmp_path / "relay.db.keys" / "dkim" / "acme.example.s1.pem"
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-        assert "PRIVATE" not in json.dumps(made)
+        rsa, ed25519 = made = run("domain", "key", "add", "acme.example", "--selector", "S1", "--json")
+        assert rsa["name"] == "s1._domainkey.acme.example" and rsa["value"].startswith("v=DKIM1; k=rsa; p=MII")
+        assert ed25519["name"] == "s1e._domainkey.acme.example" and "k=ed25519" in ed25519["value"]
         assert run("domain", "key", "show", "acme.example", "--json") == made
         output = run("domain", "key", "show", "acme.example")
         strings = output.split("IN TXT (")[1].split(")")[0].split('"')[1::2]
-        assert "".join(strings) == made["value"] and max(map(len, strings)) <= 255
+        assert "".join(strings) == rsa["value"] and max(map(len, strings)) <= 255
+        assert f"value  {rsa['value']}" in output and f'IN TXT "{ed25519["value"]}"' in output
+        assert {row["state"] for row in self.listed(run).values()} == {"signing"}
 
-    def test_ed25519(self, run, claimed):
-        assert "k=ed25519" in run("domain", "key", "add", "acme.example", "--type", "ed25519")
+    def test_no_private_key_lies_about(self, run, claimed, tmp_path):
+        from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-    def test_the_running_relay_can_sign_with_it(self, run, claimed, tmp_path):
-        from relay.config import read_key
-        from relay.message import Message
-        from relay.message.sign import sign
+        output = run("domain", "key", "add", "acme.example")
+        output += run("domain", "show", "acme.example") + run("domain", "key", "list")
+        assert "PRIVATE" not in output
+        signers = signers_of(tmp_path)
+        assert [signer.rsa for signer in signers] == [True, False]
+        on_disk = b"".join(file.read_bytes() for file in tmp_path.glob("relay.db*") if file.is_file())
+        for signer in signers:
+            secret = signer.key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+            assert secret[-32:] not in on_disk and b"PRIVATE" not in on_disk
+            assert "key" not in repr(signer)
 
+    def test_one_kind_after_the_other(self, run, claimed):
+        [rsa] = run("domain", "key", "add", "acme.example", "--type", "rsa", "--selector", "s1", "--json")
+        assert (rsa["selector"], rsa["kind"]) == ("s1", "rsa")
+        [ed25519] = run("domain", "key", "add", "acme.example", "--selector", "s2", "--json")
+        assert ed25519["kind"] == "ed25519"
+        states = {name: row["state"] for name, row in self.listed(run).items()}
+        assert states == {"s1": "signing", "s2": "prepared"}  # what signs already goes on until it is published
+        assert "rotate" in run("domain", "key", "add", "acme.example", exit=2)
+
+    def test_where_somebody_else_signs_it_begins_when_published(self, run, claimed, publish):
+        run("domain", "add", "acme.example", "--tenant", "acme", "--dkim", "client")
+        made = run("domain", "key", "add", "acme.example", "--json")
+        assert run("domain", "list", "--tenant", "acme", "--json")[0]["dkim"] == "client"
+        publish(made)
+        run("domain", "key", "rotate", "acme.example", "--activate")
+        assert run("domain", "list", "--tenant", "acme", "--json")[0]["dkim"] == "relay"
+        run("domain", "add", "acme.example", "--tenant", "acme", "--dkim", "client")
+        assert {row["state"] for row in self.listed(run).values()} == {"retired"}
+
+    def test_rotate(self, run, claimed, publish, now, tmp_path):
+        publish(run("domain", "key", "add", "acme.example", "--selector", "s1", "--json"))
+        new = run("domain", "key", "rotate", "acme.example", "--selector", "s2", "--json")
+        assert [each["selector"] for each in new] == ["s2", "s2e"]
+        assert run("domain", "key", "rotate", "acme.example", "--json") == new  # they are made once
+        assert [signer.selector for signer in signers_of(tmp_path)] == ["s1", "s1e"]
+        publish(new[:1])
+        output = run("domain", "key", "rotate", "acme.example", "--activate", exit=1)
+        assert "s2e._domainkey.acme.example: missing" in output and "s2._domainkey" not in output
+        assert [signer.selector for signer in signers_of(tmp_path)] == ["s1", "s1e"]
+        publish(new)
+        output = run("domain", "key", "rotate", "acme.example", "--activate")
+        assert "keep s1._domainkey.acme.example until 2026-01-08" in output
+        assert [signer.selector for signer in signers_of(tmp_path)] == ["s2", "s2e"]
+        listed = self.listed(run)
+        assert {name: row["state"] for name, row in listed.items()} == {
+            "s1": "retired", "s1e": "retired", "s2": "signing", "s2e": "signing",
+        }  # fmt: skip
+        assert listed["s1"]["record"].startswith("keep it until 2026-01-08")
+        now[0] += 8 * 86400
+        assert self.listed(run)["s1"]["record"] == "remove it"
+        assert [each["selector"] for each in run("domain", "key", "show", "acme.example", "--json")] == ["s2", "s2e"]
+
+    def test_rotate_without_asking_the_dns(self, run, claimed, zone):
         run("domain", "key", "add", "acme.example", "--selector", "s1")
-        key = read_key(tmp_path / "relay.db.keys" / "dkim" / "acme.example.s1.pem")
-        message = Message(b"From: a@acme.example\r\n\r\nx\r\n")
-        assert sign(b"From: a@acme.example\r\n", message, "acme.example", "s1", key, ("from",), 0)
+        run("domain", "key", "rotate", "acme.example", "--selector", "s2")
+        zone["s2._domainkey.acme.example"] = None
+        assert "unknown" in run("domain", "key", "rotate", "acme.example", "--activate", exit=1)
+        result = run("domain", "key", "rotate", "acme.example", "--activate", "--force", "--json")
+        assert result["signing"] == ["s2", "s2e"] and result["retired"] == ["s1", "s1e"]
 
-    def test_a_key_is_never_overwritten(self, run, claimed):
-        ed = ("--type", "ed25519")
-        first = run("domain", "key", "add", "acme.example", "--selector", "s1", "--json", *ed)
-        assert "another with --selector" in run("domain", "key", "add", "acme.example", "--selector", "s1", exit=2)
-        second = run("domain", "key", "add", "acme.example", "--selector", "s2", "--json", *ed)
-        assert second["value"] != first["value"]
-        assert run("domain", "key", "show", "acme.example", "--json") == second
+    def test_names_made_from_the_date_do_not_clash(self, run, claimed, now):
+        run("domain", "key", "add", "acme.example")
+        run("domain", "key", "rotate", "acme.example")
+        assert len(self.listed(run)) == 4
+
+    def test_retire(self, run, claimed):
+        run("domain", "key", "add", "acme.example", "--selector", "s1")
+        assert "keep s1e._domainkey.acme.example until" in run("domain", "key", "retire", "acme.example", "s1e")
+        assert "last key" in run("domain", "key", "retire", "acme.example", "s1", exit=2)
+        assert run("domain", "list", "--tenant", "acme", "--json")[0]["selectors"] == ["s1"]
+        run("domain", "key", "retire", "acme.example", "s1", "--last")
+        assert run("domain", "list", "--tenant", "acme", "--json")[0]["dkim"] == ""
+
+    def test_retire_what_was_never_used(self, run, claimed):
+        run("domain", "key", "add", "acme.example", "--selector", "s1")
+        run("domain", "key", "rotate", "acme.example", "--selector", "s2")
+        run("domain", "key", "retire", "acme.example", "s2")
+        assert set(self.listed(run)) == {"s1", "s1e", "s2e"}
+
+    def test_retire_what_somebody_else_has(self, run, claimed):
+        run("domain", "key", "add", "acme.example", "--selector", "s1")
+        output = run("domain", "key", "retire", "acme.example", "s1e", "--compromised")
+        assert 's1e._domainkey.acme.example. IN TXT "v=DKIM1; p="' in output
+        assert self.listed(run)["s1e"]["deleted"]
+
+    def test_what_was_done_stands_in_the_ledger(self, run, claimed):
+        run("domain", "key", "add", "acme.example", "--selector", "s1")
+        run("domain", "key", "rotate", "acme.example", "--selector", "s2")
+        run("domain", "key", "rotate", "acme.example", "--activate", "--force")
+        run("domain", "key", "retire", "acme.example", "s2e")
+        acts = [row["action"] for row in run("decision", "list", "--json") if "key" in row["action"]]
+        assert sorted(acts) == [f"domain key {act}" for act in ("activated", "added", "prepared", "retired")]
+
+    def test_a_key_in_a_file_goes_on_and_is_rotated(self, run, claimed, publish, tmp_path):
+        """As an earlier version made them."""
+        import sqlite3
+
+        path = tmp_path / "relay.db.keys" / "dkim" / "old.pem"
+        path.parent.mkdir()
+        path.write_bytes(pem())
+        with sqlite3.connect(tmp_path / "relay.db") as db:
+            db.execute(
+                "UPDATE domain SET dkim_by = 'relay', selector = 's0', selectors = '[\"s0\"]', key_file = ?",
+                (str(path),),
+            )
+        assert [signer.selector for signer in signers_of(tmp_path)] == ["s0"]
+        assert self.listed(run)["s0"]["type"] == "rsa"
+        [ed25519] = run("domain", "key", "add", "acme.example", "--selector", "s1", "--json")
+        publish([ed25519])
+        run("domain", "key", "rotate", "acme.example", "--activate")
+        assert [signer.selector for signer in signers_of(tmp_path)] == ["s0", "s1"]
+        publish(run("domain", "key", "rotate", "acme.example", "--selector", "s2", "--json"))
+        run("domain", "key", "rotate", "acme.example", "--activate")
+        assert [signer.selector for signer in signers_of(tmp_path)] == ["s2", "s2e"]
+
+    def test_those_of_the_file_are_shown_and_left_alone(self, run, tmp_path):
+        (tmp_path / "mine.pem").write_bytes(pem())
+        [shown] = run("domain", "key", "show", "mine.example", "--json")
+        assert shown["name"] == "k1._domainkey.mine.example"
+        for act in (["add"], ["rotate"], ["retire"]):
+            name = ["k1"] if act == ["retire"] else []
+            assert "relay.yaml" in run("domain", "key", *act, "mine.example", *name, exit=2)
 
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
             (("show", "acme.example"), "domain key add"),
+            (("rotate", "acme.example"), "domain key add"),
+            (("rotate", "acme.example", "--activate"), "no key of acme.example waits"),
+            (("rotate", "acme.example", "--force"), "--activate"),
+            (("retire", "acme.example", "s1"), "no key for the selector"),
             (("add", "nowhere.example"), "no domain"),
             (("add", "filed.example"), "relay.yaml"),
             (("add", "acme.example", "--selector", "../x"), "not a selector"),
             (("add", "acme.example", "--selector", "a..b"), "not a selector"),
             (("show", "mine.example"), "mine.pem"),
+            (("rotat", "mine.example"), "did you mean 'rotate'"),
         ],
     )
     def test_wrong_use(self, run, claimed, arguments, words):
@@ -180,12 +338,14 @@ class TestKey:
 
 class TestShow:
     def records(self, run, domain="acme.example"):
-        return {record["what"]: record for record in run("domain", "show", domain, "--json")["publish"]}
+        """By what it is for; each DKIM key has one."""
+        found = run("domain", "show", domain, "--json")["publish"]
+        return {record["what"] + record["name"].partition("e._domainkey")[1][:1]: record for record in found}
 
     def test_nothing_is_there_yet(self, run, claimed):
         run("domain", "key", "add", "acme.example", "--selector", "s1")
         records = self.records(run)
-        assert list(records) == ["ownership", "spf", "dkim", "dmarc"]
+        assert list(records) == ["ownership", "spf", "dkim", "dkime", "dmarc"]
         assert {record["state"] for record in records.values()} == {"missing"}
         assert records["spf"]["value"] == "v=spf1 ip4:192.0.2.10 ip6:2001:db8::/64 -all"
         assert records["dmarc"]["value"] == "v=DMARC1; p=none"
@@ -200,12 +360,13 @@ class TestShow:
 
     def test_what_is_wrong(self, run, claimed, zone):
         run("domain", "key", "add", "acme.example", "--selector", "s1")
-        other = run("domain", "key", "add", "acme.example", "--selector", "s2", "--json")
+        [other, *_] = run("domain", "key", "show", "acme.example", "--json")
         zone |= {
             "_aup-relay.acme.example": {"TXT": ["aup-relay-verify=other"]},
             "acme.example": {"TXT": ["v=spf1 include:_spf.example.net ~all"]},
             "_spf.example.net": {"TXT": ["v=spf1 -all"]},
-            "s2._domainkey.acme.example": {"TXT": [other["value"].replace("MIIB", "MIIC")]},
+            "s1._domainkey.acme.example": {"TXT": [other["value"].replace("MIIB", "MIIC")]},
+            "s1e._domainkey.acme.example": {"TXT": ["v=DKIM1; k=ed25519; p="]},
             "_dmarc.acme.example": {"TXT": ["v=DMARC1; p=rejekt\x1b[2J"]},
         }
         records = self.records(run)

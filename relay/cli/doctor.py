@@ -135,7 +135,8 @@ def _files(config: Config) -> Iterator[Line]:
     secrets += [(f"next hop {name or 'next_hop'}", hop.password_file) for name, hop in config.hops().items()]
     for tenant in config.tenants.values():
         secrets += [(f"credential {name}", c.password_file) for name, c in tenant.credentials.items()]
-        secrets += [(f"DKIM key of {name}", d.dkim.key_file if d.dkim else None) for name, d in tenant.domains.items()]
+        for name, domain in tenant.domains.items():
+            secrets += [(f"DKIM key of {name}", file) for _, file in (domain.dkim.ours() if domain.dkim else ())]
     wrong = False
     for what, file in [*secrets, ("store", config.store)]:
         if file is None or not file.exists():
@@ -287,7 +288,7 @@ def _operator(config: Config, tenants: list[Tenant]) -> Iterator[Line]:
     own, address = config.operator.dkim, config.operator.from_address
     name = address.rpartition("@")[2]
     covering = [domain for tenant in tenants if (domain := tenant.domain_for(name)) is not None]
-    if (own is None or own.key_file is None) and not any(domain.dkim_by == "relay" for domain in covering):
+    if own is None and not any(domain.dkim_by == "relay" for domain in covering):
         says = f"nothing here signs notices from {address} with DKIM; that is right only where the next hop does"
         yield Line("warn", "operator", says, "operator: {dkim: {by: relay, selector: ..., key_file: ...}}")
 
@@ -429,7 +430,7 @@ async def _domain(
     if not (await authentication.dmarc(domain.name)).record:
         good = False
         yield Line("fail", what, "has no DMARC record", f'publish _dmarc.{domain.name} TXT "v=DMARC1; p=none"')
-    selectors = {"relay": (domain.selector,), "next-hop": domain.selectors}.get(domain.dkim_by, ())
+    selectors = domain.selectors if domain.dkim_by in ("relay", "next-hop") else ()
     for selector in selectors:
         if not await authentication.published(selector, domain.name):
             good = False

@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import re
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
 from relay.address import BadAddress, domain_name
-from relay.cli.shell import Shell, fail, json_option, near, open_store, show, when
+from relay.cli.shell import Group, Shell, fail, json_option, near, open_store, show, when
 from relay.config import ConfigError
 from relay.config import read_key as read_pem
 from relay.dns import dkim, dmarc, ownership
@@ -26,6 +25,8 @@ from relay.dns.resolver import Resolver
 from relay.keys import Keys, KeysError
 from relay.ports import Unavailable
 from relay.stores.canary import open_keys
+from relay.stores.database import Database
+from relay.stores.domain_keys import AGING, SETTLE, DomainKey, DomainKeys, Seal
 from relay.stores.tenants import Conflict, Tenants
 
 SELECTOR = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9_])?\Z")
@@ -75,8 +76,9 @@ async def known_domains(config: Any, tenants: Tenants) -> list[Known]:
             selectors: tuple[str, ...] = ()
             by = key_file = ""
             if signing := domain.dkim:
-                selectors = signing.selectors or ((signing.selector,) if signing.selector else ())
-                by, key_file = signing.by, str(signing.key_file or "")
+                ours = signing.ours()
+                selectors = signing.selectors or tuple(selector for selector, _ in ours)
+                by, key_file = signing.by, ", ".join(str(file) for _, file in ours)
             found.append(Known(name, id, verified, by, selectors, key_file, checked, "file"))
     for row in claims.values():
         selectors = row.selectors or ((row.selector,) if row.selector else ())
@@ -98,10 +100,12 @@ async def known_domains(config: Any, tenants: Tenants) -> list[Known]:
 class Desk:
     """The configuration, the store, its keys, and the DNS, as one command uses them."""
 
-    def __init__(self, config: Any, tenants: Tenants, keys: Keys) -> None:
+    def __init__(self, config: Any, database: Database, keys: Keys) -> None:
         self.config = config
-        self.tenants = tenants
+        self.database = database
+        self.tenants = Tenants(database)
         self.keys = keys
+        self.signing = DomainKeys(database)
         self.dns = Resolver(list(config.dns.nameservers) or None, config.dns.timeout)
 
     async def find(self, domain: str, tenant: str | None) -> Known:
@@ -118,13 +122,23 @@ class Desk:
             fail(f"{name} is claimed by {', '.join(claim.tenant for claim in claims)}; say which with --tenant")
         return (verified or claims)[0]
 
+    async def keys_of(self, claim: Known) -> list[DomainKey]:
+        """What the relay signs the domain's mail with, has prepared for that, or has retired."""
+        if claim.source == "store":
+            return await self.signing.all(claim.domain, claim.tenant)
+        declared = self.config.tenants[claim.tenant].domains[claim.domain].dkim
+        return [
+            DomainKey(claim.domain, claim.tenant, selector, key_file=str(file), state="signing")
+            for selector, file in (declared.ours() if declared is not None else ())
+        ]
+
     def token(self, claim: Known) -> str:
         return ownership.value(self.keys.master, claim.tenant, claim.domain)
 
     async def publish(self, claim: Known) -> list[Publish]:
         """Every record the domain needs, compared with what is there now."""
         return list(
-            await asyncio.gather(self._ownership(claim), self._spf(claim), *self._dkim(claim), self._dmarc(claim))
+            await asyncio.gather(self._ownership(claim), self._spf(claim), *await self._dkim(claim), self._dmarc(claim))
         )
 
     async def _ownership(self, claim: Known) -> Publish:
@@ -158,31 +172,27 @@ class Desk:
         found = f"{result.result} for {result.egress}: {'; '.join(texts) or result.why}"
         return Publish("spf", domain, "TXT", wanted, _missing(texts), found)
 
-    def _dkim(self, claim: Known) -> Sequence[Any]:
-        if claim.dkim == "relay" and claim.key_file:
-            return [self._our_key(claim)]
-        if claim.dkim == "next-hop":
-            return [self._their_key(claim, selector) for selector in claim.selectors]
-        return []
+    async def selectors(self, claim: Known) -> list[Publish]:
+        """Every key of the domain that signs or is to, compared with what is published."""
+        return list(await asyncio.gather(*await self._dkim(claim)))
 
-    async def _our_key(self, claim: Known) -> Publish:
-        selector = claim.selectors[0]
-        name = f"{selector}._domainkey.{claim.domain}"
+    async def _dkim(self, claim: Known) -> Sequence[Any]:
+        ours = [self.our_key(key) for key in await self.keys_of(claim) if key.state != "retired"]
+        if claim.dkim == "next-hop":
+            return [*ours, *(self._their_key(claim, selector) for selector in claim.selectors)]
+        return ours
+
+    async def our_key(self, key: DomainKey) -> Publish:
+        name = f"{key.selector}._domainkey.{key.domain}"
         try:
-            key = read_key(claim)
+            value = record_of(key)
         except ConfigError as error:
-            return Publish("dkim", name, "TXT", "", "unknown", f"{claim.key_file}: {error}")
-        value = dkim.record(key.public_key())
+            return Publish("dkim", name, "TXT", "", "unknown", f"{key.key_file}: {error}")
         try:
-            there = await dkim.fetch(self.dns, selector, claim.domain)
+            state, found = await dkim.publication(self.dns, key.selector, key.domain, value)
         except Unavailable as outage:
-            return Publish("dkim", name, "TXT", value, "unknown", outage.why)
-        except dkim.Invalid as problem:
-            why = str(problem)
-            return Publish("dkim", name, "TXT", value, "missing" if why == "no key is published" else "wrong", why)
-        if dkim.record(there.key) != value:
-            return Publish("dkim", name, "TXT", value, "wrong", "another key is published")
-        return Publish("dkim", name, "TXT", value, "ok", value)
+            state, found = "unknown", outage.why
+        return Publish("dkim", name, "TXT", value, state, found)
 
     async def _their_key(self, claim: Known, selector: str) -> Publish:
         name = f"{selector}._domainkey.{claim.domain}"
@@ -222,9 +232,9 @@ def _domain(text: str) -> str:
         fail(f"{text!r}: {error}")
 
 
-def read_key(claim: Known) -> Any:
-    """Raises ConfigError."""
-    return read_pem(Path(claim.key_file))
+def record_of(key: DomainKey) -> str:
+    """What publishes it.  Raises ConfigError: it stands in a file that is none."""
+    return key.record or dkim.record(read_pem(Path(key.key_file)).public_key())
 
 
 @contextlib.asynccontextmanager
@@ -232,7 +242,7 @@ async def desk(config: Any) -> AsyncIterator[Desk]:
     async with open_store(config) as database:
         opened = None
         try:
-            opened = Desk(config, Tenants(database), await open_keys(database, config.keys))
+            opened = Desk(config, database, await open_keys(database, config.keys))
             yield opened
         except (KeysError, Conflict) as error:
             fail(str(error))
@@ -278,6 +288,9 @@ def add(shell: Shell, domain: str, tenant: str, by: str | None, selectors: tuple
             value = ownership.value(at.keys.master, tenant, name)
             row = await at.tenants.claim(tenant, name, value, time.time())
             if by:
+                for key in await at.signing.all(name, tenant):
+                    if key.state != "retired":
+                        await at.signing.retire(name, tenant, key.selector, time.time())
                 row = await at.tenants.set_domain(
                     name, tenant, dkim_by=by, selectors=selectors, selector="", key_file=""
                 )
@@ -319,7 +332,10 @@ def list_(shell: Shell, tenant: str | None, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def verify(shell: Shell, domain: str, tenant: str | None, as_json: bool) -> None:
-    """Look for the record that proves ownership of DOMAIN.  Exit 1 if it is not there."""
+    """Look for the record that proves ownership of DOMAIN.  Exit 1 if it is not there.
+
+    The keys that sign its mail are looked for too, each under its selector.
+    """
     config = shell.config()
 
     async def main() -> bool:
@@ -337,10 +353,13 @@ def verify(shell: Shell, domain: str, tenant: str | None, as_json: bool) -> None
                     await at.tenants.claim(claim.tenant, claim.domain, value, now)
                 await at.tenants.set_domain(claim.domain, claim.tenant, verified=True, checked=now)
             verified = good or claim.verified
+            selectors = await at.selectors(claim)
             if as_json:
                 result = {"domain": claim.domain, "tenant": claim.tenant, "verified": verified, "found": good}
                 record = {"name": ownership.name(claim.domain), "type": "TXT", "value": value}
-                click.echo(json.dumps({**result, "why": why, "publish": record}))
+                click.echo(
+                    json.dumps({**result, "why": why, "publish": record, "dkim": [asdict(each) for each in selectors]})
+                )
             elif good:
                 click.echo(f"{claim.domain} is verified for {claim.tenant}")
             else:
@@ -348,6 +367,10 @@ def verify(shell: Shell, domain: str, tenant: str | None, as_json: bool) -> None
                 click.echo(why or f"the record was not found; publish:\n\n{line}")
                 if claim.verified:
                     click.echo(f"\n{claim.domain} stays verified for {claim.tenant}")
+            if not as_json:
+                for each in selectors:
+                    found = f" ({_safe(each.found)})" if each.state != "ok" else ""
+                    click.echo(f"dkim: {each.name}: {each.state}{found}")
             return good
 
     if not shell.run(main):
@@ -388,48 +411,276 @@ def show_(shell: Shell, domain: str, tenant: str | None, as_json: bool) -> None:
     shell.run(main)
 
 
-@command.group()
+@command.group(cls=Group)
 def key() -> None:
-    """The key that the relay signs a domain's mail with."""
+    """The keys that the relay signs a domain's mail with.
+
+    \b
+      aup-relay domain key add acme.example       an RSA and an Ed25519 key, and what to publish
+      aup-relay domain key rotate acme.example    new ones: publish them, and they take over by themselves
+      aup-relay domain key list acme.example      which sign, which wait, which records may go
+
+    A mail gets a signature of each key that signs.  Private keys lie in the store, encrypted under
+    master.key; those of domains in the configuration lie in the files it names.
+    """
+
+
+_KINDS = ("rsa", "ed25519")
+type_option = click.option(
+    "--type", "kind", type=click.Choice(["both", *_KINDS]), default="both", show_default=True, help="rsa: 2048 bits."
+)
+selector_option = click.option(
+    "--selector", metavar="S", help="The name under which it is published; made from the date if left out."
+)
 
 
 @key.command("add")
 @click.argument("domain")
-@click.option("--selector", metavar="S", help="The name under which it is published; made from the date if left out.")
-@click.option("--type", "kind", type=click.Choice(["rsa", "ed25519"]), default="rsa", help="rsa: 2048 bits.")
+@selector_option
+@type_option
 @tenant_option
 @json_option
 @click.pass_obj
 def key_add(shell: Shell, domain: str, selector: str | None, kind: str, tenant: str | None, as_json: bool) -> None:
-    """Make a DKIM key for DOMAIN and say what to publish.
+    """Make DKIM keys for DOMAIN and say what to publish.
 
-    Every receiver knows RSA; Ed25519 (RFC 8463) is smaller, and not verified by all of them.
+    Every receiver knows RSA; Ed25519 (RFC 8463) is smaller, and not verified by all of them, so mail
+    is signed with both.  The first keys of a domain that nobody signs for sign at once; others when
+    the DNS shows them.
     """
     config = shell.config()
-    selector = _selector(selector or time.strftime("aup%Y%m", time.gmtime()))
 
     async def main() -> None:
         async with desk(config) as at:
             claim = await at.find(domain, tenant)
-            if claim.source == "file":
-                fail(f"{claim.domain} stands in {config.file}; name its selector and key_file there")
-            if claim.dkim == "relay" and selector in claim.selectors:
-                fail(f"{claim.domain} has a key for the selector {selector} already; name another with --selector")
-            path = config.keys.absolute() / "dkim" / f"{claim.domain}.{selector}.pem"
-            made = await asyncio.to_thread(_make, path, kind)
-            await at.tenants.set_domain(
-                claim.domain,
-                claim.tenant,
-                dkim_by="relay",
-                selector=selector,
-                selectors=(selector,),
-                key_file=str(path),
-            )
-            if claim.verified:
-                click.echo("mail of this domain is signed with the new key from now on: publish it at once", err=True)
-            _print_key(claim.domain, selector, made, as_json)
+            _of_the_store(config, claim)
+            there = [each for each in await at.keys_of(claim) if each.state != "retired"]
+            have = {_kind(each): each.selector for each in there}
+            wanted = [each for each in (_KINDS if kind == "both" else (kind,)) if each not in have]
+            if not wanted:
+                names = " and ".join(f"{name} ({selector})" for name, selector in have.items())
+                fail(f"{claim.domain} has {names} already; new ones are made with: domain key rotate {claim.domain}")
+            first = not there and not claim.dkim
+            made = await _make(at, claim, wanted, selector, replaces=False, sign=first)
+            act = "domain key added" if first else "domain key prepared"
+            await shell.record(config, at.database, act, tenant=claim.tenant, note=_note(claim, made))
+            if first:
+                click.echo("mail of this domain is signed with them from now on: publish them at once", err=True)
+            else:
+                click.echo(_waiting(claim), err=True)
+            _print_keys(made, as_json)
 
     shell.run(main)
+
+
+@key.command("rotate")
+@click.argument("domain")
+@selector_option
+@type_option
+@click.option("--activate", is_flag=True, help="Sign with the prepared keys now, if the DNS shows them.")
+@click.option("--force", is_flag=True, help="With --activate: do not ask the DNS.")
+@tenant_option
+@json_option
+@click.pass_obj
+def key_rotate(
+    shell: Shell,
+    domain: str,
+    selector: str | None,
+    kind: str,
+    activate: bool,
+    force: bool,
+    tenant: str | None,
+    as_json: bool,
+) -> None:
+    """Replace DOMAIN's keys: make new ones and say what to publish.
+
+    The running relay looks for the new records and signs with the new keys, and no longer with the
+    old ones, once the DNS has shown them for ten minutes; --activate does so at once.  The old records
+    must stay for seven days more, until the mail they signed has arrived.
+
+    \b
+      aup-relay domain key rotate acme.example
+      aup-relay domain key rotate acme.example --activate      exit 1 if a record is not there yet
+    """
+    config = shell.config()
+    if force and not activate:
+        fail("--force goes with --activate")
+
+    async def main() -> bool:
+        async with desk(config) as at:
+            claim = await at.find(domain, tenant)
+            _of_the_store(config, claim)
+            keys = await at.keys_of(claim)
+            prepared = [each for each in keys if each.state == "prepared"]
+            signing = [each for each in keys if each.state == "signing"]
+            if activate:
+                if not prepared:
+                    fail(f"no key of {claim.domain} waits; make new ones with: domain key rotate {claim.domain}")
+                return await _activate(shell, config, at, claim, prepared, signing, force, as_json)
+            if not prepared and not signing:
+                fail(f"the relay has no key for {claim.domain}; make one with: domain key add {claim.domain}")
+            if not prepared:
+                kinds = list(_KINDS) if kind == "both" else [kind]
+                prepared = await _make(at, claim, kinds, selector, replaces=True, sign=False)
+                await shell.record(
+                    config, at.database, "domain key prepared", tenant=claim.tenant, note=_note(claim, prepared)
+                )
+            click.echo(_waiting(claim), err=True)
+            _print_keys(prepared, as_json)
+            return True
+
+    if not shell.run(main):
+        sys.exit(1)
+
+
+async def _activate(
+    shell: Shell,
+    config: Any,
+    at: Desk,
+    claim: Known,
+    prepared: Sequence[DomainKey],
+    signing: Sequence[DomainKey],
+    force: bool,
+    as_json: bool,
+) -> bool:
+    looked = [] if force else [await at.our_key(each) for each in prepared]
+    good = all(each.state == "ok" for each in looked)
+    now = time.time()
+    if good and not await at.signing.activate(prepared, now):
+        fail("the keys of this domain were changed meanwhile; see: domain key list")
+    if good:
+        note = _note(claim, prepared)
+        await shell.record(config, at.database, "domain key activated", tenant=claim.tenant, note=note)
+    old = signing if good and any(each.replaces for each in prepared) else []
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "domain": claim.domain,
+                    "tenant": claim.tenant,
+                    "activated": good,
+                    "signing": [each.selector for each in prepared] if good else [each.selector for each in signing],
+                    "retired": [each.selector for each in old],
+                    "remove_after": when(now + AGING) if old else None,
+                    "publish": [asdict(each) for each in looked],
+                }
+            )
+        )
+        return good
+    if not good:
+        for each in looked:
+            if each.state != "ok":
+                click.echo(f"{each.name}: {each.state} ({_safe(each.found)}); publish:\n")
+                click.echo(f"{_zone_line(each.name, each.value)}\n")
+        click.echo(f"mail of {claim.domain} is signed as before")
+        return False
+    click.echo(f"mail of {claim.domain} is signed with {', '.join(each.selector for each in prepared)} from now on")
+    for key in old:
+        click.echo(f"keep {key.selector}._domainkey.{claim.domain} until {when(now + AGING)}, then remove it")
+    return True
+
+
+@key.command("retire")
+@click.argument("domain")
+@click.argument("selector")
+@click.option("--compromised", is_flag=True, help="Somebody else may have it: delete it now, and revoke its record.")
+@click.option("--last", is_flag=True, help="Although it is the last one, and the relay then signs no more.")
+@tenant_option
+@click.pass_obj
+def key_retire(shell: Shell, domain: str, selector: str, compromised: bool, last: bool, tenant: str | None) -> None:
+    """Sign no more with the key of DOMAIN under SELECTOR.
+
+    Its record must stay for seven days, until the mail that it signed has arrived; its private key is
+    deleted then.  A key that has signed nothing yet is forgotten at once.
+    """
+    config = shell.config()
+
+    async def main() -> None:
+        async with desk(config) as at:
+            claim = await at.find(domain, tenant)
+            _of_the_store(config, claim)
+            keys = {each.selector: each for each in await at.keys_of(claim)}
+            name = selector.lower()
+            if name not in keys:
+                fail(f"{claim.domain} has no key for the selector {selector!r}{near(name, keys)}")
+            was = keys[name]
+            if was.state == "retired" and not compromised:
+                fail(f"{name} is retired already")
+            others = [each for each in keys.values() if each.state == "signing" and each is not was]
+            if was.state == "signing" and not others and not last:
+                fail(
+                    f"{name} is the last key of {claim.domain}: its mail would go out unsigned.  Make another with"
+                    f" `domain key rotate {claim.domain}`, or say --last"
+                )
+            now = time.time()
+            await at.signing.retire(claim.domain, claim.tenant, name, now, delete=compromised)
+            if compromised and was.key_file and Path(was.key_file).parent == config.keys.absolute() / "dkim":
+                await asyncio.to_thread(Path(was.key_file).unlink, missing_ok=True)
+            note = f"{claim.domain}: {name}{', compromised' if compromised else ''}"
+            await shell.record(config, at.database, "domain key retired", tenant=claim.tenant, note=note)
+            record = f"{name}._domainkey.{claim.domain}"
+            if was.state == "prepared" and not compromised:
+                click.echo(f"{name} is forgotten; if {record} is published, remove it")
+            elif compromised:
+                # RFC 6376 section 3.6.1: an empty p= says that the key was revoked.
+                click.echo(f"{name} signs no more and is deleted; publish at once, in place of what is there:\n")
+                click.echo(_zone_line(record, "v=DKIM1; p="))
+            else:
+                click.echo(f"{name} signs no more; keep {record} until {when(now + AGING)}, then remove it")
+
+    shell.run(main)
+
+
+@key.command("list")
+@click.argument("domain", required=False)
+@tenant_option
+@json_option
+@click.pass_obj
+def key_list(shell: Shell, domain: str | None, tenant: str | None, as_json: bool) -> None:
+    """List the keys of DOMAIN, or of every domain: which sign, which wait, which records may be removed."""
+    config = shell.config()
+
+    async def main() -> None:
+        async with desk(config) as at:
+            if domain is not None:
+                claims = [await at.find(domain, tenant)]
+            else:
+                claims = [each for each in await known_domains(config, at.tenants) if tenant in (None, each.tenant)]
+            now = time.time()
+            rows = [_row(each, claim, now) for claim in claims for each in await at.keys_of(claim)]
+            columns = ("domain", "tenant", "selector", "type", "state", "since", "record")
+            show(rows, as_json, columns, empty="no keys; make them with: domain key add DOMAIN")
+
+    shell.run(main)
+
+
+def _row(key: DomainKey, claim: Known, now: float) -> dict[str, Any]:
+    said = "publish it"
+    if key.state == "prepared" and key.seen is not None:
+        said = f"published; signs after {when(key.seen + SETTLE)}"
+    elif key.state == "signing":
+        said = "keep it"
+    elif key.retired is not None:
+        over = key.retired + AGING
+        said = "remove it" if now >= over else f"keep it until {when(over)}"
+        if key.deleted is not None and now < over:
+            said = "revoke it (p=)"
+    return {
+        "domain": key.domain,
+        "tenant": key.tenant,
+        "selector": key.selector,
+        "type": _kind(key),
+        "state": key.state,
+        "replaces": key.replaces,
+        "created": when(key.created),
+        "since": when(key.retired if key.state == "retired" else key.since if key.state == "signing" else key.created),
+        "seen": when(key.seen),
+        "remove_after": when(key.retired + AGING) if key.retired is not None else "",
+        "deleted": when(key.deleted),
+        "key_file": key.key_file,
+        "source": claim.source,
+        "record": said,
+    }
 
 
 @key.command("show")
@@ -438,31 +689,107 @@ def key_add(shell: Shell, domain: str, selector: str | None, kind: str, tenant: 
 @json_option
 @click.pass_obj
 def key_show(shell: Shell, domain: str, tenant: str | None, as_json: bool) -> None:
-    """Print the TXT record of DOMAIN's key, to be copied into its zone."""
+    """Print the TXT records of DOMAIN's keys, to be copied into its zone.  `domain show` says what is there."""
     config = shell.config()
 
     async def main() -> None:
         async with desk(config) as at:
             claim = await at.find(domain, tenant)
-            if claim.dkim != "relay" or not claim.key_file:
+            keys = [each for each in await at.keys_of(claim) if each.state != "retired"]
+            if not keys:
                 fail(f"the relay has no key for {claim.domain}; make one with: domain key add {claim.domain}")
-            try:
-                private = read_key(claim)
-            except ConfigError as error:
-                fail(f"{claim.key_file}: {error}")
-            _print_key(claim.domain, claim.selectors[0], private, as_json)
+            _print_keys(keys, as_json)
 
     shell.run(main)
 
 
-def _print_key(domain: str, selector: str, private: Any, as_json: bool) -> None:
-    name, value = f"{selector}._domainkey.{domain}", dkim.record(private.public_key())
+def _of_the_store(config: Any, claim: Known) -> None:
+    if claim.source == "file":
+        fail(f"{claim.domain} stands in {config.file}; name its keys there (dkim: {{by: relay, keys: [...]}})")
+
+
+def _kind(key: DomainKey) -> str:
+    """rsa or ed25519; "" of a file that cannot be read."""
+    try:
+        return key.kind or ("ed25519" if "k=ed25519" in record_of(key) else "rsa")
+    except ConfigError:
+        return ""
+
+
+def _note(claim: Known, keys: Sequence[DomainKey]) -> str:
+    return f"{claim.domain}: {', '.join(each.selector for each in keys)}"
+
+
+def _waiting(claim: Known) -> str:
+    return (
+        "publish these; the running relay signs with them once the DNS has shown them for"
+        f" {SETTLE / 60:.0f} minutes, or at once after: domain key rotate {claim.domain} --activate"
+    )
+
+
+async def _make(
+    at: Desk, claim: Known, kinds: Sequence[str], selector: str | None, *, replaces: bool, sign: bool
+) -> list[DomainKey]:
+    """New keys of these kinds, sealed into the store."""
+    taken = {each.selector for each in await at.keys_of(claim)}
+    base = _selector(selector or time.strftime("aup%Y%m", time.gmtime()))
+    names = [base + ("e" if kind == "ed25519" and len(kinds) > 1 else "") for kind in kinds]
+    if selector is None:
+        number = 1
+        while taken & set(names):
+            number += 1
+            names = [f"{base}-{number}{'e' if kind == 'ed25519' and len(kinds) > 1 else ''}" for kind in kinds]
+    elif clash := taken & set(names):
+        fail(f"{claim.domain} has a key for the selector {min(clash)} already; name another with --selector")
+    seal, now = Seal(at.keys.master), time.time()
+    new = []
+    for kind, name in zip(kinds, map(_selector, names), strict=True):
+        private = await asyncio.to_thread(_generate, kind)
+        record = dkim.record(private.public_key())
+        made = DomainKey(claim.domain, claim.tenant, name, kind, record, replaces=replaces, created=now)
+        new.append((made, seal.seal(private, made)))
+    await at.signing.add(new, now, sign=sign)
+    return [replace(made, state="signing") if sign else made for made, _ in new]
+
+
+def _generate(kind: str) -> Any:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+
+    return generate_private_key(65537, 2048) if kind == "rsa" else Ed25519PrivateKey.generate()
+
+
+def _print_keys(keys: Sequence[DomainKey], as_json: bool) -> None:
+    found = []
+    for each in keys:
+        try:
+            value = record_of(each)
+        except ConfigError as error:
+            fail(f"{each.key_file}: {error}")
+        found.append((each, f"{each.selector}._domainkey.{each.domain}", value))
     if as_json:
-        record = {"name": name, "type": "TXT", "value": value, "zone": _zone_line(name, value).strip()}
-        click.echo(json.dumps({"domain": domain, "selector": selector, **record}))
+        rows = [
+            {
+                "domain": each.domain,
+                "selector": each.selector,
+                "kind": _kind(each),
+                "state": each.state,
+                "name": name,
+                "type": "TXT",
+                "value": value,
+                "strings": _strings(value),
+                "zone": _zone_line(name, value).strip(),
+            }
+            for each, name, value in found
+        ]
+        click.echo(json.dumps(rows, indent=2))
         return
-    click.echo(_zone_line(name, value))
-    click.echo(f"\nor, where a form asks for it:\n\nname   {name}\ntype   TXT\nvalue  {value}")
+    click.echo("for a zone file (BIND and others):\n")
+    for _, name, value in found:
+        click.echo(_zone_line(name, value))
+    click.echo("\nor, where a form asks for it:")
+    for _, name, value in found:
+        click.echo(f"\nname   {name}\ntype   TXT\nvalue  {value}")
 
 
 def _selector(text: str) -> str:
@@ -471,32 +798,14 @@ def _selector(text: str) -> str:
     return text.lower()
 
 
-def _make(path: Path, kind: str) -> Any:
-    """A new private key, in a file of its own (0600) that was not there before."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-    from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
-    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-
-    private = generate_private_key(65537, 2048) if kind == "rsa" else Ed25519PrivateKey.generate()
-    pem = private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    try:
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
-    except FileExistsError:
-        fail(f"{path} is there already, from an earlier key; name another selector with --selector")
-    except OSError as error:
-        fail(f"{path}: {error.strerror}")
-    return private
-
-
 def _zone_line(name: str, value: str) -> str:
     """A TXT record for a zone file; strings have at most 255 octets (RFC 1035 section 3.3.14)."""
-    strings = " ".join(f'"{value[i : i + 250]}"' for i in range(0, len(value), 250))
-    return f"  {name}. IN TXT ( {strings} )" if len(value) > 250 else f"  {name}. IN TXT {strings}"
+    strings = " ".join(f'"{text}"' for text in _strings(value))
+    return f"  {name}. IN TXT ( {strings} )" if len(value) > 255 else f"  {name}. IN TXT {strings}"
+
+
+def _strings(value: str) -> list[str]:
+    return [value[i : i + 255] for i in range(0, len(value), 255)]
 
 
 def _safe(text: str) -> str:
