@@ -65,6 +65,14 @@ class DataKey:
         """Raises Unsealable."""
         return _open(self._cipher, value, belongs.encode())
 
+    def seal_with(self, nonce: bytes, value: bytes, belongs: bytes) -> bytes:
+        """`seal` for many: nonce: 12 random octets, never used before"""
+        return nonce + self._cipher.encrypt(nonce, value, belongs)
+
+    def open_with(self, value: bytes, belongs: bytes) -> bytes:
+        """`open`.  Raises Unsealable."""
+        return _open(self._cipher, value, belongs)
+
     def __repr__(self) -> str:
         return "DataKey()"
 
