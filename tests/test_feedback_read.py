@@ -128,6 +128,12 @@ def test_the_address_we_sent_to_is_named_where_it_was_forwarded() -> None:
     assert one(dsn(group)).recipient == "ann+news@customer.example"
 
 
+def test_a_tag_that_looks_like_xtext_is_left_alone() -> None:
+    for address in ("ann+2Bnews@customer.example", "ann+2024@customer.example"):
+        group = f"Original-Recipient: rfc822;{address}\n" + failed(address, "5.1.1", "550")
+        assert one(dsn(group)).recipient == address
+
+
 def test_a_report_of_rfc_6533_names_an_address_beyond_ascii() -> None:
     text = dsn("Final-Recipient: utf-8; j\\x{f6}rg@b\\x{fc}cher.example\nAction: failed\nStatus: 5.1.1")
     text = text.replace("message/delivery-status", "message/global-delivery-status")

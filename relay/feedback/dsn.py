@@ -82,12 +82,13 @@ def recipient(value: str) -> str:
     return plain(rest)
 
 
-def asked_for(value: str) -> str:
-    """Original-Recipient, which is xtext (RFC 3461 section 4) where the reporter did not decode it."""
-    decoded = value
-    if re.search(r"\+(?:40|2B|3D|20)", value):
-        decoded = _XTEXT.sub(lambda found: chr(int(found[1], 16)), value)
-    return recipient(decoded)
+def asked_for(value: str, final: str) -> str:
+    """Original-Recipient, which is xtext (RFC 3461 section 4) where the reporter did not decode it: then a plus
+    stands for itself nowhere.  `final`, the other address of the group, tells where a tag only looks so."""
+    address = recipient(value)
+    if "+" in address and address.lower() != final.lower() and ("+2B" in address or "+3D" in address):
+        return plain(_XTEXT.sub(lambda found: chr(int(found[1], 16)), address))
+    return address
 
 
 def _character(found: re.Match[str]) -> str:
@@ -117,7 +118,7 @@ _QUOTED = re.compile(r"^[> \t]{1,6}(?=[A-Za-z-]+:)|^>[ \t]*$", re.MULTILINE)
 
 def _heard(report: Opened, of_message: Group, group: Group) -> Heard:
     final = recipient(group.get("final-recipient", ""))
-    original = asked_for(group.get("original-recipient", ""))
+    original = asked_for(group.get("original-recipient", ""), final)
     address = original or final or recipient(group.get("x-actual-recipient", ""))
     diagnostic = _said(group.get("diagnostic-code", ""))
     status = group.get("status", "")

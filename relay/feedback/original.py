@@ -8,7 +8,7 @@ may carry a token of ours.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from relay.feedback.opened import Opened, plain
 
@@ -57,51 +57,36 @@ def of_parts(report: Opened) -> Original | None:
 
 
 def in_text(text: str) -> Original | None:
-    """From a header that stands in a text, quoted or not."""
-    lines = text.split("\n")[:4000]
+    """From the first header that stands in a text, quoted or not: at least three fields in a row that mail has, and
+    one of them that people do not write by hand."""
     at = 0
     run: list[str] = []
-    begun = place = 0
-    known = telling = 0
-
-    def enough() -> bool:
-        return known >= 3 and telling >= 1
-
-    for line in [*lines, ""]:
+    begun = known = telling = 0
+    for line in [*text.split("\n")[:4000], ""]:
         bare = _QUOTE.sub("", line) if line[:3].strip()[:1] in (">", "|") else line
-        indented = bare.lstrip(" \t")
-        match = _FIELD.match(indented)
-        if match:
-            name = indented.partition(":")[0].strip().lower()
-            if name in _TELLING or name in _PLAIN_NAMES or name.startswith("x-") or run:
-                if not run:
-                    begun, known, telling = at, 0, 0
-                run.append(indented)
-                known += name in _TELLING or name in _PLAIN_NAMES
-                telling += name in _TELLING or (name == "from" and "@" in indented)
-                at += len(line) + 1
-                if len(run) > 300:
-                    break
-                continue
-        if run and bare[:1] in (" ", "\t") and indented:
-            run.append(" " + indented)
+        field = bare.lstrip(" \t")
+        name = field.partition(":")[0].strip().lower() if _FIELD.match(field) else ""
+        if name and (run or name in _TELLING or name in _PLAIN_NAMES or name.startswith("x-")):
+            if not run:
+                begun, known, telling = at, 0, 0
+            run.append(field)
+            known += name in _TELLING or name in _PLAIN_NAMES
+            telling += name in _TELLING or (name == "from" and "@" in field)
+            if len(run) > 300:
+                break
+        elif run and bare[:1] in (" ", "\t") and field:
+            run.append(" " + field)
         elif run:
-            if enough():
+            if known >= 3 and telling:
                 break
             run = []
         at += len(line) + 1
-        place = at
-    if not run or not enough():
+    if not run or known < 3 or not telling:
         return None
-    del place
     found = _read("\r\n".join(run).encode("utf-8", "replace") + b"\r\n\r\n")
     if found is None:
         return None
-    rest = text[begun:]
-    traces = found.traces or links(rest)
-    return Original(
-        found.message_id, found.sender, found.recipients, found.returns, traces, found.automatic, begun, found.opened
-    )  # fmt: skip
+    return replace(found, traces=found.traces or links(text[begun:]), started=begun)
 
 
 def _read(octets: bytes) -> Original | None:
