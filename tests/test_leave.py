@@ -72,14 +72,16 @@ async def test_a_link_in_transactional_mail_stops_that(database: Database) -> No
     assert await refused(database) == {TRANSACTIONAL}
 
 
-async def test_asked_for_again_it_is_not_new_and_costs_no_write(database: Database) -> None:
+async def test_asked_for_again_it_is_not_new_and_costs_no_write(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
     events: list[Event] = []
     opt_out = OptOut(database, SECRET, emit=events.append)
     await opt_out.leave(JO, "stream", "one-click", NOW, NOW)
-    changes = database._writer._conn.total_changes  # type: ignore[union-attr]
-    for n in range(20):
-        assert not await opt_out.leave(JO, "stream", "one-click", NOW + n, NOW + n)
-    assert database._writer._conn.total_changes == changes  # type: ignore[union-attr]
+    with monkeypatch.context() as patched:
+        patched.setattr(database, "run", None)
+        for n in range(20):
+            assert not await opt_out.leave(JO, "stream", "one-click", NOW + n, NOW + n)
     # All of it is more than the stream; the stream is in all of it.
     assert await opt_out.leave(JO, "tenant", "page", NOW + 1, NOW + 1)
     assert not await opt_out.leave(Leaving("acme", TRANSACTIONAL, JO.address), "stream", "page", NOW + 2, NOW + 2)
@@ -217,14 +219,13 @@ class TestStoreAway:
         await opt_out.leave(Leaving("gone", MARKETING, "b@c.example"), "tenant", "mailto", NOW, NOW)
         await opt_out.close()  # the kernel closes files of the dead
         aside.rename(tmp_path / "relay.db")
-        again = await Database.open(tmp_path / "relay.db")
-        second = OptOut(again, SECRET, spill=Spill(tmp_path / "opt-outs", "office", b"s" * 32))
+        second = OptOut(database, SECRET, spill=Spill(tmp_path / "opt-outs", "office", b"s" * 32))
+        database._not_before = 0.0  # as for a process that has only now come to it
         await second.open()
-        assert await refused(again) == {MARKETING}
-        assert await refused(again, "b@c.example", "gone") == {MARKETING, TRANSACTIONAL}
+        assert await refused(database) == {MARKETING}
+        assert await refused(database, "b@c.example", "gone") == {MARKETING, TRANSACTIONAL}
         assert Spill(tmp_path / "opt-outs", "office", b"s" * 32).lines() == ([], 0)
         await second.close()
-        await again.close()
 
     async def test_while_old_wishes_wait_in_the_file_it_is_not_emptied(
         self, database: Database, spill: Spill, tmp_path: Path
