@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from relay.message import Message
+from relay.message.below import is_seen, is_seen_at_end
 from relay.message.edit import Edit, Footer, footer_edits, seven_bit_edits, splice, untouchable
 from relay.message.html import Reader
 from relay.message.place import ends
@@ -527,6 +528,53 @@ def test_a_browser_shows_the_footer_where_there_is_a_place_for_it(tmp_path):
     }
     # A browser is none of those that do not see the one, and shows the markup of the other.
     assert differ == {"only for others": True, "plain text from here": True}
+
+
+BITS = ["<p>", "</p>", "<div>", "</div>", "<table>", "<tr><td>", "</table>", "text", " ", "\n", "<!--", "-->", "<![endif]>", "<a href=x>", "</a>", "<b>",
+        "<img src=x>", "<img alt='", "'", '"', "<p title=x>", "<script>", "</script>", "<textarea>", "<select>", "<svg>", "<template>", "<style>", "</style>",
+        "<details>", "<img a=b'c>", "<img src=x ", ">", "</body>", "</html>", "<body>", "<br/>", "<font color=red>", "<frameset>", "<plaintext>", "</p x='", "\r"]  # fmt: skip
+
+
+@settings(max_examples=1500, deadline=None)
+@given(
+    st.lists(st.sampled_from(BITS), max_size=9).map("".join),
+    st.sampled_from(["", "<body>", "<!DOCTYPE html><body><p>Hello</p>"]),
+    st.sampled_from(["</body>", "</BODY >\n</html>\n", "</body></html>"]),
+)
+def test_what_is_known_without_reading_the_page_again_is_so(bits, before, behind):
+    page = before + bits + behind
+    reader = Reader()
+    reader.html(page, None)
+    (part,) = reader.visible().per_part
+    if part.open is None:
+        return
+    at = len(page) - len(behind)
+    footer = f"\n<div>{FOOTER.html}</div>\n"
+    if is_seen_at_end(part.open, page, at, footer):
+        assert is_seen(page[:at] + footer + page[at:], at + 1, at + len(footer))
+
+
+@pytest.mark.parametrize(
+    ("page", "known"),
+    [
+        ("<body><p>Hello</p><img src='x' alt=y></body></html>\n", True),
+        ("<body><p>Hello</p></body>", True),
+        ("<body><p style='color:red'>Hello <b>you</b></p> and you</body>", True),
+        ("<body><p style='color:#2f2f2f'>Hello</p></body>", True),
+        ("<body><div style='display:none'>Hello</div><p>you</p></body>", False),
+        ("<body bgcolor=#333333><font color=white><p>Hello</p></font></body>", False),  # dark on dark
+        ("<body><p>Hello</p><!-- x --></body>", False),
+        ('<body><p title=a"b>Hello</p></body>', False),
+        ("<body><p>Hello</body><p>", False),
+        ("<p>Hello</p>", False),
+    ],
+)
+def test_which_pages_need_not_be_read_again(page, known):
+    reader = Reader()
+    reader.html(page, None)
+    (part,) = reader.visible().per_part
+    footer = '<div style="color:#333333">Acme</div>'
+    assert (part.open is not None and is_seen_at_end(part.open, page, page.find("</body"), footer)) is known
 
 
 def test_a_hostile_page_takes_no_time():

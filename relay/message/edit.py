@@ -15,6 +15,7 @@ from functools import lru_cache
 from relay.message import encode
 from relay.message.content import SLICE, Buffer
 from relay.message.header import codec, parameters, text_of, unfolded
+from relay.message.html import TextPart
 from relay.message.mime import Message, Part
 from relay.message.place import HARMLESS, HTML, bodies, in_page, own_fields, value
 
@@ -33,7 +34,8 @@ class Footer:
     """The same twice, for each kind of reader.
 
     text  lines, each ended by LF or none at the end
-    html  a fragment that may stand anywhere in a page: no html or body tag
+    html  a fragment that may stand anywhere in a page: no html or body tag.  Where it is not one `<div>`, one is put
+          around it
     """
 
     text: str
@@ -375,7 +377,8 @@ def _in_wide_text(part: Part, content: bytes, lines: list[str]) -> _New | None:
 def _in_html(message: Message, part: Part, footer: str) -> _New | None:
     label = _label(message, part)
     content = message.raw[part.start : part.end]
-    page = _page(message, part)
+    read = _read(message, part)
+    page = read.source if read is not None else None
     wide = part.charset.startswith("utf-16")
     if page is None or wide:
         decoded = encode.decoded(content, part.cte)
@@ -391,13 +394,15 @@ def _in_html(message: Message, part: Part, footer: str) -> _New | None:
     text = footer.replace("\r\n", "\n").replace("\r", "\n").strip("\n")
     if end != "\n":
         text = text.replace("\n", end)
+    if not (text.startswith("<div") and text.endswith("</div>") and text.count("<div") == text.count("</div") == 1):
+        text = f"<div>{text}</div>"
     if part.cte in encode.IDENTITIES and encode.longest_line(text.encode()) > encode.LONGEST_LINE - 20:
         text = _folded(text)
 
     def made(begins: bool) -> str:
-        return f"{'' if begins else end}<div>{text}</div>{end}"
+        return f"{'' if begins else end}{text}{end}"
 
-    found = in_page(page, made)
+    found = in_page(page, made, read.open if read is not None else None)
     if found is None:
         return None
     at, footer = found
@@ -415,14 +420,14 @@ def _in_html(message: Message, part: Part, footer: str) -> _New | None:
     return None if change is None else _New(part, octets, behind, change)
 
 
-def _page(message: Message, part: Part) -> str | None:
+def _read(message: Message, part: Part) -> TextPart | None:
     """The page as it was read already."""
     if "visible" not in message.__dict__:
         return None
     shown = [one for one in message.parts if not one.is_attachment and one.content_type in ("text/html", "text/plain")]
     for one, text in zip(shown, message.visible.per_part, strict=False):
         if one is part:
-            return text.source or None
+            return text if text.source else None
     return None
 
 

@@ -1,6 +1,6 @@
 """What a reader sees: the visible text of the text parts, and their links; and what is hidden from him, and why.
 
-The parser is turbohtml (a WHATWG tree, in C); only this file and checks of markup know it.  Bounds come
+The parser is turbohtml (a WHATWG tree, in C); only this file, below.py and checks of markup know it.  Bounds come
 first, since the parser holds the interpreter while it works.  relay/message/styles.py knows style sheets.
 
 Hidden is what no ordinary mail program shows: display, visibility, opacity, boxes and letters without a
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
@@ -50,6 +50,14 @@ class Link(NamedTuple):
     text: str
 
 
+class Open(NamedTuple):
+    """A page as it was read, and the styles in it, none of which can hide anything."""
+
+    document: Any
+    distinct: frozenset[Declarations]
+    sheet: Sheet
+
+
 class Hidden(NamedTuple):
     """Text that stands in the HTML and that a reader does not see; it is not part of any `text`.
 
@@ -81,6 +89,7 @@ class TextPart:
 
     source  the HTML, "" for plain text
     acts    it has elements that may do something by themselves, or that ask for input (relay/message/active.py)
+    open    where no style of the page can hide anything: the page, for relay/message/below.py
     """
 
     kind: Literal["html", "plain"]
@@ -91,6 +100,7 @@ class TextPart:
     faint: tuple[Faint, ...] = ()
     source: str = ""
     acts: bool = True
+    open: Open | None = field(default=None, compare=False, repr=False)
 
 
 class View:
@@ -279,16 +289,18 @@ class Reader:
             return self.too_big(alternative, "tags")
         if len(html) > FEW_ATTRIBUTES and _crowded(html):
             return self.too_big(alternative, "attributes")
-        document = turbohtml.parse(html, positions=False)
+        document = turbohtml.parse(html, positions=True)  # which cost next to nothing
         if tags > DEEPEST and _deep(document, tags):
             return self.too_big(alternative, "depth")
         acts = document.select_one(_ACTIVE) is not None
         concealed = _concealed(document, html, tags)
         if concealed is None:
             return self.too_big(alternative, "styles")
-        hidden, faint, dead = concealed
+        hidden, faint, dead, page = concealed
         text = self._shown(document.to_text())
-        self._parts.append(TextPart("html", text, _anchors(document, dead), alternative, hidden, faint, html, acts))
+        self._parts.append(
+            TextPart("html", text, _anchors(document, dead), alternative, hidden, faint, html, acts, page)
+        )
         return None
 
 
@@ -369,7 +381,7 @@ class _State:
 _PAGE = _State()
 
 
-Concealed = tuple[tuple[Hidden, ...], tuple[Faint, ...], set[Any]]
+Concealed = tuple[tuple[Hidden, ...], tuple[Faint, ...], set[Any], Open | None]
 
 
 def _concealed(document: Any, source: str, tags: int) -> Concealed | None:
@@ -384,11 +396,12 @@ def _concealed(document: Any, source: str, tags: int) -> Concealed | None:
         return None
     sheet, acting = _acting(document)
     read = {text: styles.declarations(text) if text else None for text in texts}
-    distinct = {block for block in read.values() if block is not None}
+    found = {block for block in read.values() if block is not None}
     if acting:
-        distinct.update([acts for _, acts in acting])
-    if not _suspicious(frozenset(distinct), sheet):
-        return (), (), set()
+        found.update([acts for _, acts in acting])
+    distinct = frozenset(found)
+    if not _suspicious(distinct, sheet):
+        return (), (), set(), Open(document, distinct, sheet)
     blocks: Blocks = {element: (acts,) for element, acts in acting}
     for element, text in zip(styled, given, strict=True):
         block = read[text]
@@ -498,7 +511,7 @@ class _Concealed:
         dead = {a for a in touched if not a.text.strip() and a.select_one("img") is None}
         for element in roots:
             element.decompose()
-        return tuple(self.hidden), tuple(self.faint), dead
+        return tuple(self.hidden), tuple(self.faint), dead, None
 
     def _apply(self) -> None:
         """The rules of the style sheets, in the order of the cascade."""
@@ -730,47 +743,6 @@ def _deep(document: Any, tags: int) -> bool:
         if not level:
             return False
     return True
-
-
-_ORDINARY_TAGS = (
-    "html body div p center table tbody thead tfoot tr td th caption section article main header footer aside nav"
-    " address figure blockquote ul ol li dl dt dd pre h1 h2 h3 h4 h5 h6 form fieldset label span a b i em strong font"
-    " u s small big sub sup code cite q"
-)
-_ORDINARY = frozenset(_ORDINARY_TAGS.split())
-"""What a reader looks into; not so a menu, a drawing, a folded list."""
-
-
-def stands_out(source: str, start: int) -> bool:
-    """Whether all the text of the `<div>` that begins at character `start`, and there a line, is seen."""
-    tags = source.count("<")
-    if len(source) > MOST_HTML or tags > MOST_TAGS or (len(source) > FEW_ATTRIBUTES and _crowded(source)):
-        return False
-    document = turbohtml.parse(source, positions=True)
-    if tags > DEEPEST and _deep(document, tags):
-        return False
-    line = source.count("\n", 0, start) + source.count("\r", 0, start) - source.count("\r\n", 0, start) + 1
-    for element in reversed(document.select("div")):
-        if element.source_line == line and element.source_col == 0:
-            break
-    else:
-        return False  # swallowed: by a comment, an attribute, a script
-    text = element.text
-    if not _in_the_open(element) or _concealed(document, source, tags) is None:
-        return False
-    return bool(element.text == text and _in_the_open(element))
-
-
-def _in_the_open(element: Any) -> bool:
-    above = element.parent
-    while above is not None:
-        tag = getattr(above, "tag", None)
-        if tag == "html":
-            return True
-        if tag not in _ORDINARY:
-            return False
-        above = above.parent
-    return False  # it was taken out, with what it stands in
 
 
 # Characters that take no room, and spaces of other widths.  (Written as escapes: they cannot be seen.)

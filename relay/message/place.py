@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 
-from relay.message import html, mime
+from relay.message import mime
+from relay.message.below import is_seen, is_seen_at_end
 from relay.message.header import parameters, unfolded
+from relay.message.html import Open
 from relay.message.mime import Message, Multipart, Part
 
 HTML = frozenset(("text/html", "text/x-amp-html"))
@@ -154,14 +156,17 @@ def _for_some_readers(page: str, at: int) -> bool:
     return begins >= 0 and page.find("<![endif]", begins, at) < 0
 
 
-def in_page(page: str, made: Callable[[bool], str]) -> tuple[int, str] | None:
+def in_page(page: str, made: Callable[[bool], str], was: Open | None = None) -> tuple[int, str] | None:
     """(the character before which the footer goes, the footer with its line ends) where a reader sees it all; None
     where there is no such place.
 
     made  whether it begins a line of its own already -> the footer, a `<div>` with its line end
+    was   the page as it was read, where nothing in it can hide anything
     """
     for at in ends(page):
         footer = made(at == 0 or page[at - 1] == "\n")
-        if html.stands_out(page[:at] + footer + page[at:], at + footer.index("<div>")):
+        if was is not None and is_seen_at_end(was, page, at, footer):
+            return at, footer
+        if is_seen(page[:at] + footer + page[at:], at + footer.index("<div"), at + len(footer)):
             return at, footer
     return None

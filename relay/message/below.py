@@ -1,0 +1,134 @@
+"""Whether what is put below a page is seen there.
+
+The parser answers: the page is read with the footer in it, and the footer looked for.  Where the page was read
+before, and no style in it can hide anything, it is enough to see that its end is nothing but end tags.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+from typing import Any
+
+import turbohtml
+
+from relay.message import html
+from relay.message.html import Open
+from relay.message.styles import Declarations
+
+_TAGS = (
+    "html body div p center table tbody thead tfoot tr td th caption section article main header footer aside nav"
+    " address figure blockquote ul ol li dl dt dd pre h1 h2 h3 h4 h5 h6 form fieldset label span a b i em strong font"
+    " u s small big sub sup code cite q"
+)
+_ORDINARY = frozenset(_TAGS.split())
+"""What a reader looks into; not so a menu, a drawing, a folded list."""
+_EMPTY = frozenset(("img", "br", "hr"))
+
+
+def is_seen(page: str, start: int, end: int) -> bool:
+    """Whether all the text of the `<div>` that stands at page[start:end] is seen; a line begins with it."""
+    tags = page.count("<")
+    if len(page) > html.MOST_HTML or tags > html.MOST_TAGS:
+        return False
+    if len(page) > html.FEW_ATTRIBUTES and html._crowded(page):
+        return False
+    document = turbohtml.parse(page, positions=True)
+    if tags > html.DEEPEST and html._deep(document, tags):
+        return False
+    line = page.count("\n", 0, start) + 1
+    footer = _begins_at(document, line)
+    if footer is None and (old := page.count("\r", 0, start) - page.count("\r\n", 0, start)):
+        footer = _begins_at(document, line + old)  # line ends of one CR count too
+    if footer is None:
+        return False  # swallowed: by a comment, an attribute, a script
+    text = footer.text
+    if not _in_the_open(footer) or html._concealed(document, page, tags) is None:
+        return False
+    return bool(footer.text == text and _in_the_open(footer))
+
+
+def _begins_at(document: Any, line: int) -> Any:
+    for element in reversed(document.select("div")):
+        if element.source_line == line and element.source_col == 0:
+            return element
+    return None
+
+
+def _in_the_open(element: Any) -> bool:
+    above = element.parent
+    while above is not None:
+        tag = getattr(above, "tag", None)
+        if tag == "html":
+            return True
+        if tag not in _ORDINARY:
+            return False
+        above = above.parent
+    return False  # it was taken out, with what it stands in
+
+
+# -- without reading it once more ------------------------------------------------------------
+_END = re.compile(r"</body\s*+>\s*+(?:</html\s*+>)?\s*+\Z", re.IGNORECASE)
+_NAME = r"[A-Za-z][A-Za-z0-9:-]*+"
+_VALUE = r"(?:\"[^\"]*+\"|'[^']*+'|[^\s\"'<>=`/]++)"
+_LAST = re.compile(
+    rf"<({_NAME})(?:\s++[A-Za-z_][A-Za-z0-9_:.-]*+(?:\s*+=\s*+{_VALUE})?+)*+\s*+/?+>"
+    rf"(?:[^<]++|</{_NAME}\s*+>)*+\Z",
+    re.ASCII,
+)
+"""A start tag that every reader takes for the same, and end tags and text behind it."""
+_FAR = 4096
+
+
+def is_seen_at_end(was: Open, page: str, at: int, footer: str) -> bool:
+    """Whether a footer in front of `</body>`, at character `at`, is seen; False also where that is not plain.
+
+    The last element of the page begins where its source says that a tag begins, so the tag is no text, attribute
+    or comment; behind it are end tags only.  So the footer comes to stand in this element or one around it, all of
+    them ordinary; and no style can hide it.
+    """
+    if _END.match(page, at) is None:
+        return False
+    start = at
+    while True:
+        start = page.rfind("<", max(0, at - _FAR), start)
+        if start < 0:
+            return False
+        if page[start + 1 : start + 2] != "/":
+            break
+    found = _LAST.match(page[start:at])
+    if found is None:
+        return False
+    element = _last(was.document)
+    if element is None or element.tag != found[1].lower() or not (element.tag in _EMPTY or element.tag in _ORDINARY):
+        return False
+    if element.source_col != start - page.rfind("\n", 0, start) - 1:
+        return False
+    if element.source_line != page.count("\n", 0, start) + 1 or not _in_the_open(element):
+        return False
+    own = _styles(_LINK.sub("", footer))
+    return own is not None and not html._suspicious(was.distinct | own, was.sheet)
+
+
+def _last(document: Any) -> Any:
+    """The last element of the page, not looking into what it holds beside elements."""
+    node = document.select_one("body")
+    while node is not None:
+        for child in reversed(node.children):
+            if isinstance(child, turbohtml.Element):
+                node = child
+                break
+        else:
+            return node
+    return None
+
+
+_LINK = re.compile(r"https://[^\s\"<>]++")
+"""Left out, since each recipient has his own; the rest is the same for a campaign."""
+
+
+@lru_cache(maxsize=256)
+def _styles(footer: str) -> frozenset[Declarations] | None:
+    """What styles a footer has itself; None where one can hide something."""
+    concealed = html._concealed(turbohtml.parse(footer, positions=False), footer, footer.count("<"))
+    return concealed[3].distinct if concealed is not None and concealed[3] is not None else None
