@@ -244,6 +244,21 @@ def test_the_code_of_the_server_counts_where_the_report_has_only_a_catch_all() -
     assert (heard.status, heard.code, heard.permanence) == ("5.1.1", 550, "hard")
 
 
+@pytest.mark.parametrize(
+    ("text", "permanence"),
+    [
+        ("<ann@customer.example>: host x said:\n    550 no such user (in reply to RCPT TO command)\n", "hard"),
+        ("<ann@customer.example>: host x said:\n    550 no such user (in reply to end of DATA command)\n", "soft"),
+        ("<ann@customer.example>: host x said:\n    550 no such user (in reply to MAIL FROM command)\n", "policy"),
+        (">>> RCPT To:<ann@customer.example>\n<<< 550 no such user\n", "hard"),
+        (">>> DATA\n<<< 550 no such user\n", "soft"),
+        (">>> MAIL From:<bob@acme.example>\n<<< 550 no such user\n", "policy"),
+    ],
+)
+def test_what_is_refused_at_another_command_than_rcpt_is_no_dead_address(text: str, permanence: str) -> None:
+    assert one(dsn(failed("ann@customer.example", "5.0.0", "550 no such user"), text=text)).permanence == permanence
+
+
 # -- bounces without a machine-readable part ----------------------------------------------------------
 def bounced(body: str, sender: str = "MAILER-DAEMON@mx.customer.example", subject: str = "failure notice") -> str:
     return f"From: {sender}\nTo: {VERP}\nSubject: {subject}\nDate: Mon, 2 Nov 2026 10:05:00 +0000\n\n{body}"

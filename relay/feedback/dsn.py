@@ -126,7 +126,7 @@ def _heard(report: Opened, of_message: Group, group: Group) -> Heard:
     action = re.split(r"[\s(;]", group.get("action", "").lower().strip(), maxsplit=1)[0]
     kind = _kind(action, status, diagnostic, report.subject)
     beside = around(report.said, final or address)
-    found = codes.reason(diagnostic + phase(report.said), status, tried_on=kind == "delay", mta=mta)
+    found = codes.reason(diagnostic + (phase(beside) or phase(report.said)), status, tried_on=kind == "delay", mta=mta)
     if not found.clear and beside:
         # Reports of some servers say nothing, or only their queue's words, where the answer belongs.
         found = codes.reason(f"{diagnostic} {beside}", status, tried_on=kind == "delay", mta=mta)
@@ -210,12 +210,15 @@ _PHASE = re.compile(r">>> (DATA|MAIL FROM)[^\n]{0,300}\n(?:<<< [^5][^\n]*\n){0,5
 
 
 def phase(text: str) -> str:
-    """At which command a transcript of Sendmail shows the refusal, in the words that other servers use: what is
-    refused at MAIL is about the sender, what is refused after DATA may be about anything."""
-    found = _PHASE.search(text[:20_000])
+    """At which command it was refused, in the words of Postfix, which has them in its text only; a transcript of
+    Sendmail shows it.  What is refused at MAIL is about the sender, after DATA it may be about anything."""
+    found = _REPLIED.search(text) or _PHASE.search(text[:20_000])
     if found is None:
         return ""
-    return " (in reply to end of data)" if found[1].upper() == "DATA" else " (in reply to mail from)"
+    return " (in reply to mail from)" if found[1].upper() == "MAIL FROM" else " (in reply to end of data)"
+
+
+_REPLIED = re.compile(r"\(in reply to (end of DATA|MAIL FROM) command\)", re.IGNORECASE)
 
 
 def printable(text: str) -> str:
