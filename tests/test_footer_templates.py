@@ -87,6 +87,16 @@ def test_it_has_what_was_asked_for_and_nothing_else(language: str, sections: fro
     assert not [line for line in made.text.splitlines() if not line.strip()]
 
 
+def test_its_lines_stand_in_their_order() -> None:
+    lines = footer(of("en"), PROFILE, ALL, LINK).text.splitlines()
+    assert lines == [
+        "Sent by Acme Outreach Ltd",
+        PROFILE.postal_address,
+        "Contact: +1 217 555 0100",
+        f"Unsubscribe: {LINK}",
+    ]
+
+
 # -- values ---------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("value", "line"),

@@ -51,6 +51,7 @@ ACME = Tenant(
     domains=(
         Domain("acme.example", "acme", True, "next-hop", selectors=("s1",)),
         Domain("own.example", "acme", True, "client"),
+        Domain("second.example", "acme", True, "next-hop", selectors=("s1",)),
     ),
 )
 HEAD = "From: News <news@acme.example>\r\nTo: bob@customer.example\r\nSubject: Tea\r\nMIME-Version: 1.0\r\n"
@@ -174,6 +175,9 @@ SIGNED_BY_OTHERS = "DKIM-Signature: v=1; a=rsa-sha256; d=esp.example; s=x; h=fro
         (mail(PLAIN.replace("@acme.example", "@own.example")), REPAIRS, LINKED[:1], "nobody behind the client signs"),
         (mail(PLAIN.replace("@acme.example", "@own.example").replace("From", SIGNED_BY_OTHERS.replace("esp", "own") + "From", 1)), REPAIRS, NAMES, "signed by others"),
         (mail(SIGNED_BY_OTHERS + PLAIN), REPAIRS, NAMES, "signed by others"),
+        # Another domain of the tenant's: the signature behind us is of the From domain alone.
+        (mail(SIGNED_BY_OTHERS.replace("esp", "second") + PLAIN), REPAIRS, NAMES, "signed by others"),
+        (mail(PLAIN + "line of a very long letter\r\n" * 25_000), REPAIRS, NAMES[1:], "no place"),
         (mail(PLAIN, replace(ACME, profile=replace(PROFILE, verified=False))), REPAIRS, NAMES[2:], "no verified"),
         (mail(PLAIN, replace(ACME, profile=replace(PROFILE, contact="at the front desk"))), REPAIRS, NAMES[4:], "no verified contact"),
         (mail(HEAD + "Content-Type: text/calendar; method=REPLY\r\n\r\nBEGIN:VCALENDAR\r\n"), REPAIRS, NAMES, "calendar"),
