@@ -306,7 +306,7 @@ class HopConfig(Settings):
 
     def password(self) -> str:
         """Raises ConfigError if the file cannot be read."""
-        return _first_line(self.password_file) if self.password_file else ""
+        return first_line(self.password_file) if self.password_file else ""
 
 
 class DkimKey(Settings):
@@ -408,6 +408,7 @@ class TenantConfig(Settings):
     language: Annotated[str, BeforeValidator(_language)] = ""
     streams: dict[_STREAM, StreamConfig] = {}
     feedback_id: bool = True
+    verp: bool = True
 
     def profile(self) -> model.Profile:
         """What the operator's own file says counts as verified."""
@@ -479,7 +480,7 @@ class RspamdConfig(Settings):
 
     def password(self) -> str:
         """Raises ConfigError if the file cannot be read."""
-        return _first_line(self.password_file) if self.password_file else ""
+        return first_line(self.password_file) if self.password_file else ""
 
 
 class Scanners(Settings):
@@ -695,7 +696,7 @@ class Config(Settings):
 
     def load_policies(self) -> Policies:
         """The shipped policies and those of the folder `policies`.  Raises policy_file.PolicyError."""
-        return Policies(self.policies)
+        return Policies(self.policies, phrases=self.phrases)
 
     def list_files(self) -> dict[str, tuple[Path, ...]]:
         return {str(name): files for name, files in self.lists.items()}
@@ -714,8 +715,22 @@ class Config(Settings):
 
     def encrypted(self, tenant: model.Tenant) -> bool:
         """The way to this tenant's next hop is TLS, which is never given up where it is asked for."""
-        hop = self.next_hops.get(tenant.next_hop, self.next_hop)
-        return hop.tls != "none"
+        return self._hop(tenant).tls != "none"
+
+    def feedback_source(self, tenant: model.Tenant) -> str:
+        """How bounces and complaints of this tenant's mail come back; "none" where they do not."""
+        return self._hop(tenant).feedback
+
+    def verp(self, tenant: model.Tenant) -> bool:
+        """Its mail leaves with a return path of ours."""
+        return tenant.verp and self._hop(tenant).feedback == "verp"
+
+    def envelope_domain(self, tenant: model.Tenant) -> str:
+        """The domain in the envelope behind the next hop, where it is not the sender's: SPF is judged for that."""
+        return self._hop(tenant).envelope_domain or (self.feedback.domain or "" if self.verp(tenant) else "")
+
+    def _hop(self, tenant: model.Tenant) -> HopConfig:
+        return self.next_hops.get(tenant.next_hop, self.next_hop)
 
     def file_tenants(self, *, keys: bool = True) -> list[model.Tenant]:
         """The tenants that this file declares.
@@ -756,6 +771,7 @@ class Config(Settings):
             language=tenant.language,
             single=frozenset(name for name, stream in tenant.streams.items() if stream.recipients == "one"),
             feedback_id=tenant.feedback_id,
+            verp=tenant.verp,
             from_file=True,
         )
 
@@ -766,7 +782,7 @@ class Config(Settings):
                 name=name,
                 tenant=id,
                 stream=credential.stream,
-                password_hash=_hash(_first_line(credential.password_file)) if credential.password_file else None,
+                password_hash=_hash(first_line(credential.password_file)) if credential.password_file else None,
                 networks=credential.networks,
             )
             for id, tenant in self.tenants.items()
@@ -804,7 +820,10 @@ def parse(text: bytes, name: str, *, folder: Path, secrets: bool = False) -> Con
     if config is not None:
         wrong = {problem.path for problem in document.problems}
         checks = [*_refusals(config), *(_unreadable(config) if secrets else ())]
-        policies, lines = Policies.partly(config.policies if config.policies and config.policies.is_dir() else None)
+        policies, lines = Policies.partly(
+            config.policies if config.policies and config.policies.is_dir() else None,
+            config.phrases if config.phrases and config.phrases.is_dir() else None,
+        )
         checks += _tenant_refusals(config, policies)
         if config.phrases is not None and config.phrases.is_dir():
             lines = [*lines, *phrase_problems(config.phrases)]
@@ -1022,7 +1041,7 @@ def _unreadable(config: Config) -> Iterator[tuple[Path_, str]]:
         yield from ((("tls", name), what) for name, what in _tls_problem(config.tls))
     for name, hop in config.hops().items():
         at: Path_ = ("next_hops", name) if name else ("next_hop",)
-        if hop.password_file is not None and (what := _said(_first_line, hop.password_file)):
+        if hop.password_file is not None and (what := _said(first_line, hop.password_file)):
             yield (*at, "password_file"), what
         if hop.ca_file is not None:
             try:
@@ -1030,14 +1049,14 @@ def _unreadable(config: Config) -> Iterator[tuple[Path_, str]]:
             except (OSError, ssl.SSLError) as error:
                 yield (*at, "ca_file"), f"not certificates in PEM form: {_why(error)}"
     rspamd = config.scanners.rspamd
-    if rspamd is not None and rspamd.password_file is not None and (what := _said(_first_line, rspamd.password_file)):
+    if rspamd is not None and rspamd.password_file is not None and (what := _said(first_line, rspamd.password_file)):
         yield ("scanners", "rspamd", "password_file"), what
     feedback = config.feedback
     if feedback.sendgrid is not None and (what := _said(read_public_key, feedback.sendgrid.public_key_file)):
         yield ("feedback", "sendgrid", "public_key_file"), what
-    if feedback.mailgun is not None and (what := _said(_first_line, feedback.mailgun.signing_key_file)):
+    if feedback.mailgun is not None and (what := _said(first_line, feedback.mailgun.signing_key_file)):
         yield ("feedback", "mailgun", "signing_key_file"), what
-    if feedback.postmark is not None and (what := _said(_first_line, feedback.postmark.secret_file)):
+    if feedback.postmark is not None and (what := _said(first_line, feedback.postmark.secret_file)):
         yield ("feedback", "postmark", "secret_file"), what
     if own := config.operator.dkim:
         for at, file in own.key_places():
@@ -1049,7 +1068,7 @@ def _unreadable(config: Config) -> Iterator[tuple[Path_, str]]:
                 if what := _said(read_key, file):
                     yield ("tenants", id, "domains", name, "dkim", *at), what
         for name, credential in tenant.credentials.items():
-            if credential.password_file and (what := _said(_first_line, credential.password_file)):
+            if credential.password_file and (what := _said(first_line, credential.password_file)):
                 yield ("tenants", id, "credentials", name, "password_file"), what
 
 
@@ -1084,7 +1103,7 @@ def _why(error: Exception) -> str:
     return (getattr(error, "strerror", None) or str(error) or type(error).__name__).split("\n")[0][:100]
 
 
-def _first_line(file: Path) -> str:
+def first_line(file: Path) -> str:
     try:
         with file.open("rb") as opened:
             line = opened.readline(4096)

@@ -14,6 +14,7 @@ from relay import emit as emitting
 from relay.checks import CHECKS
 from relay.config import Config
 from relay.dns.resolver import Resolver
+from relay.incoming import close_doors, open_doors, open_intake, providers
 from relay.jobs.checkpoints import Checkpoints
 from relay.jobs.held_mail import HeldMail, Postmaster
 from relay.jobs.ladder import Ladder
@@ -21,6 +22,7 @@ from relay.jobs.notices import NoticeSender
 from relay.jobs.overdue import Overdue
 from relay.jobs.prober import Prober
 from relay.jobs.purge import Purge
+from relay.jobs.reports import Reports
 from relay.jobs.retention import Retention
 from relay.jobs.reviews import Reviews
 from relay.jobs.rotation import Rotation
@@ -37,10 +39,12 @@ from relay.stores.database import Database
 from relay.stores.decisions import public
 from relay.stores.directory import Directory
 from relay.stores.domain_keys import Seal
+from relay.stores.feedback import Feedback
 from relay.stores.leave import OptOut
 from relay.stores.ledger import SqliteLedger
 from relay.stores.outbox import Outbox
 from relay.stores.spill import Spill
+from relay.web import feedback as reports
 from relay.web import unsubscribe
 from relay.web.app import admin, serve_http
 from relay.web.app import public as public_pages
@@ -139,9 +143,12 @@ async def run_office(process: Process, dns_of: DnsOf, beside: Callable[[Process]
         await opt_out.open()
         stack.push_async_callback(opt_out.close)
 
+        feedback = Feedback(database, keys.master)
+        intake = open_intake(config, database, keys, feedback, opt_out, directory.owner, process.emit)
+
         async def reload(new: Config) -> None:
             tenants = await asyncio.to_thread(new.file_tenants)  # to look at an RSA key takes 50 ms
-            policies.reload(new.policies)
+            policies.reload(new.policies, new.phrases)
             await asyncio.to_thread(lists.reload, new.list_files())
             directory.declare(tenants, ())
             await declare(database, new)
@@ -169,6 +176,7 @@ async def run_office(process: Process, dns_of: DnsOf, beside: Callable[[Process]
                 process.emit,
                 random,
                 keep=config.ledger.retention,
+                feedback=feedback,
             ),
             NoticeSender(
                 database,
@@ -206,6 +214,9 @@ async def run_office(process: Process, dns_of: DnsOf, beside: Callable[[Process]
         tenants, own = visitors(dns, f"aup-relay webhook ({config.operator.abuse})", config.webhooks.private)
         outbox = Outbox(database, keys.master)
         jobs.append(Webhooks(database, outbox, tenants, own, Terms(keys.ledger), process.emit))
+        jobs.append(Reports(feedback, process.emit, keep=config.feedback.retention))
+        doors = await open_doors(config, intake, process.emit, random)
+        stack.callback(close_doors, doors)
         if config.links.probe:
             agent = f"aup-relay link check ({config.operator.abuse})"
             jobs.append(Prober(database, Visitor(dns, agent), process.emit))
@@ -215,7 +226,10 @@ async def run_office(process: Process, dns_of: DnsOf, beside: Callable[[Process]
         pages = {
             "public": public_pages(
                 lambda ref: _explain(database, policies, ref),
-                unsubscribe.routes(LinkReader(config, keys), opt_out.leave, partial(_sender, config, directory)),
+                [
+                    *unsubscribe.routes(LinkReader(config, keys), opt_out.leave, partial(_sender, config, directory)),
+                    *reports.routes(providers(config, dns), intake, process.emit),
+                ],
             ),
             "admin": admin(lambda: _ready(process.folder), lambda: emitting.metrics(process.folder, time.time())),
         }

@@ -24,10 +24,10 @@ phrase is looked for only where its rarest word stands.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -234,6 +234,44 @@ def read(paths: Sequence[Path]) -> tuple[list[Said], dict[str, list[_Pattern]], 
             _add(document, file, phrases, anchors)
         lines += document.lines()
     return phrases, anchors, lines
+
+
+class Names(NamedTuple):
+    """What the settings of a check may name."""
+
+    categories: frozenset[str]
+    languages: frozenset[str]
+
+
+def vocabulary(folder: Path | None) -> Callable[[str], Names]:
+    """Check -> the names in its phrase files, shipped and in `folder`; they are read when first asked for (70 ms)."""
+    known: dict[str, Names] = {}
+
+    def names(check: str) -> Names:
+        if not known:
+            known.update(_names([path for one in (shipped("phrases"), folder) if one for path in one.glob("*.yaml")]))
+        return known.get(check, Names(frozenset(), frozenset()))
+
+    return names
+
+
+def _names(paths: Sequence[Path]) -> dict[str, Names]:
+    """What stands in files that may be wrong; a file in place of a shipped one leaves the names of both."""
+    known: dict[str, Names] = {}
+    for path in paths:
+        try:
+            data = Document.read(path.read_bytes(), str(path)).data
+        except OSError:
+            continue
+        if not isinstance(data, dict) or not isinstance(data.get("check"), str):
+            continue
+        before = known.get(data["check"], Names(frozenset(), frozenset()))
+        categories = data.get("categories")
+        known[data["check"]] = Names(
+            before.categories | {str(name) for name in (categories if isinstance(categories, dict) else ())},
+            before.languages | {str(data.get("language"))},
+        )
+    return known
 
 
 def problems(folder: Path) -> list[str]:

@@ -25,6 +25,8 @@ from relay.data import shipped
 from relay.enforcement import Enforcement
 from relay.enforcement import problems as ladder_problems
 from relay.model import Override, Review, Stage, Tenant, Then
+from relay.phrases import CHECKS as PHRASED
+from relay.phrases import Names, vocabulary
 from relay.policy import Clause, Policy, Rule
 from relay.ports import Unavailable
 from relay.yaml_marks import Document, FileError, Path_, near, words
@@ -42,7 +44,7 @@ ACTS = {
     "api": "scopes and rate limits of the API",
 }
 """Parts of the relay other than checks that a clause may name."""
-LATER = frozenset({"feedback", "api"})
+LATER = frozenset({"api"})
 """Those that are not in this version."""
 
 _Act = Literal["ladder", "evidence-export", "feedback", "suppression-report", "consent-ledger", "api"]
@@ -172,6 +174,7 @@ class Policies:
 
     folder   the operator's own policies; one of a shipped name stands in its place
     checks   what this version can look for (tests bring their own)
+    phrases  the operator's own phrase files, for the names that policies may use; not given: any name will do
     Raises PolicyError with every problem of every file.
     """
 
@@ -182,8 +185,10 @@ class Policies:
         shipped_folder: Path | None = None,
         checks: Sequence[Check] | None = None,
         clock: Callable[[], float] = time.time,
+        phrases: Path | EllipsisType | None = ...,
     ) -> None:
         self._folder = folder
+        self._phrases = phrases
         self._shipped = shipped_folder or shipped("policies")
         self._checks = checks
         self._clock = clock
@@ -193,23 +198,26 @@ class Policies:
         self.broken: frozenset[str] = frozenset()
         self.reload()
 
-    def reload(self, folder: Path | EllipsisType | None = ...) -> None:
-        """Read the files again, from another folder if one is given.  Raises PolicyError, and then what
+    def reload(self, folder: Path | EllipsisType | None = ..., phrases: Path | EllipsisType | None = ...) -> None:
+        """Read the files again, from other folders if some are given.  Raises PolicyError, and then what
         was read before stays."""
-        before = self._folder
+        before = self._folder, self._phrases
         if not isinstance(folder, EllipsisType):
             self._folder = folder
+        if not isinstance(phrases, EllipsisType):
+            self._phrases = phrases
         policies, no_else, _, lines = self._read()
         if lines:
-            self._folder = before
+            self._folder, self._phrases = before
             raise PolicyError(lines)
         self._policies, self._no_else = policies, no_else
         self._of_tenant = {}
 
     @classmethod
-    def partly(cls, folder: Path | None) -> tuple[Policies, list[str]]:
+    def partly(cls, folder: Path | None, phrases: Path | EllipsisType | None = ...) -> tuple[Policies, list[str]]:
         """What can be used, and the problems of the rest (whose names are in `broken`)."""
         self = cls.__new__(cls)
+        self._phrases = phrases
         self._folder, self._shipped, self._checks = folder, shipped("policies"), None
         self._clock, self._of_tenant = time.time, {}
         self._policies, self._no_else, self.broken, lines = self._read()
@@ -218,8 +226,9 @@ class Policies:
     def _read(self) -> tuple[dict[str, Policy], dict[str, str], frozenset[str], list[str]]:
         checks = {check.name: check for check in (built.CHECKS if self._checks is None else self._checks)}
         reads = {}
+        names = None if isinstance(self._phrases, EllipsisType) else vocabulary(self._phrases)
         for folder in (self._shipped, self._folder):
-            reads.update({read.name: read for read in _read_folder(folder, checks)})
+            reads.update({read.name: read for read in _read_folder(folder, checks, names)})
         policies: dict[str, Policy] = {}
         no_else: dict[str, str] = {}
         for name in reads:
@@ -349,33 +358,41 @@ def rule_of(policy: Policy, check: str) -> Rule | None:
 
 
 # -- reading one file ---------------------------------------------------------------------------
-def validate(path: Path, *, checks: Sequence[Check] | None = None) -> list[str]:
-    """Every problem of one file, and of what it extends (looked for beside it, then among the shipped)."""
+def validate(
+    path: Path, *, checks: Sequence[Check] | None = None, phrases: Path | EllipsisType | None = ...
+) -> list[str]:
+    """Every problem of one file, and of what it extends (looked for beside it, then among the shipped).
+
+    phrases  as in Policies
+    """
+    names = None if isinstance(phrases, EllipsisType) else vocabulary(phrases)
     known = {check.name: check for check in (built.CHECKS if checks is None else checks)}
     reads = {read.name: read for read in _read_folder(shipped("policies"), known)}
-    reads.update({read.name: read for read in _read_folder(path.parent, known) if read.name != path.stem})
-    own = _read_file(path, known)
+    reads.update({read.name: read for read in _read_folder(path.parent, known, names) if read.name != path.stem})
+    own = _read_file(path, known, names)
     reads[own.name] = own
     chain = _chain(own.name, reads) or [own]
     _lacks_settings(chain, known)
     return [line for read in reversed(chain) for line in read.document.lines()]
 
 
-def _read_folder(folder: Path | None, checks: Mapping[str, Check]) -> Iterator[_Read]:
+def _read_folder(
+    folder: Path | None, checks: Mapping[str, Check], names: Callable[[str], Names] | None = None
+) -> Iterator[_Read]:
     if folder is None:
         return
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.suffix not in (".yaml", ".yml") or path.name.startswith("."):
             continue
-        read = _read_file(path, checks)
+        read = _read_file(path, checks, names)
         if path.stem in found:
             read.document.problem((), f"a second file of this name, beside {found[path.stem].name}")
         found[path.stem] = path
         yield read
 
 
-def _read_file(path: Path, checks: Mapping[str, Check]) -> _Read:
+def _read_file(path: Path, checks: Mapping[str, Check], names: Callable[[str], Names] | None = None) -> _Read:
     try:
         octets = path.read_bytes()
     except OSError as error:
@@ -389,7 +406,7 @@ def _read_file(path: Path, checks: Mapping[str, Check]) -> _Read:
     if read.file is not None:
         if read.file.policy != path.stem:
             read.document.problem(("policy",), f"must be the name of the file, {path.stem!r}")
-        _read_clauses(read, checks)
+        _read_clauses(read, checks, names)
         if read.file.enforcement:
             read.ladder = read.document.check_value(Enforcement, read.file.enforcement, ("enforcement",))
         if read.ladder is not None:
@@ -398,7 +415,7 @@ def _read_file(path: Path, checks: Mapping[str, Check]) -> _Read:
     return read
 
 
-def _read_clauses(read: _Read, checks: Mapping[str, Check]) -> None:
+def _read_clauses(read: _Read, checks: Mapping[str, Check], names: Callable[[str], Names] | None) -> None:
     document, file = read.document, read.file
     assert file is not None
     ids: dict[str, int] = {}
@@ -425,6 +442,9 @@ def _read_clauses(read: _Read, checks: Mapping[str, Check]) -> None:
             if (use := _read_check(document, name, place, given, checks.get(name))) is not None:
                 use.clause = clause
                 read.uses[name] = use
+                if names is not None:
+                    for setting, what in _unknown_names(name, use.settings, names):
+                        document.problem((*place, *setting), what, key=setting[0] == "thresholds")
         read.named[clause.id] = tuple(dict.fromkeys(named))
         for key, what in _clause_problems(clause):
             document.problem((*at, key), what)
@@ -462,6 +482,18 @@ def _read_check(document: Document, name: str, at: Path_, given: dict[str, Any],
     if rule.otherwise is not None and then != "repair":
         document.problem((*at, "else"), "else is for then: repair")
     return _Use(rule, settings)
+
+
+def _unknown_names(check: str, settings: Any, names: Callable[[str], Names]) -> Iterator[tuple[Path_, str]]:
+    """Categories and languages that no phrase file of the check has: such a setting would find nothing."""
+    for key, what in (("categories", "category"), ("thresholds", "category"), ("languages", "language")):
+        given = getattr(settings, key, None) if check in PHRASED else None
+        if not given:
+            continue
+        known = names(check).languages if key == "languages" else names(check).categories
+        for i, one in enumerate(given):
+            if one not in known:
+                yield (key, one if key == "thresholds" else i), f"unknown {what}{near(one, known)} (got {one!r})"
 
 
 def _clause_problems(clause: ClauseFile) -> Iterator[tuple[str, str]]:
@@ -682,6 +714,12 @@ def _enforced(
         why.append(f"not in this version: {', '.join(absent)}")
     working = len(clause.acts) - len(LATER.intersection(clause.acts))
     partial = 0
+    for act, says in _BY_FEEDBACK.items():
+        if act in clause.acts and (missing := _no_feedback(config, tenants)):
+            whole = act == "feedback" and missing[1]
+            working -= whole
+            partial += not whole
+            why.append(f"{says}: {missing[0]}")
     for name in clause.checks:
         if name in absent:
             continue
@@ -698,6 +736,22 @@ def _enforced(
     if clause.gap or absent or partial or working < len(clause.checks) + len(clause.acts):
         return "partly", "; ".join(why)
     return "yes", "; ".join(why)
+
+
+_BY_FEEDBACK = {"feedback": "reports", "ladder": "rates of complaints and bounces"}
+"""Acts that live on what comes back for mail, and of what."""
+
+
+def _no_feedback(config: Any, tenants: Sequence[Tenant]) -> tuple[str, bool] | None:
+    """What keeps reports from coming back, and whether nothing does; None for nothing."""
+    if config is None:
+        return None
+    hops = {(each.next_hop, config.feedback_source(each)) for each in tenants}
+    hops = hops or {("", config.next_hop.feedback)}
+    without = sorted(name or "next_hop" for name, source in hops if source == "none")
+    if not without:
+        return None
+    return f"none come back from {', '.join(without)} (feedback: none)", len(without) == len(hops)
 
 
 def _lack(clause: Clause, rule: Rule, config: Any, tenants: Sequence[Tenant]) -> tuple[str, bool]:

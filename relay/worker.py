@@ -55,6 +55,7 @@ from relay.wiring import (
     open_hops,
     scanners,
     spill_folder,
+    traces,
     unsubscribe_links,
 )
 
@@ -155,7 +156,6 @@ class Worker:
                 authentication=DomainAuthentication(
                     dns,
                     config.egress,
-                    envelope_domain=config.next_hop.envelope_domain or "",
                     hostname=config.hostname,
                 ),
                 quotas=quotas,
@@ -166,6 +166,7 @@ class Worker:
                 phrases=phrases,
                 links=probes,
                 encrypted=config.encrypted,
+                envelope_domain=config.envelope_domain,
                 malware=malware,
                 spam=spam,
                 aside=aside,
@@ -182,6 +183,9 @@ class Worker:
                 random,
                 repairs,
                 eight_bit=lambda tenant: hops.of(tenant).offers.eight_bit,
+                traces=traces(config, keys.tokens),
+                traced=lambda tenant: config.feedback_source(tenant) != "none",
+                verp=config.verp,
             )
             flow = Flow(
                 policies=policies,
@@ -260,7 +264,7 @@ class Worker:
         malware, spam = await asyncio.to_thread(scanners, config)
         tenants = await asyncio.to_thread(config.file_tenants)  # to look at an RSA key takes 50 ms
         credentials = await asyncio.to_thread(config.file_credentials)  # hashes what is plain text
-        self.policies.reload(config.policies)
+        self.policies.reload(config.policies, config.phrases)
         await asyncio.to_thread(self.lists.reload, config.list_files())
         await asyncio.to_thread(self.phrases.reload, config.phrases)
         await asyncio.to_thread(self.footers.reload, config.footers)

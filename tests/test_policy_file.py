@@ -179,14 +179,14 @@ def test_a_policy_of_ones_own_stands_in_place_of_the_shipped_one(tmp_path: Path)
 @pytest.mark.parametrize("path", BAD, ids=lambda p: p.stem)
 def test_a_wrong_policy_is_refused_with_its_line(path: Path) -> None:
     expected = [line.removeprefix(EXPECT) for line in path.read_text().splitlines() if line.startswith(EXPECT)]
-    assert [line.removeprefix(f"{FOLDER}/") for line in validate(path)] == expected
+    assert [line.removeprefix(f"{FOLDER}/") for line in validate(path, phrases=None)] == expected
 
 
 def test_all_problems_of_all_files_come_at_once(tmp_path: Path) -> None:
     for path in BAD:
         shutil.copy(path, tmp_path)
     with pytest.raises(PolicyError) as caught:
-        Policies(tmp_path)
+        Policies(tmp_path, phrases=None)
     for path in BAD:
         if EXPECT in path.read_text():
             assert any(line.startswith(f"{tmp_path / path.name}:") for line in caught.value.problems), path.name
@@ -322,3 +322,24 @@ def test_a_check_can_weigh_less_than_the_clause_that_names_it(tmp_path: Path) ->
     )
     rules = {rule.check.name: rule for rule in Policies(tmp_path).get("mine").rules[Stage.MESSAGE]}
     assert (rules["from-owned"].severity, rules["loop"].severity) == ("minor", "egregious")
+
+
+def test_categories_and_languages_are_those_of_the_operators_phrases_too(tmp_path: Path) -> None:
+    phrases, folder = tmp_path / "phrases", tmp_path / "policies"
+    phrases.mkdir()
+    folder.mkdir()
+    (phrases / "own.yaml").write_text(
+        "check: prohibited-content\nlanguage: eo\ncategories:\n  timeshare:\n    one: {score: 5, say: vendo}\n"
+    )
+    path = folder / "mine.yaml"
+    path.write_text(
+        "policy: mine\ntitle: M\nupdated: 2026-01-01\nclauses:\n  - id: A\n    says: s\n    checks:\n"
+        "      prohibited-content: {then: hold, categories: [timeshare], languages: [eo], thresholds: {timeshare: 3}}\n"
+    )
+    assert validate(path, phrases=phrases) == []
+    assert len(validate(path, phrases=None)) == 3
+    assert validate(path) == []  # nobody said which phrases there are
+    policies = Policies(folder, phrases=phrases)
+    with pytest.raises(PolicyError, match="unknown category"):
+        policies.reload(folder, None)
+    policies.reload()

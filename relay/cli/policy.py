@@ -196,21 +196,29 @@ def stored_tenants(shell: Shell, config: Any) -> list[Tenant]:
 
 @command.command("validate")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=True, path_type=Path))
+@config_option
 @click.option("--json", "as_json", is_flag=True, help="A JSON array of the problems.")
-def validate_(paths: tuple[Path, ...], as_json: bool) -> None:
+@click.pass_obj
+def validate_(shell: Shell, paths: tuple[Path, ...], config_file: str | None, as_json: bool) -> None:
     """Whether policy files are right; every problem with its line.
 
-    What a file extends is looked for beside it, then among the shipped policies.  Exit code 1 if
-    anything is wrong.
+    What a file extends is looked for beside it, then among the shipped policies.  Categories and languages
+    are those of the shipped phrase sets, and of the folder `phrases` of a configuration.  Exit code 1 if anything
+    is wrong.
+
+    \b
+    aup-relay policy validate policies/strict.yaml --config relay.yaml
     """
     from relay.policy_file import Policies, validate
 
+    shell = _shell(shell, config_file)
+    phrases = shell.config().phrases if shell.path else None
     problems: list[str] = []
     files: list[Path] = []
     for path in paths:
         files += sorted(p for p in path.iterdir() if p.suffix in (".yaml", ".yml")) if path.is_dir() else [path]
     for file in files:
-        problems += [line for line in validate(file) if line not in problems]
+        problems += [line for line in validate(file, phrases=phrases) if line not in problems]
     for file in files if not problems else ():
         # Whatever else lies beside it need not be right, nor a policy.
         policy = Policies.partly(file.absolute().parent)[0].get(file.stem)
