@@ -143,7 +143,8 @@ def _permanence(
         return "hard", True
     if _any(words.passing, said):
         return "soft", True
-    if known:
+    if known and (not code or any(one[0] != "2" for one in found)):
+        # Else the reporter made the code up of a bare 550, as Sendmail does.
         return "hard", True
     if "mailbox unavailable" in said and _consumer_microsoft(text, mta):
         # RFC 5321 gives these words for much more than a mailbox that is not there; here they mean only that.
