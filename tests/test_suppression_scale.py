@@ -8,6 +8,7 @@ import io
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,12 +17,14 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from relay.address import parse
 from relay.cli import cli
 from relay.stores import recipients as module
 from relay.stores.csv_lines import BadLine
 from relay.stores.database import Database
-from relay.stores.forms import mailbox_key
+from relay.stores.forms import domain_key, entry, mailbox_key
 from relay.stores.import_progress import Position, digest
+from relay.stores.migrate import migrate, migrations
 from relay.stores.recipients import Recipients
 from relay.stores.suppression_csv import Defaults, Reader
 
@@ -362,3 +365,50 @@ def test_a_position_is_what_the_store_gives_back(tmp_path: Path, run: Run) -> No
             await database.close()
 
     asyncio.run(main())
+
+
+async def test_the_first_domain_counts_at_once_in_every_worker(tmp_path: Path) -> None:
+    migrate(tmp_path / "relay.db")
+    here, there = [await Database.open(tmp_path / "relay.db", warm=False) for _ in range(2)]
+    try:
+        worker = Recipients(here)
+        assert not (await worker.facts("acme", "marketing", "", parse("jo@sub.example.com"), NOW)).suppressions
+        await Recipients(there).add([entry("domain", "example.com", "legal", now=NOW)])
+        facts = await worker.facts("acme", "marketing", "", parse("jo@sub.example.com"), NOW)
+        assert [s.reason for s in facts.suppressions] == ["legal"]
+    finally:
+        await here.close()
+        await there.close()
+
+
+async def test_domains_of_an_earlier_version_are_asked(tmp_path: Path) -> None:
+    steps = migrations()
+    migrate(tmp_path / "relay.db", [step for step in steps if step.number < 16])
+    with sqlite3.connect(tmp_path / "relay.db") as db:
+        db.execute(
+            "INSERT INTO suppression (key, tenant, stream, reason, form, value, source, added, folding)"
+            " VALUES (?, '', '', 'legal', 'domain', 'example.com', '', 1, 0)",
+            (domain_key("example.com"),),
+        )
+    db.close()
+    migrate(tmp_path / "relay.db")
+    database = await Database.open(tmp_path / "relay.db", warm=False)
+    try:
+        facts = await Recipients(database).facts("acme", "marketing", "", parse("jo@example.com"), NOW)
+        assert [s.reason for s in facts.suppressions] == ["legal"]
+    finally:
+        await database.close()
+
+
+async def test_what_has_ended_goes_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "ASKED", 7)
+    migrate(tmp_path / "relay.db")
+    database = await Database.open(tmp_path / "relay.db", warm=False)
+    try:
+        recipients = Recipients(database)
+        bounced = [entry("address", f"p{n}@example.com", "bounce", tenant="acme", now=NOW) for n in range(30)]
+        await recipients.add([*bounced, entry("address", "al@example.com", "manual", tenant="acme", now=NOW)])
+        assert await recipients.purge(NOW + 91 * 86400) == 30
+        assert [e.value for e in (await recipients.page())[0]] == ["al@example.com"]
+    finally:
+        await database.close()

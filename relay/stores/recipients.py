@@ -1,9 +1,9 @@
 """Who must not be mailed, and what the next hop said of a recipient lately: one look-up a recipient.
 
-The usual look-up asks the mailbox (exact and, where it differs, folded), the domain and its
-parents.  Foreign hashes, keyed hashes and remembered refusals are asked only where some exist: the
-little table `asked` says so in the same query, so that the first of them counts at once in every
-worker.  Writers add, remove, import and erase; each transaction is durable when it returns.
+The usual look-up asks the mailbox (exact and, where it differs, folded).  Domains, foreign hashes,
+keyed hashes and remembered refusals are asked only where some exist: the little table `asked` says so
+in the same query, so that the first of them counts at once in every worker.  Writers add, remove,
+import and erase; each transaction is durable when it returns.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ AT_ONCE = 100
 """Rows of one statement: the interpreter is left and entered again once for all of them."""
 ASKED = 1000
 """Keys of one look-up for people who were erased."""
+_KINDS = (("domains", ("domain",)), ("hashes", ("md5", "sha1", "sha256")), ("keyed", ("keyed",)))
+"""What is asked only where there is some, and the forms of it."""
 READ = 1000
 """Entries that are read before the loop gets to hand the next batch to the writer."""
 
@@ -105,6 +107,7 @@ class Recipients:
         self._address_key = address_key
         self._plaintext = plaintext
         self._folding = FOLDING if folding else 0
+        self._domains = False
         self._hashes = False
         self._keyed = False
         self._consenting: set[str] = set()  # tenants with records of consent
@@ -116,7 +119,8 @@ class Recipients:
         keys = [mailbox_key(exact)]
         if base != exact:
             keys.append(mailbox_key(base))
-        keys += domain_keys(address.domain)
+        if self._domains:
+            keys += domain_keys(address.domain)
         if self._hashes:
             keys += hash_keys(address)
         if self._keyed:
@@ -131,7 +135,7 @@ class Recipients:
             people, more = contacts.question(level, address, asked + 3)
             keys += people
             arms += more
-        sql = _facts_sql(asked, self._hashes, self._keyed, arms)
+        sql = _facts_sql(asked, self._domains, self._hashes, self._keyed, arms)
         rows = await self._db.read(sql, (tenant, stream, *keys))
         facts = await self._known(rows, tenant, stream, sender, address, now) if rows else NOTHING_KNOWN
         return contacts.known(facts, rows, tenant, people) if contacts and level else facts
@@ -153,6 +157,8 @@ class Recipients:
             elif kind == "consents":
                 learnt = learnt or tenant not in self._consenting
                 self._consenting.add(tenant)
+            elif kind == "domains":
+                learnt = self._domains = True
             elif kind == "hashes":
                 learnt = self._hashes = True
             elif kind == "keyed":
@@ -307,7 +313,7 @@ class Recipients:
         db.executemany(_INSERT, rows[whole:])
         changed = db.total_changes - before
         stored = {row[4] for row in rows}
-        for kind, forms in (("hashes", ("md5", "sha1", "sha256")), ("keyed", ("keyed",))):
+        for kind, forms in _KINDS:
             if not stored.isdisjoint(forms):
                 db.execute("INSERT OR IGNORE INTO asked VALUES (?, '', NULL)", (kind,))
         return changed
@@ -499,9 +505,16 @@ class Recipients:
         def delete(db: sqlite3.Connection) -> int:
             db.execute("DELETE FROM remembered WHERE until <= ?", (now,))
             db.execute("DELETE FROM asked WHERE until <= ?", (now,))
-            return db.execute("DELETE FROM suppression WHERE until <= ?", (now,)).rowcount
+            return db.execute(
+                "DELETE FROM suppression WHERE (key, tenant, stream, reason) IN"
+                " (SELECT key, tenant, stream, reason FROM suppression WHERE until <= ? LIMIT ?)",
+                (now, ASKED),
+            ).rowcount
 
-        return await self._db.run(delete)
+        gone = 0
+        while done := await self._db.run(delete):
+            gone += done
+        return gone
 
     async def refold(self) -> int:
         """Give stored addresses the folded form of this version's rules, after folding was switched on or its
@@ -604,7 +617,7 @@ _INSERT_MANY = _UPSERT % ", ".join([_ROW] * AT_ONCE)
 
 
 @lru_cache(maxsize=256)
-def _facts_sql(keys: int, hashes: bool, keyed: bool, more: tuple[str, ...] = ()) -> str:
+def _facts_sql(keys: int, domains: bool, hashes: bool, keyed: bool, more: tuple[str, ...] = ()) -> str:
     """Rows that bind tenant ?1 and stream ?2 under one of the keys ?3 ...; then the kinds there are to ask,
     less those that are asked already; then what other tables say (`more`: a SELECT each, of as many columns,
     the first of which is its name).
@@ -621,9 +634,9 @@ def _facts_sql(keys: int, hashes: bool, keyed: bool, more: tuple[str, ...] = ())
         arms = [f"SELECT {_COLUMNS} FROM suppression WHERE key IN ({marks}) AND {binds}"]
     kinds = "SELECT kind, '', '', '', '', '', 0.0, until, 0 FROM asked WHERE tenant = "
     arms.append(f"{kinds} ?1")
-    if not (hashes and keyed):
-        known = "hashes" if hashes else "keyed" if keyed else ""
-        arms.append(f"{kinds} '' AND kind <> '{known}'")
+    known = [kind for kind, asked in (("domains", domains), ("hashes", hashes), ("keyed", keyed)) if asked]
+    if len(known) < len(_KINDS):
+        arms.append(f"{kinds} ''" + "".join(f" AND kind <> '{kind}'" for kind in known))
     return " UNION ALL ".join([*arms, *more])
 
 

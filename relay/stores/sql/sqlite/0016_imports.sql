@@ -1,4 +1,6 @@
--- Imports of suppressions that were cut off: how far each came.  One that ended has no row.
+-- Long suppression lists: imports that are resumed, and look-ups that ask no more than there is.
+
+-- Imports that were cut off, and how far each came.  One that ended has no row.
 
 -- file       SHA-256 of the file's size, its first and last octets, and what the import was told
 -- name       as it was given
@@ -15,3 +17,6 @@ CREATE TABLE import_progress (
     opted_out TEXT NOT NULL,
     at        REAL NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- Domains are asked only where some are suppressed, as hashes are.
+INSERT OR IGNORE INTO asked SELECT 'domains', '', NULL WHERE EXISTS (SELECT 1 FROM suppression WHERE form = 'domain');
