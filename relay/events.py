@@ -230,6 +230,42 @@ class FeedbackArrived(Event):
 
 
 @dataclass(slots=True)
+class FeedbackHeard(Event):
+    """What one report says of one recipient, and what was done about it.
+
+    kind        bounce, delay, delivered, complaint, unsubscribe, removal, abuse, automatic or other
+    permanence  of a bounce: hard, soft, policy
+    source      the door: mail, ses-sns, sendgrid, mailgun, postmark, import
+    effect      suppressed, left (opted out), counted, review (a person is to look), case, unattributed (nobody's
+                mail), again (known already), none
+    """
+
+    name: ClassVar[str] = "feedback.heard"
+    labels: ClassVar[tuple[str, ...]] = ("kind", "permanence", "source", "effect")
+
+    kind: str
+    permanence: str
+    source: str
+    effect: str
+
+
+@dataclass(slots=True)
+class ReportOverdue(Event):
+    """An abuse report was not answered in time (feedback.abuse_within).
+
+    number  of the report: `feedback show NUMBER`
+    tenant  whose mail it is about, "" where that is not known
+    """
+
+    name: ClassVar[str] = "feedback.overdue"
+    labels: ClassVar[tuple[str, ...]] = ()
+    level: ClassVar[str] = "warning"
+
+    number: int
+    tenant: str
+
+
+@dataclass(slots=True)
 class WebhookTried(Event):
     """An event was sent to a webhook, or could not be.
 

@@ -103,11 +103,8 @@ async def examiner(config: Config | None, *, offline: bool, tenant: bool) -> Asy
             stack.push_async_callback(dns.close)
         aside = Threads(config.limits.check_time if config else 2.0)
         stack.callback(aside.close)
-        hop = config.next_hop.envelope_domain or "" if config else ""
         authentication: Any = (
-            Unasked(clock)
-            if offline
-            else DomainAuthentication(dns, config.egress if config else (), envelope_domain=hop, clock=clock)
+            Unasked(clock) if offline else DomainAuthentication(dns, config.egress if config else (), clock=clock)
         )
         tools = Tools(
             dns=dns,
@@ -119,6 +116,7 @@ async def examiner(config: Config | None, *, offline: bool, tenant: bool) -> Asy
             directory=directory,
             phrases=config.load_phrases() if config else Phrases(),
             encrypted=config.encrypted if config else lambda tenant: False,
+            envelope_domain=config.envelope_domain if config else lambda tenant: "",
             malware=malware,
             spam=spam,
             aside=aside,

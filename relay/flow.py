@@ -251,6 +251,7 @@ class Flow:
         kept = policy.ledger == "all"
         envelope = mail.envelope
         hop = self._next_hops.of(envelope.tenant)
+        envelope.return_path = self._outgoing.return_path(envelope)
         delivery = await hop.send(envelope, envelope.recipients, body, sum(map(len, body)))
         now = self._clock()
         answer = Answer(delivery.reply, delivery.check, envelope.ref)

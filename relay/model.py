@@ -141,6 +141,7 @@ class Tenant:
     language: str = ""  # of footers where a message does not say its own; "" is English
     single: frozenset[str] = frozenset()  # streams whose mail has one recipient each (`recipients: one`)
     feedback_id: bool = True  # marketing mail that we sign gets a Feedback-ID
+    verp: bool = True  # where its next hop can: bounces come to us, by a return path of ours
     footers: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # of the store: language -> text, HTML
 
     def agreed(self, agreement: str, now: float) -> bool:
@@ -246,6 +247,7 @@ class Envelope:
     simulate: str = ""  # "ok", "refuse", "defer", "hold": a simulator recipient's local part
     findings: tuple[Finding, ...] = ()  # at MAIL and RCPT, of what went on all the same
     skipped: tuple[Skipped, ...] = ()
+    return_path: Address | None = None  # MAIL FROM at the next hop, where it is not `sender` (VERP)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,14 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from relay import replies
+from relay.address import Address
 from relay.message import Message
 from relay.message.edit import Edit, seven_bit_edits, splice, untouchable
 from relay.message.sign import sign_all, slices
-from relay.model import MARKETING, Domain, Mail, Signer, Verdict
+from relay.model import MARKETING, Domain, Envelope, Mail, Signer, Verdict
 from relay.ports import NOTHING, Mended, Repairs, Unavailable
 from relay.tokens import reference
+from relay.trace import FIELD, MAILBOX, Trace
 
 INLINE = 64 * 1024
 """Octets up to which signing on the loop is cheaper than the way to a thread and back: an RSA operation takes
@@ -28,7 +30,15 @@ INLINE = 64 * 1024
 
 _LISTS = ("list-id", "list-help", "list-subscribe", "list-unsubscribe", "list-unsubscribe-post", "list-post",
           "list-owner", "list-archive")  # fmt: skip
-_MIME = ("mime-version", "content-type", "content-transfer-encoding", "in-reply-to", "references", "feedback-id")
+_MIME = (
+    "mime-version",
+    "content-type",
+    "content-transfer-encoding",
+    "in-reply-to",
+    "references",
+    "feedback-id",
+    "x-aup-trace",
+)
 
 SIGNED = {
     # Over-signed (named once more than they stand there, so that none can be added): who wrote
@@ -49,6 +59,9 @@ class Outgoing:
     trace         full: the client's address and EHLO name are in Received; private: they are not
     profile       tenant -> profile of its next hop, "mta" or "ses"
     eight_bit     tenant -> whether its next hop takes 8-bit octets (8BITMIME)
+    traces        what traces are made with; None: mail has none
+    traced        tenant -> whether what comes back for its mail is read here
+    verp          tenant -> whether its mail leaves with a return path of ours
     repairs       the same that checks ask; None: only the header's own repairs are made
     """
 
@@ -61,6 +74,9 @@ class Outgoing:
         random: Callable[[int], bytes],
         repairs: Repairs | None = None,
         eight_bit: Callable[[Any], bool] = lambda tenant: True,
+        traces: Trace | None = None,
+        traced: Callable[[Any], bool] = lambda tenant: False,
+        verp: Callable[[Any], bool] = lambda tenant: False,
     ) -> None:
         self._hostname = hostname
         self._installation = installation
@@ -69,6 +85,9 @@ class Outgoing:
         self._random = random
         self._repairs = repairs
         self._eight_bit = eight_bit
+        self._traces = traces
+        self._traced = traced
+        self._verp = verp
         self._sender_id = f"aup{installation[:12]}"
 
     async def make(self, mail: Mail, verdict: Verdict) -> Sequence[Any]:
@@ -114,7 +133,18 @@ class Outgoing:
 
     def _own_fields(self, mail: Mail, domain: Domain | None) -> bytes:
         """Fields that no check asks for, each whole and with its CRLF."""
-        return self._feedback_id(mail) if domain is not None else b""
+        added = self._feedback_id(mail) if domain is not None else b""
+        if self._traces is not None and self._traced(mail.tenant):
+            added += f"{FIELD}: {self._traces.token(mail.envelope.ref)}\r\n".encode()
+        return added
+
+    def return_path(self, envelope: Envelope) -> Address | None:
+        """What stands in the envelope behind the next hop instead of the sender; None where the sender does.  The
+        null sender stays: a report about a report would go in circles (RFC 5321 section 4.5.5)."""
+        if self._traces is None or envelope.sender is None or not self._verp(envelope.tenant):
+            return None
+        local, domain = f"{MAILBOX}+{self._traces.token(envelope.ref)}", self._traces.domain
+        return Address(f"{local}@{domain}", local, domain)
 
     def _feedback_id(self, mail: Mail) -> bytes:
         """By which Gmail tells a sender's kinds of mail apart: three names that many messages share, and one of this

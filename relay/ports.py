@@ -546,6 +546,7 @@ class Tools:
 
     directory  for what tenants must not do to one another; nothing of another tenant may reach a reply
     encrypted  whether the way to the tenant's next hop is TLS
+    envelope_domain  the domain in the envelope behind it, where that is not the sender's; "" where it is
     missing  needs that cannot be met here and why: {"dns": "offline", "profile": "no-tenant"}; checks that
              need one of them are skipped, and the verdict says so
     """
@@ -562,6 +563,7 @@ class Tools:
     directory: Directory = None  # type: ignore[assignment]  # as above
     phrases: Phrases = None  # type: ignore[assignment]  # as above
     encrypted: Callable[[Tenant], bool] = lambda tenant: False
+    envelope_domain: Callable[[Tenant], str] = lambda tenant: ""
     contacts: Contacts | None = None  # None: it is not asked since when contacts are noted
     rulings: Rulings | None = None  # what reviewers decided; the policy asks, no check does
     malware: MalwareScanner | None = None  # None: not configured

@@ -19,6 +19,12 @@ def reference(random: bytes) -> str:
     return "".join([_PAIRS[number >> shift & 1023] for shift in range(120, -1, -10)])
 
 
+def base32(octets: bytes, count: int) -> str:
+    """The first `count` characters (an even number) of octets in lower-case base32."""
+    number = int.from_bytes(octets, "big") >> (8 * len(octets) - 5 * count)
+    return "".join([_PAIRS[number >> shift & 1023] for shift in range(5 * count - 10, -1, -10)])
+
+
 def is_reference(text: str) -> bool:
     return len(text) == 26 and all(c in _ALPHABET for c in text)
 

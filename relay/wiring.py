@@ -31,6 +31,7 @@ from relay.stores.database import Database
 from relay.stores.directory import Directory
 from relay.stores.opt_outs import OptOuts
 from relay.stores.tenants import Tenants
+from relay.trace import Trace
 from relay.unsubscribe import Leaving, Unsubscribe
 
 DnsOf = Callable[[Config], Dns]
@@ -172,9 +173,14 @@ def spill_folder(config: Config) -> Path:
     return config.store.with_name(f"{config.store.name}.spill")
 
 
+def traces(config: Config, tokens: Sequence[bytes]) -> Trace:
+    return Trace(tokens, config.feedback.domain or "")
+
+
 def unsubscribe_links(config: Config, tokens: Sequence[bytes]) -> Unsubscribe:
     """tokens: keys.tokens"""
-    return Unsubscribe(tokens, config.http.base_url)
+    reads_mail = config.feedback.domain if config.feedback.listen else None
+    return Unsubscribe(tokens, config.http.base_url, reads_mail or "")
 
 
 class LinkReader:

@@ -84,10 +84,11 @@ async def _spf(mail: Mail, author: str, record: Dmarc, tools: Tools) -> tuple[st
     sender = mail.envelope.sender
     if sender is None or sender.literal:
         return "unknown", "", False
-    result = await tools.authentication.spf(sender.domain)
+    judged = tools.envelope_domain(mail.tenant) or sender.domain
+    result = await tools.authentication.spf(judged)
     if result.result == "not-configured":
-        return "unknown", sender.domain, False
-    domain = result.domain or sender.domain
+        return "unknown", judged, False
+    domain = result.domain or judged
     mode: Literal["strict", "relaxed"] = "strict" if record.aspf == "s" else "relaxed"
     passes = result.result == "pass" and await aligned(tools.authentication, domain, author, mode)
     return result.result, domain, passes

@@ -19,7 +19,7 @@ async def run(mail: Mail, settings: CheckSettings, tools: Tools) -> Evidence | N
     sender = mail.envelope.sender
     if sender is None or sender.literal:
         return None
-    found = await tools.authentication.spf(sender.domain)
+    found = await tools.authentication.spf(tools.envelope_domain(mail.tenant) or sender.domain)
     if found.result in ("pass", "not-configured"):
         return None
     seen = {"domain": found.domain or sender.domain, "result": found.result, "egress": found.egress, "why": found.why}

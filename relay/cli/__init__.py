@@ -33,6 +33,7 @@ COMMANDS = {
     "erase": "Forget a person everywhere, and keep them opted out.",
     "maintenance": "Answer every client 421 for a while: on, off.",
     "store": "The store: migrate, backup, check.",
+    "feedback": "Bounces, complaints, replies, abuse reports: import, list, show, decide, stats.",
     "webhook": "Tell programs what happens: add, list, show, test, rotate, retry, remove.",
 }
 

@@ -355,9 +355,9 @@ async def _next_hop(config: Config, name: str, hop: Any) -> Line:
 
 async def _scanners(config: Config) -> AsyncIterator[Line]:
     """Whether each that is configured answers, and its version."""
-    from relay.wiring import scanners
     from relay.config import ConfigError
     from relay.ports import Unavailable
+    from relay.wiring import scanners
 
     try:
         found = scanners(config)
@@ -390,7 +390,9 @@ async def _dns(config: Config, tenants: list[Tenant]) -> AsyncIterator[Line]:
             yield Line("fail", "DNS", says, "mend dns.nameservers; until then mail is answered 451")
             return
         yield Line("ok", "DNS", f"{servers} answers")
-        envelope = config.next_hop.envelope_domain or ""
+        from relay.model import Tenant
+
+        envelope = config.envelope_domain(Tenant("", ""))
         authentication = DomainAuthentication(
             dns, config.egress, envelope_domain=envelope, hostname=config.hostname, clock=time.time
         )

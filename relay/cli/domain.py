@@ -23,6 +23,7 @@ from relay.dns import dkim, dmarc, ownership
 from relay.dns.authentication import DomainAuthentication
 from relay.dns.resolver import Resolver
 from relay.keys import Keys, KeysError
+from relay.model import Tenant
 from relay.ports import Unavailable
 from relay.stores.canary import open_keys
 from relay.stores.database import Database
@@ -152,7 +153,7 @@ class Desk:
         return Publish("ownership", name, "TXT", value, _missing(answer.records), "; ".join(answer.records))
 
     async def _spf(self, claim: Known) -> Publish:
-        hop = self.config.next_hop.envelope_domain or ""
+        hop = self.config.envelope_domain(Tenant(claim.tenant, ""))
         domain = hop or claim.domain
         terms = " ".join(f"{'ip6' if ':' in text else 'ip4'}:{_network(text)}" for text in self.config.egress)
         wanted = f"v=spf1 {terms} -all" if terms else ""

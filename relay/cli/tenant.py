@@ -65,6 +65,7 @@ def _profile_options(function: Any) -> Any:
             "--recipients", multiple=True, metavar="STREAM=one|many", help="marketing=one: each message has one."
         ),
         click.option("--language", help="Of footers, where a message does not say its own: de."),
+        click.option("--verp/--no-verp", default=None, help="Bounces come to the relay, where the next hop can."),
         click.option("--feedback-id/--no-feedback-id", default=None, help="Marketing mail we sign gets a Feedback-ID."),
         click.option("--next-hop", help="The name of its own next hop in the configuration."),
         click.option("--shadow/--no-shadow", default=None, help="Judge and record, and do not act on it."),
@@ -484,6 +485,7 @@ def _row(tenant: Tenant, standing: Standing) -> dict[str, Any]:
         "recipients": [f"{stream}=one" for stream in sorted(tenant.single)],
         "language": tenant.language,
         "feedback_id": tenant.feedback_id,
+        "verp": tenant.verp,
         "agreements": [f"{name}{f' until {when(end)}' if end else ''}" for name, end in tenant.agreements.items()],
         "declared_in": "file" if tenant.from_file else "store",
     }

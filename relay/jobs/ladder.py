@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,10 +17,11 @@ from relay.events import Emit, StandingChanged, StoreFailed
 from relay.model import Decision, Tenant
 from relay.policy import Policy
 from relay.ports import Ledger, Unavailable
-from relay.standing import BY, Change, Incident, next_step
+from relay.standing import BY, Change, Incident, Measure, next_step
 from relay.stores.chain import Terms
 from relay.stores.database import Database
 from relay.stores.decisions import find
+from relay.stores.feedback import Feedback
 from relay.stores.incidents import Incidents
 from relay.stores.notices import Notice, Notices
 from relay.tokens import reference
@@ -45,6 +46,7 @@ class Ladder:
     policies  tenant -> the policy that judges it
     tenants   id -> tenant, None where it is gone
     keep      seconds that incidents are kept
+    feedback  what came back; None: rates are not asked
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Ladder:
         random: Callable[[int], bytes],
         *,
         keep: float = 400 * 86400.0,
+        feedback: Feedback | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._db = database
@@ -68,6 +71,7 @@ class Ladder:
         self._emit = emit
         self._random = random
         self._keep = keep
+        self._feedback = feedback
         self._clock = clock
         self._incidents = Incidents(database)
         self._notices = Notices(database)
@@ -87,7 +91,10 @@ class Ladder:
             await self._note(now)
             while await self._incidents.review():
                 pass
-            for id in await self._incidents.tenants(now - RECENT):
+            concerned = set(await self._incidents.tenants(now - RECENT))
+            if self._feedback is not None:
+                concerned.update(await self._feedback.tenants(now - RECENT))
+            for id in sorted(concerned):
                 steps += await self._move(id, now)
                 await asyncio.sleep(0)
             for tenant, was, rung in await self._notices.people(now):
@@ -138,7 +145,10 @@ class Ladder:
         for steps in range(10):
             state = await self._incidents.state(id)
             incidents = await self._incidents.of(id, min(now, state.since or now) - 2 * ladder.window)
-            change = next_step(ladder, state, incidents, (), now)
+            measures: Sequence[Measure] = ()
+            if self._feedback is not None:
+                measures = await self._feedback.measures(id, ladder, state.counts_from, now)
+            change = next_step(ladder, state, incidents, measures, now)
             if change is None:
                 return steps
             ref = reference(self._random(16))

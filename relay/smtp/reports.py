@@ -45,7 +45,7 @@ LIMITS = Limits(
 
 
 class Intake(Protocol):
-    """relay/feedback/intake.py, as far as this door needs it."""
+    """relay/jobs/intake.py, as far as this door needs it."""
 
     async def message(self, raw: bytes, to: str, source: str, now: float) -> Any:
         """Durable when it returns.  Raises Unavailable."""
@@ -131,7 +131,7 @@ class Reports:
         pass
 
     def unseen(self, ref: str) -> None:
-        pass  # sent again, it is the same report (relay/feedback/intake.py)
+        pass  # sent again, it is the same report (relay/jobs/intake.py)
 
     def ours(self, address: Address) -> bool:
         if self._domain and address.domain == self._domain:

@@ -357,7 +357,7 @@ class _Transaction:
     # -- the commands -------------------------------------------------------------------------------------
     def _mail(self) -> bytes:
         envelope, extensions = self._envelope, self._link.extensions
-        sender = envelope.sender
+        sender = envelope.return_path or envelope.sender
         if sender is None:
             line = "MAIL FROM:<>"
         elif envelope.smtputf8 or sender.text.isascii():

@@ -290,7 +290,7 @@ def network(text: str) -> str:
 _PROFILE = {f.name for f in fields(Profile)}
 _TENANT = (
     "id, policy, legal_name, trading_name, postal_address, contact, privacy_policy, profile_verified,"
-    " client, shadow, quota, next_hop, created, agreements, transfers, opt_out, language, single, feedback_id"
+    " client, shadow, quota, next_hop, created, agreements, transfers, opt_out, language, single, feedback_id, verp"
 )
 _CREDENTIAL = "name, tenant, stream, password_hash, networks"
 _DOMAIN = "name, tenant, verified, token, checked, dkim_by, selector, selectors, key_file, created"
@@ -300,7 +300,7 @@ _STANDING = "tenant, rung, since, until, reason, by, quota, new_recipients"
 def _tenant(row: Sequence[Any]) -> Tenant:
     (
         id, policy, legal, trading, postal, contact, privacy, verified, client, shadow, quota, next_hop, created,
-        agreements, transfers, opt_out, language, single, feedback_id,
+        agreements, transfers, opt_out, language, single, feedback_id, verp,
     ) = row  # fmt: skip
     return Tenant(
         id=id,
@@ -317,6 +317,7 @@ def _tenant(row: Sequence[Any]) -> Tenant:
         language=language,
         single=frozenset(json.loads(single)),
         feedback_id=bool(feedback_id),
+        verp=bool(verp),
     )
 
 
@@ -349,6 +350,7 @@ def _tenant_values(tenant: Tenant) -> tuple[Any, ...]:
         tenant.language,
         json.dumps(sorted(tenant.single)),
         tenant.feedback_id,
+        tenant.verp,
     )
 
 

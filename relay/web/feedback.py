@@ -6,7 +6,7 @@
     postmark  webhooks, with a password in the address
 
 200 only when everything is durable, 503 when it is not: providers send it again.  What is not signed is 403 and
-what is no report 400, with nothing said about why.  The same event again changes nothing (relay/feedback/intake.py).
+what is no report 400, with nothing said about why.  The same event again changes nothing (relay/jobs/intake.py).
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Confirm = Callable[[str], Awaitable[None]]
 
 
 class Intake(Protocol):
-    """relay/feedback/intake.py, as far as the doors need it."""
+    """relay/jobs/intake.py, as far as the doors need it."""
 
     async def message(self, raw: bytes, to: str, source: str, now: float) -> Any: ...
 

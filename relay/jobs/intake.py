@@ -1,0 +1,318 @@
+"""What follows from what came back: whose mail it was, and what is done about it.
+
+    hard bounce         exactly that recipient is suppressed for that tenant, for a time (suppression.bounce)
+    complaint           the recipient is suppressed for all mail of that tenant, for ever
+    unsubscribe         the opt-out is stored, as by the page
+    removal             the same if it is short and clear and comes from the recipient; else somebody reads it
+    abuse               a case with a clock; who reports is sealed
+    everything else     soft bounces, what is about the sender, delays, notes of programs: nothing, or a number
+
+Nobody is suppressed whose mail was not ours: a report counts for a recipient of the very decision that its trace, its
+token or its Message-ID names, and once.  What belongs to nobody is kept as unattributed, and shown.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import sqlite3
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from relay.address import Address, BadAddress, domain_name, folded, parse
+from relay.events import Emit, FeedbackHeard
+from relay.feedback.heard import Heard
+from relay.feedback.opened import Opened
+from relay.feedback.read import read
+from relay.model import MARKETING
+from relay.stores import decisions
+from relay.stores.chain import Terms
+from relay.stores.database import Database
+from relay.stores.feedback import Feedback, Report
+from relay.stores.forms import BadEntry, Entry, entry
+from relay.stores.leave import OptOut
+from relay.stores.outbox import note
+from relay.stores.recipients import Recipients
+from relay.tokens import is_reference
+from relay.trace import Trace
+from relay.unsubscribe import Leaving, Unsubscribe
+
+MOST = 1000
+"""What one report may say of so many recipients; the rest is not looked at."""
+TRACES = 6
+"""Strings of one report that are looked up."""
+LATELY = 30 * 86400.0
+"""Seconds back for which a signed report without a trace is attributed by its recipient."""
+EXCERPT = 2000
+SIGNED = frozenset({"ses-sns", "sendgrid", "mailgun", "postmark", "import"})
+"""Doors through which only somebody comes who is known: providers with a signature, and the operator."""
+KEPT = frozenset({"bounce", "complaint", "unsubscribe", "removal", "abuse"})
+"""Kinds that are stored; of the others there may be one for each mail, and nothing follows from them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Whose:
+    """
+    recipient  as in the envelope of the mail; "" where it is not known, or is none of that mail's
+    """
+
+    tenant: str = ""
+    stream: str = ""
+    ref: str = ""
+    recipient: str = ""
+
+
+NOBODY = Whose()
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What became of one report: numbers by effect, `again` for what was known."""
+
+    effects: tuple[str, ...]
+
+
+class Intake:
+    """
+    recipients   that suppresses bounces: without folding, for exactly the mailbox that bounced
+    everybody    that suppresses complaints: every spelling of the mailbox
+    owner        domain -> the tenant that verified it
+    bounce       seconds for which a hard bounce is believed
+    abuse_within seconds in which an abuse report is to be answered
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        feedback: Feedback,
+        *,
+        recipients: Recipients,
+        everybody: Recipients,
+        leave: OptOut,
+        trace: Trace,
+        unsubscribe: Unsubscribe,
+        terms: Terms,
+        owner: Callable[[str], str | None],
+        emit: Emit,
+        abuse: Collection[str] = (),
+        bounce: float = 90 * 86400.0,
+        abuse_within: float = 2 * 86400.0,
+    ) -> None:
+        self._db = database
+        self._feedback = feedback
+        self._recipients = recipients
+        self._everybody = everybody
+        self._leave = leave
+        self._trace = trace
+        self._unsubscribe = unsubscribe
+        self._terms = terms
+        self._owner = owner
+        self._emit = emit
+        self._abuse = tuple(abuse)
+        self._bounce = bounce
+        self._abuse_within = abuse_within
+
+    # -- the doors --------------------------------------------------------------------------
+    async def message(self, raw: bytes, to: str, source: str, now: float) -> Taken:
+        """Mail about mail.  Durable when it returns.  Raises Unavailable."""
+        # Reading is bounded, and still longer than other reports should wait.
+        heard = await asyncio.to_thread(read, raw, to, abuse_addresses=self._abuse)
+        excerpt = ""
+        if any(each.kind == "abuse" for each in heard):
+            excerpt = await asyncio.to_thread(_excerpt, raw)
+        digest = hashlib.blake2b(raw, digest_size=16).digest()
+        return await self._take(heard, source, now, digest, excerpt)
+
+    async def events(self, heards: Sequence[Heard], source: str, now: float) -> Taken:
+        """What a provider reports.  Durable when it returns.  Raises Unavailable."""
+        return await self._take(heards, source, now, b"", "")
+
+    async def _take(self, heards: Sequence[Heard], source: str, now: float, digest: bytes, excerpt: str) -> Taken:
+        effects = []
+        for heard in heards[:MOST]:
+            effect = await self._one(heard, source, now, digest, excerpt)
+            self._emit(FeedbackHeard(kind=heard.kind, permanence=heard.permanence, source=source, effect=effect))
+            effects.append(effect)
+        return Taken(tuple(effects))
+
+    async def _one(self, heard: Heard, source: str, now: float, digest: bytes, excerpt: str) -> str:
+        if heard.kind not in KEPT:
+            return "none"
+        whose = await self._whose(heard, source, now)
+        key = _key(heard, whose, digest)
+        if await self._feedback.known(key):
+            return "again"
+        report = Report(
+            0, now, source, heard.kind, whose.tenant, whose.stream, whose.ref, whose.recipient or heard.recipient,
+            heard.sender, heard.permanence, heard.status, heard.code, heard.diagnostic,
+            effect="unattributed" if not whose.tenant else "none",
+        )  # fmt: skip
+        act = {
+            "bounce": self._bounced,
+            "complaint": self._complained,
+            "unsubscribe": self._left,
+            "removal": self._left,
+            "abuse": self._reported,
+        }[heard.kind]
+        done: str = await act(heard, whose, report, key, excerpt)
+        return done
+
+    # -- whose mail it was --------------------------------------------------------------------
+    async def _whose(self, heard: Heard, source: str, now: float) -> Whose:
+        for trace in heard.traces[:TRACES]:
+            leaving = self._unsubscribe.read(trace)
+            if leaving is not None:
+                return _of_link(leaving, heard)
+            ref = self._trace.read(trace) or (trace if is_reference(trace) else None)
+            found = await decisions.find(self._db, ref) if ref else None
+            if found is not None and _went(found):
+                return _of_decision(found, heard)
+        if heard.message_id and heard.recipient:
+            wanted = decisions.Filter(message_id=f"<{heard.message_id}>", action="forward")
+            rows, _ = await decisions.page(self._db, self._terms, wanted, limit=5)
+            for row in rows:
+                if _went(row) and (whose := _of_decision(row, heard)).recipient:
+                    return whose
+        if source in SIGNED and heard.recipient:
+            wanted = decisions.Filter(address=heard.recipient, action="forward", since=now - LATELY)
+            rows, _ = await decisions.page(self._db, self._terms, wanted, limit=20)
+            mine = [whose for row in rows if _went(row) and (whose := _of_decision(row, heard)).recipient]
+            if len({whose.tenant for whose in mine}) == 1:
+                return mine[0]
+        try:
+            owner = self._owner(domain_name(heard.sender.rpartition("@")[2])) if heard.sender else None
+        except BadAddress:
+            owner = None
+        return Whose(owner or "")
+
+    # -- what is done ---------------------------------------------------------------------------
+    async def _bounced(self, heard: Heard, whose: Whose, report: Report, key: bytes, excerpt: str) -> str:
+        if heard.permanence != "hard" or not whose.recipient:
+            report = replace(report, effect="counted" if whose.tenant else "unattributed")
+            await self._feedback.add(key, report)
+            return report.effect
+        report = replace(report, effect="suppressed")
+        told = {
+            "address": whose.recipient, "status": heard.status, "diagnostic": heard.diagnostic, "ref": whose.ref,
+        }  # fmt: skip
+        one = _entry(whose, "bounce", report.at, until=report.at + self._bounce)
+        return await self._suppress(self._recipients, one, key, report, "bounce", told)
+
+    async def _complained(self, heard: Heard, whose: Whose, report: Report, key: bytes, excerpt: str) -> str:
+        if not whose.recipient:
+            # Somebody complained, and nobody can tell who: it counts for the tenant, and a person looks.
+            report = replace(report, effect="review" if whose.tenant else "unattributed", state="waiting")
+            told = {"address": "", "ref": whose.ref, "source": report.source}
+            await self._feedback_with_note(key, report, told)
+            return report.effect
+        report = replace(report, effect="suppressed")
+        told = {"address": whose.recipient, "ref": whose.ref, "source": report.source}
+        one = _entry(whose, "complaint", report.at)
+        return await self._suppress(self._everybody, one, key, report, "complaint", told)
+
+    async def _suppress(
+        self, recipients: Recipients, one: Entry, key: bytes, report: Report, kind: str, told: dict[str, Any]
+    ) -> str:
+        def beside(db: sqlite3.Connection) -> None:
+            if self._feedback.insert(db, key, report):
+                note(db, kind, report.tenant, report.at, told, key.hex())
+
+        await recipients.add_with(one, beside)
+        return report.effect
+
+    async def _feedback_with_note(self, key: bytes, report: Report, told: dict[str, Any]) -> None:
+        def write(db: sqlite3.Connection) -> None:
+            if self._feedback.insert(db, key, report) and report.tenant:
+                note(db, report.kind, report.tenant, report.at, told, key.hex())
+
+        await self._db.run(write, full=True)
+
+    async def _left(self, heard: Heard, whose: Whose, report: Report, key: bytes, excerpt: str) -> str:
+        clear = bool(whose.tenant and whose.recipient) and heard.sure
+        if clear:
+            stream = whose.stream or MARKETING
+            source = {"removal": "reply"}.get(
+                heard.kind, "mailto" if report.source in ("mail", "import") else "provider"
+            )
+            try:
+                await self._leave.leave(
+                    Leaving(whose.tenant, stream, whose.recipient), "stream", source, report.at, report.at
+                )
+            except BadEntry:
+                clear = False
+        report = replace(report, effect="left" if clear else "review", state="done" if clear else "waiting")
+        await self._feedback.add(key, report, excerpt=heard.diagnostic if not clear else "")
+        return report.effect
+
+    async def _reported(self, heard: Heard, whose: Whose, report: Report, key: bytes, excerpt: str) -> str:
+        # The recipient is who reports, as good as always: it stands nowhere in the clear.
+        report = replace(
+            report, recipient="", diagnostic="", effect="case", state="waiting", due=report.at + self._abuse_within
+        )
+        await self._feedback.add(key, report, heard.reporter or heard.recipient, excerpt)
+        return report.effect
+
+
+def _went(decision: dict[str, Any]) -> bool:
+    """It was passed on: what was refused cannot come back."""
+    return decision["kind"] == "message" and decision["action"] in ("forward", "hold")
+
+
+def _of_decision(decision: dict[str, Any], heard: Heard) -> Whose:
+    recipients: Sequence[str] = decision.get("recipients") or ()
+    whose = Whose(decision["tenant"], decision["stream"], decision["ref"])
+    found = _among(recipients, heard.recipient)
+    if not found and len(recipients) == 1 and (not heard.recipient or heard.kind == "complaint"):
+        found = recipients[0]  # a redacted report on mail to one person is about that person
+    return replace(whose, recipient=found)
+
+
+def _of_link(leaving: Leaving, heard: Heard) -> Whose:
+    """A link names its recipient; a bounce of another address says nothing of that one (it is forwarded there)."""
+    same = not heard.recipient or bool(_among((leaving.address,), heard.recipient))
+    binds = same or heard.kind in ("complaint", "unsubscribe")
+    return Whose(leaving.tenant, leaving.stream, "", leaving.address if binds else "")
+
+
+def _among(recipients: Sequence[str], address: str) -> str:
+    """The recipient that is this mailbox, as it stands in the envelope; "" for none."""
+    wanted = _parsed(address)
+    if wanted is None:
+        return ""
+    for text in recipients:
+        known = _parsed(text)
+        if known is not None and (known.exact == wanted.exact or folded(known) == folded(wanted)):
+            return text
+    return ""
+
+
+def _parsed(text: str) -> Address | None:
+    try:
+        return parse(text)
+    except BadAddress:
+        return None
+
+
+def _entry(whose: Whose, reason: str, at: float, until: float | None = None) -> Entry:
+    return entry(
+        "address", whose.recipient, reason, now=at, tenant=whose.tenant, scope="tenant", source="feedback", until=until
+    )  # fmt: skip
+
+
+def _key(heard: Heard, whose: Whose, digest: bytes) -> bytes:
+    """The same report is the same, whichever way it comes: of one mail and recipient there is one bounce of a kind."""
+    parts = [heard.kind, heard.permanence, whose.tenant, whose.recipient or heard.recipient]
+    known = whose.ref or heard.message_id
+    if heard.kind == "abuse" or not (known or (whose.tenant and whose.recipient)):
+        parts += [digest.hex(), heard.reporter, heard.diagnostic, str(heard.at)]
+    elif known:
+        parts.append(known)
+    else:
+        # By a link alone: a person may leave, come back with a consent, and leave again.
+        parts.append(str(heard.at) if heard.at is not None else digest.hex())
+    return hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _excerpt(raw: bytes) -> str:
+    return Opened(raw).said[:EXCERPT]
