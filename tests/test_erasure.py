@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from relay.address import parse
 from relay.cli import cli
 from relay.jobs.checkpoints import checkpoint
+from relay.jobs.retention import Retention
 from relay.keys import Keys
 from relay.model import Copy, Decision, Evidence, Finding, Intent, Rung, Tenant, Then
 from relay.replies import Reply
@@ -375,6 +376,28 @@ async def test_a_backup_from_before_shows_nothing_of_an_erased_tenant(store: Sto
         assert found is not None and found["unreadable"] and found["findings"] == []
     finally:
         await restored.close()
+
+
+# -- with time ---------------------------------------------------------------------------------------
+async def test_time_takes_names_where_nothing_else_does(store: Store) -> None:
+    recipients = Recipients(store.database, store.keys.address)
+    await recipients.add([entry("address", PERSON, "manual", tenant="acme", now=NOW)])
+    await recipients.remove(parse(PERSON), why="asked us", by="anna", now=NOW)
+    await store.ledger.intend(Intent(ref(99), NOW, "acme", b"k" * 32, (PERSON,), "news@acme.example"))
+    clock = [NOW + 80 * 86400]
+    retention = Retention(store.database, store.keys.ledger, lambda event: None, clock=lambda: clock[0])
+    await retention.once()
+    await recipients.purge(clock[0])
+    await erasure.settle(store.database)
+    assert PERSON.encode() in store.raw() and b"news@acme" in store.raw()
+    clock[0] = NOW + 91 * 86400
+    await retention.once()
+    await recipients.purge(NOW + 401 * 86400)
+    await erasure.settle(store.database)
+    assert PERSON.encode() not in store.raw() and b"news@acme" not in store.raw()
+    (removed,) = await recipients.removed(parse(PERSON))
+    assert (removed.by, removed.why) == ("anna", "asked us"), "and it is found by who knows the address"
+    assert len(await store.database.read("SELECT 1 FROM intent")) == 1, "still in doubt"
 
 
 # -- by command ---------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from relay.stores.database import Database
 from relay.stores.decisions import CLOCK, SLICE, forget, index_pending
 from relay.stores.quotas import purge
 
+_NAMING = "at < ? AND (sender <> '' OR recipients <> '[]')"
 EVERY = 60.0
 DAY = 86400.0
 
@@ -72,8 +73,11 @@ class Retention:
         return gone
 
     async def _people(self, before: float) -> int:
-        """Personal fields of decisions older than this."""
+        """Personal fields of decisions older than this, and of mail that has been in doubt for so long."""
         limit, terms, count = moment_id(before), self._terms, 0
+        if await self._database.read(f"SELECT 1 FROM intent WHERE {_NAMING} LIMIT 1", (before,)):
+            sql = f"UPDATE intent SET sender = '', recipients = '[]' WHERE {_NAMING}"
+            await self._database.run(lambda db: db.execute(sql, (before,)).close())
         if not await self._database.read("SELECT 1 FROM decision_personal WHERE id < ? LIMIT 1", (limit,)):
             return 0
         await index_pending(self._database, terms)

@@ -41,6 +41,8 @@ T = TypeVar("T")
 
 REMEMBERED_FOR = 3600.0
 """Seconds for which the next hop's word on a recipient is kept (a 4yz: until it was given once)."""
+NAMED = 400 * 86400.0
+"""Seconds for which a removal says in plain text whom it was about."""
 SWEEP = 500
 """Refusals remembered by this worker between two sweeps of those that are over."""
 BATCH = 5000
@@ -500,7 +502,11 @@ class Recipients:
         _keep(db, kept)
 
     async def purge(self, now: float) -> int:
-        """Delete what has ended: bounces past their days, remembered replies; how many suppressions went."""
+        """Delete what has ended: bounces past their days, remembered replies; how many suppressions went.
+
+        Of removals that are NAMED old only a keyed hash tells whom they were about.
+        """
+        await self._db.run(lambda db: self._unnamed(db, now - NAMED))
 
         def delete(db: sqlite3.Connection) -> int:
             db.execute("DELETE FROM remembered WHERE until <= ?", (now,))
@@ -515,6 +521,18 @@ class Recipients:
         while done := await self._db.run(delete):
             gone += done
         return gone
+
+    def _unnamed(self, db: sqlite3.Connection, before: float) -> None:
+        if not self._address_key:
+            return
+        for number, value in db.execute(
+            "SELECT number, value FROM suppression_removed WHERE at < ? AND form = 'address' AND value IS NOT NULL",
+            (before,),
+        ).fetchall():
+            db.execute(
+                "UPDATE suppression_removed SET value = NULL, form = 'keyed', key = ? WHERE number = ?",
+                (mailbox_key(value, self._address_key), number),
+            )
 
     async def refold(self) -> int:
         """Give stored addresses the folded form of this version's rules, after folding was switched on or its
