@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Protocol
 
 from relay.footers import ADDRESS, CONTACT, NAME, UNSUBSCRIBE, Template, footer, reachable
@@ -167,6 +168,7 @@ class Repairs:
 _CALLED = {NAME: "legal name", ADDRESS: "postal address", CONTACT: "contact", UNSUBSCRIBE: "link"}
 
 
+@lru_cache(maxsize=1024)
 def _known(profile: Profile, linked: bool) -> frozenset[str]:
     found = {UNSUBSCRIBE} if linked else set()
     if profile.verified:
@@ -220,7 +222,7 @@ def _renewable(message: Message, tenant: Tenant) -> Callable[[str], bool]:
 
 # -- in which language --------------------------------------------------------------------------
 _TAG = re.compile(r"\s*([A-Za-z]{2,3})(?![A-Za-z])")
-_HTML = re.compile(r"<html\b[^>]{0,1000}?\blang\s*=\s*[\"']?([A-Za-z]{2,3})(?![A-Za-z])", re.IGNORECASE)
+_LANG = re.compile(r"\blang\s*=\s*[\"']?([A-Za-z]{2,3})(?![A-Za-z])", re.IGNORECASE)
 _READ = 4096
 
 
@@ -231,6 +233,10 @@ def languages(message: Message) -> Iterator[str]:
         yield tag[1].lower()
     for part in message.visible.per_part:
         if part.kind == "html":
-            if found := _HTML.search(part.source[:_READ]):
+            head = part.source[:_READ]
+            begin = head.find("<html")
+            if begin < 0:
+                begin = head.lower().find("<html")
+            if begin >= 0 and (found := _LANG.search(head, begin, max(begin, head.find(">", begin)))):
                 yield found[1].lower()
             return

@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - messages as they are written
 """`aup-relay footer`, and what `tenant set` says of repairs."""
 
 from __future__ import annotations

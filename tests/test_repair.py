@@ -1,9 +1,11 @@
+# ruff: noqa: E501 - one case a line
 """Repairs: what a message gets, when it takes the `else` instead, and that the checks then find nothing."""
 
 from __future__ import annotations
 
 import inspect
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from relay import replies
 from relay.address import parse
 from relay.checks import contact_method, one_click_unsubscribe, postal_address, sender_identity, unsubscribe_link
+from relay.config import parse as parse_config
 from relay.footers import Footers
 from relay.holds import Holds
 from relay.message import Message
@@ -32,6 +35,7 @@ from relay.model import (
 )
 from relay.outgoing import Outgoing
 from relay.policy import Policy, Rule
+from relay.policy_file import Policies, coverage
 from relay.ports import Tools
 from relay.repair import Repairs
 from relay.stores.memory_reviews import MemoryReviews
@@ -233,6 +237,22 @@ async def test_an_address_that_does_not_look_like_one_is_no_repair_of_any_addres
         assert verdict.action is action
 
 
+def test_coverage_says_where_the_else_is_all_there_is(tmp_path: Path) -> None:
+    text = "policy: p\nclauses:\n  - {id: A, says: x, checks: {unsubscribe-link: {then: repair, else: pass}}}\n"
+    (tmp_path / "p.yaml").write_text(text)
+    own = Policies(tmp_path)
+    for url, enforced in (("https://mail.platform.example", "yes"), ("http://mail.platform.example", "not-configured")):
+        config = parse_config(
+            b"listen: [{host: 127.0.0.1, port: 2525, tls: none}]\nnext_hop: {host: mta.example, tls: none}\n"
+            b"operator: {name: P, from: p@platform.example, abuse: p@platform.example}\nhttp: {base_url: '%s'}\n"
+            % url.encode(),
+            "f",
+            folder=tmp_path,
+        )
+        [row] = coverage(own.get("p"), config)
+        assert row["enforced"] == enforced
+
+
 async def test_in_shadow_nothing_is_altered() -> None:
     it = mail(PLAIN)
     verdict = await judge(it, shadow=True)
@@ -401,4 +421,3 @@ async def test_a_recipient_no_link_can_be_made_for_is_no_fault_of_ours() -> None
 def test_who_asks_is_a_check_that_says_it_can_be_repaired() -> None:
     assert all(check.repairs and "Repair:" in str(inspect.getmodule(check.run).__doc__) for check in CHECKS)  # type: ignore[union-attr]
     assert REPAIRS.hindrance(mail(PLAIN), "loop") == "nothing that the relay can add"
-    assert isinstance(Finding("x", (), Then.REPAIR, Then.REPAIR, Evidence({}), CHECKS[0].reply), Finding)
