@@ -16,6 +16,7 @@ PROGRAMS = {
     "chromium": "chromium",
     "clamd": "clamd",
     "rspamd": "rspamd",
+    "opendkim": "opendkim",
 }
 
 
