@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from relay.message import Message
-from relay.message.edit import header, splice
+from relay.message.edit import splice
 
 RAW = b"From: a@x.example\r\nBcc: b@y.example,\r\n\tc@y.example\r\nSubject: s\r\nBCC: d@y.example\r\n\r\nBcc: body\r\n"
 
@@ -45,7 +45,6 @@ def test_short_messages(raw, sent):
     message = Message.parse(raw)
     pieces = splice(message, b"", ("bcc",))
     assert joined(pieces) == sent
-    assert header(pieces, message) + raw[message.head_end :] == sent
 
 
 def test_a_large_body_is_not_copied():
@@ -79,7 +78,6 @@ def test_what_was_dropped_put_back_is_the_original(lines, end):
     pieces = splice(message, added, ("bcc",))
     sent = joined(pieces)
     assert sent.startswith(added)
-    assert header(pieces, message) + raw[message.head_end :] == sent
     rest = sent[len(added) :]
     for field in message.fields:  # in their order, each at its own place
         if field.name == b"bcc":

@@ -68,7 +68,6 @@ def _in_the_open(element: Any) -> bool:
 
 
 # -- without reading it once more ------------------------------------------------------------
-_END = re.compile(r"</body\s*+>\s*+(?:</html\s*+>)?\s*+\Z", re.IGNORECASE)
 _NAME = r"[A-Za-z][A-Za-z0-9:-]*+"
 _VALUE = r"(?:\"[^\"]*+\"|'[^']*+'|[^\s\"'<>=`/]++)"
 _LAST = re.compile(
@@ -81,14 +80,12 @@ _FAR = 4096
 
 
 def is_seen_at_end(was: Open, page: str, at: int, footer: str) -> bool:
-    """Whether a footer in front of `</body>`, at character `at`, is seen; False also where that is not plain.
+    """Whether a footer at character `at` is seen; False also where that is not plain.
 
-    The last element of the page begins where its source says that a tag begins, so the tag is no text, attribute
-    or comment; behind it are end tags only.  So the footer comes to stand in this element or one around it, all of
-    them ordinary; and no style can hide it.
+    The last tag before that place is, to the parser, where the last element of the page begins: so it is no text,
+    attribute or comment, and behind it are end tags only.  So the footer comes to stand in this element or one
+    around it, all of them ordinary; and no style can hide it.
     """
-    if _END.match(page, at) is None:
-        return False
     start = at
     while True:
         start = page.rfind("<", max(0, at - _FAR), start)

@@ -83,36 +83,6 @@ def _place(edit: Edit) -> tuple[int, int]:
     return edit.start, edit.end
 
 
-def header(pieces: Sequence[bytes | memoryview], message: Message | None = None) -> bytes:
-    """The header of what `splice` made, with its empty line if there is one."""
-    return divided(pieces)[0]
-
-
-def divided(pieces: Sequence[bytes | memoryview]) -> tuple[bytes, list[bytes | memoryview]]:
-    """What `splice` made -> (its header with the empty line, if there is one; the buffers of its body)."""
-    head = b""
-    for index, piece in enumerate(pieces):
-        # The header is small; of a piece that holds the body too only the beginning is copied, at each
-        # step twice as much.
-        size = len(piece)
-        step = min(size, _STEP)
-        while True:
-            tried = head + bytes(piece[:step])
-            end = 2 if tried.startswith(b"\r\n") else tried.find(b"\r\n\r\n", max(0, len(head) - 3)) + 4
-            if end != 3:
-                used = end - len(head)
-                rest = [memoryview(piece)[used:]] if used < size else []
-                return tried[:end], [*rest, *pieces[index + 1 :]]
-            if step == size:
-                break
-            step = min(size, step * 2)
-        head = tried
-    return head, []
-
-
-_STEP = 4096
-
-
 # -- what may be edited --------------------------------------------------------------------
 _SMIME = frozenset(("application/pkcs7-mime", "application/x-pkcs7-mime"))
 _SIGNATURES = frozenset(
