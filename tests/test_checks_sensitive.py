@@ -132,6 +132,19 @@ def test_health_data_passes_with_the_agreement_over_tls():
     assert run(phi, mail(text, tenant=replace(CLINIC, agreements={"hipaa": None}))) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "score"),
+    [
+        ("cancer", 2),  # in English and in Spanish
+        ("cancer, diabetes, hospital", 5),
+        ("Paciente con diagnóstico de cáncer, receta médica: metformin", 10),  # names of drugs belong to no language
+    ],
+)
+def test_a_health_term_of_two_languages_counts_once(text, score):
+    it = mail(f"MRN: 00482913. {text}.")
+    assert run(phi, it, terms=score) is not None and run(phi, it, terms=score + 1) is None
+
+
 def test_how_much_is_health_data_is_a_setting():
     text = "Member ID: 12345678. Your biopsy results: carcinoma."
     assert run(phi, mail(text)) is None and run(phi, mail(text), identifying=1) is not None

@@ -132,7 +132,26 @@ _EVERYDAY = _set(
 _WORDS = _set("amazin goggle intuito inuit payal revolt sportify")
 
 
-class _Known:
+class _Answers:
+    """What is known of a host, worked out once; the last few thousand answers are kept."""
+
+    def __init__(self) -> None:
+        self._looked: dict[str, Match | None] = {}
+
+    def look(self, host: str) -> Match | None:
+        try:
+            return self._looked[host]
+        except KeyError:
+            if len(self._looked) >= _CACHED:
+                self._looked.clear()
+            match = self._looked[host] = self._look(host)
+            return match
+
+    def _look(self, host: str) -> Match | None:
+        raise NotImplementedError
+
+
+class _Known(_Answers):
     """The brands of one version of the lists."""
 
     def __init__(self, found: Brands) -> None:
@@ -146,16 +165,7 @@ class _Known:
             (registrable(domain) for domain in found.domains if registrable(domain).partition(".")[0] not in _EVERYDAY),
             _SHORTEST_NEAR,
         )
-        self._looked: dict[str, Match | None] = {}
-
-    def look(self, host: str) -> Match | None:
-        try:
-            return self._looked[host]
-        except KeyError:
-            if len(self._looked) >= _CACHED:
-                self._looked.clear()
-            match = self._looked[host] = self._look(host)
-            return match
+        super().__init__()
 
     def _look(self, host: str) -> Match | None:
         found = self._brands
@@ -234,7 +244,7 @@ def _known(lists: Lists) -> _Known:
 
 
 # -- other tenants ---------------------------------------------------------------------------
-class _Others:
+class _Others(_Answers):
     """The verified domains of all tenants."""
 
     def __init__(self, owned: Mapping[str, str]) -> None:
@@ -246,16 +256,7 @@ class _Others:
         for name in names:
             self._alike.setdefault(_form(name), []).append(name)
         self._near = _Near(names, _SHORTEST_NEAR_TENANT)
-        self._looked: dict[str, Match | None] = {}
-
-    def look(self, host: str) -> Match | None:
-        try:
-            return self._looked[host]
-        except KeyError:
-            if len(self._looked) >= _CACHED:
-                self._looked.clear()
-            match = self._looked[host] = self._look(host)
-            return match
+        super().__init__()
 
     def _look(self, host: str) -> Match | None:
         name = registrable(host)

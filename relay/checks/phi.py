@@ -17,6 +17,7 @@ Evidence:  identifiers (kinds, with the last two characters), terms (names and s
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Annotated
 
 from pydantic import Field
@@ -26,7 +27,7 @@ from relay.checks import identifiers, spoken
 from relay.checks.check import Check, CheckSettings
 from relay.message import passages
 from relay.model import Evidence, Mail, Stage
-from relay.ports import Tools
+from relay.ports import Said, Tools
 
 AGREEMENT = "hipaa"
 
@@ -56,7 +57,7 @@ def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
     found = tuple(one for one in found if one.kind in _WEIGHT)
     if sum(_WEIGHT[one.kind] for one in found) < settings.identifying:
         return None
-    terms = tools.phrases.said(mail.message).get("phi", ())
+    terms = _once(tools.phrases.said(mail.message).get("phi", ()))
     codes = _codes(passages.of(visible))
     if spoken.total(terms) + codes * _CODE_WEIGHT < settings.terms:
         return None
@@ -75,6 +76,17 @@ def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
             "lacks": " and ".join(lacks),
         }
     )
+
+
+def _once(said: Sequence[Said]) -> tuple[Said, ...]:
+    """Words that two languages have (cancer, hospital) counted once: all of the language that weighs most, and of
+    the others only what it has nothing of the kind of, such as the names of drugs."""
+    languages = {one.language for one in said}
+    if len(languages) < 2:
+        return tuple(said)
+    first = max(sorted(languages), key=lambda language: spoken.total([s for s in said if s.language == language]))
+    kinds = {one.category for one in said if one.language == first}
+    return tuple([one for one in said if one.language == first or one.category not in kinds])
 
 
 # A letter and two places, the second a digit; with decimals it is hardly anything else, without them
