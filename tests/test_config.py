@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from relay.config import Config, ConfigError, load, parse, split_nameserver
 from relay.model import Then
+from relay.wiring import own_key
 from relay.yaml_marks import Document
 
 ROOT = Path(__file__).parents[1]
@@ -315,3 +316,28 @@ def test_dkim_keys(tmp_path: Path) -> None:
     assert isinstance(tenant.domains[0].key, ed25519.Ed25519PrivateKey)
     [tenant] = read(text, tmp_path).file_tenants(keys=False)
     assert tenant.domains[0].key is None and tenant.domains[0].dkim_by == "relay"
+
+
+def test_several_dkim_keys(tmp_path: Path) -> None:
+    from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
+    from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+    ours = "{by: relay, keys: [{selector: e1, key_file: e.pem}, {selector: r1, key_file: r.pem}]}"
+    text = MINIMAL.replace("{by: next-hop, selectors: [s1]}", ours)
+    text = text.replace("abuse: abuse@platform.example}", f"abuse: abuse@platform.example, dkim: {ours}}}")
+    (tmp_path / "acme.pw").write_text("x\n")
+    pem(tmp_path, "cert.pem", "key.pem")
+    made = {"e.pem": ed25519.Ed25519PrivateKey.generate(), "r.pem": rsa.generate_private_key(65537, 2048)}
+    for name, key in made.items():
+        (tmp_path / name).write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    config = read(text, tmp_path, secrets=True)
+    [tenant] = config.file_tenants()
+    [domain] = tenant.domains
+    assert [signer.selector for signer in domain.signers] == ["r1", "e1"]  # RSA first
+    own = own_key(config)
+    assert own is not None and [signer.selector for signer in own.signers] == ["r1", "e1"]
+    [tenant] = read(text, tmp_path).file_tenants(keys=False)
+    assert tenant.domains[0].signers == () and tenant.domains[0].selectors == ("e1", "r1")
+    (tmp_path / "r.pem").unlink()
+    places = [problem.split(": ")[1] for problem in problems(text, tmp_path, secrets=True)]
+    assert places == ["operator.dkim.keys.1.key_file", "tenants.acme.domains.acme.example.dkim.keys.1.key_file"]

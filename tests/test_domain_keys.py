@@ -234,6 +234,7 @@ class TestRotation:
         assert await world.after(SETTLE) == waiting, "one of two, for a while"
         world.publish(NEW_E)
         assert await world.after(60) == waiting, "both, just now"
+        assert await world.after(60) == waiting, "both, for a minute"
         assert await world.after(SETTLE) == {"s1": "retired", "s2": "signing", "s2e": "signing"}
         assert world.ledger.acts == ["domain key activated: acme.example: s2, s2e"]
         assert [event.act for event in events] == ["activated", "activated"]  # type: ignore[attr-defined]
