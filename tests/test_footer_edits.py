@@ -459,6 +459,8 @@ PAGES = [
     ("an unclosed title", "<title>Hello<body></body>", None),
     ("an unclosed textarea", "<body>Hello<textarea></body>", None),
     ("an unclosed attribute", "<body>Hello<p title='></body>", None),
+    ("an unclosed list, whose items alone are read", "<body>Hello<ol><div>you</div></body>", None),
+    ("an unclosed item of a list", "<body>Hello<ol><li>you</body>", "you\n|</body>"),
     ("an unclosed select", "<body>Hello<select><option></body>", None),
     ("an unclosed template", "<body>Hello<template></body>", None),
     ("an unclosed drawing, which a block ends", "<body>Hello<svg></body>", "Hello<svg>\n|</body>"),
@@ -526,11 +528,15 @@ def test_a_browser_shows_the_footer_where_there_is_a_place_for_it(tmp_path):
     differ = {
         name: shown for (name, _, place), shown in zip(PAGES, verdicts, strict=True) if shown != (place is not None)
     }
-    # A browser is none of those that do not see the one, and shows the markup of the other.
-    assert differ == {"only for others": True, "plain text from here": True}
+    # A browser is none of those that do not see the first, and shows the markup of the second.
+    assert differ == {
+        "only for others": True,
+        "plain text from here": True,
+        "an unclosed list, whose items alone are read": True,
+    }
 
 
-BITS = ["<p>", "</p>", "<div>", "</div>", "<table>", "<tr><td>", "</table>", "text", " ", "\n", "<!--", "-->", "<![endif]>", "<a href=x>", "</a>", "<b>",
+BITS = ["<ol>", "<ul><li>", "</ul>", "<p>", "</p>", "<div>", "</div>", "<table>", "<tr><td>", "</table>", "text", " ", "\n", "<!--", "-->", "<![endif]>", "<a href=x>", "</a>", "<b>",
         "<img src=x>", "<img alt='", "'", '"', "<p title=x>", "<script>", "</script>", "<textarea>", "<select>", "<svg>", "<template>", "<style>", "</style>",
         "<details>", "<img a=b'c>", "<img src=x ", ">", "</body>", "</html>", "<body>", "<br/>", "<font color=red>", "<frameset>", "<plaintext>", "</p x='", "\r"]  # fmt: skip
 

@@ -23,6 +23,7 @@ _TAGS = (
 )
 _ORDINARY = frozenset(_TAGS.split())
 """What a reader looks into; not so a menu, a drawing, a folded list."""
+_PLAIN = _ORDINARY - {"ul", "ol", "dl"}
 _EMPTY = frozenset(("img", "br", "hr"))
 
 
@@ -45,7 +46,10 @@ def is_seen(page: str, start: int, end: int) -> bool:
     text = footer.text
     if not _in_the_open(footer) or html._concealed(document, page, tags) is None:
         return False
-    return bool(footer.text == text and _in_the_open(footer))
+    if footer.text != text or not _in_the_open(footer):
+        return False
+    # What checks read of the page: text of a list outside of its items, for one, is not in it.
+    return " ".join(footer.to_text().split()) in " ".join(document.to_text().split())
 
 
 def _begins_at(document: Any, line: int) -> Any:
@@ -55,13 +59,13 @@ def _begins_at(document: Any, line: int) -> Any:
     return None
 
 
-def _in_the_open(element: Any) -> bool:
+def _in_the_open(element: Any, tags: frozenset[str] = _ORDINARY) -> bool:
     above = element.parent
     while above is not None:
         tag = getattr(above, "tag", None)
         if tag == "html":
             return True
-        if tag not in _ORDINARY:
+        if tag not in tags:
             return False
         above = above.parent
     return False  # it was taken out, with what it stands in
@@ -97,11 +101,11 @@ def is_seen_at_end(was: Open, page: str, at: int, footer: str) -> bool:
     if found is None:
         return False
     element = _last(was.document)
-    if element is None or element.tag != found[1].lower() or not (element.tag in _EMPTY or element.tag in _ORDINARY):
+    if element is None or element.tag != found[1].lower() or not (element.tag in _EMPTY or element.tag in _PLAIN):
         return False
     if element.source_col != start - page.rfind("\n", 0, start) - 1:
         return False
-    if element.source_line != page.count("\n", 0, start) + 1 or not _in_the_open(element):
+    if element.source_line != page.count("\n", 0, start) + 1 or not _in_the_open(element, _PLAIN):
         return False
     own = _styles(_LINK.sub("", footer))
     return own is not None and not html._suspicious(was.distinct | own, was.sheet)
