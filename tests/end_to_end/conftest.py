@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import smtplib
 import socket
@@ -397,6 +398,95 @@ def campaign(number: int = 1, **fields: str | None) -> EmailMessage:
 @pytest.fixture
 def good() -> Callable[..., EmailMessage]:
     return campaign
+
+
+class Postfix:
+    """A private Postfix on loopback: its own folders, its own port."""
+
+    def __init__(self, folder: Path, port: int, settings: dict[str, str]) -> None:
+        self.folder = folder
+        self.port = port
+        self.etc = folder / "etc"
+        for name in ("etc", "spool", "data"):
+            (folder / name).mkdir(parents=True)
+        # Postfix's own users have to reach its folders.
+        for parent in [folder, *folder.parents]:
+            if str(parent).startswith("/tmp") and parent != Path("/tmp"):
+                parent.chmod(parent.stat().st_mode | 0o055)
+        shutil.chown(folder / "data", "postfix")
+        main = {
+            "compatibility_level": "3.6",
+            "queue_directory": str(folder / "spool"),
+            "data_directory": str(folder / "data"),
+            "maillog_file": str(folder / "maillog"),
+            "maillog_file_prefixes": str(folder),
+            "myhostname": "mta.test",
+            "mydestination": "",
+            "inet_interfaces": "127.0.0.1",
+            "inet_protocols": "ipv4",
+            "mynetworks": "127.0.0.0/8",
+            "default_transport": "discard:",
+            "local_transport": "discard:",
+            "local_recipient_maps": "",
+            "alias_maps": "",
+            "relayhost": "",
+            "smtputf8_enable": "yes",
+            "smtp_tls_security_level": "none",
+            "smtp_host_lookup": "native",
+            "disable_dns_lookups": "yes",
+            **settings,
+        }
+        (self.etc / "main.cf").write_text("".join(f"{k} = {v}\n" for k, v in main.items()))
+        (self.etc / "master.cf").write_text(
+            f"127.0.0.1:{port} inet n - n - - smtpd\n"
+            "pickup unix n - n 60 1 pickup\ncleanup unix n - n - 0 cleanup\nqmgr unix n - n 300 1 qmgr\n"
+            "tlsmgr unix - - n 1000? 1 tlsmgr\nrewrite unix - - n - - trivial-rewrite\nbounce unix - - n - 0 bounce\n"
+            "defer unix - - n - 0 bounce\ntrace unix - - n - 0 bounce\nsmtp unix - - n - - smtp\n"
+            "error unix - - n - - error\nretry unix - - n - - error\ndiscard unix - - n - - discard\n"
+            "anvil unix - - n - 1 anvil\nscache unix - - n - 1 scache\npostlog unix-dgram n - n - 1 postlogd\n"
+            "showq unix n - n - - showq\nproxymap unix - - n - - proxymap\nlmtp unix - - n - - lmtp\n"
+        )
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["/usr/sbin/postfix", "-c", str(self.etc), *arguments], capture_output=True, text=True, timeout=60
+        )
+
+    def start(self) -> None:
+        done = self.run("start")
+        assert done.returncode == 0, done.stderr + self.log()
+        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as banner:
+            assert banner.recv(3) == b"220", self.log()
+
+    def stop(self) -> None:
+        self.run("abort")
+
+    def log(self) -> str:
+        file = self.folder / "maillog"
+        return file.read_text() if file.exists() else ""
+
+    def wait_for(self, text: str, count: int = 1) -> str:
+        end = time.monotonic() + 30
+        while self.log().count(text) < count:
+            assert time.monotonic() < end, f"no {text!r} in:\n{self.log()}"
+            time.sleep(0.05)
+        return self.log()
+
+
+@pytest.fixture
+def postfix_of(tmp_path: Path) -> Iterator[Callable[..., Postfix]]:
+    """postfix_of(settings of main.cf) -> a Postfix that runs until the test is over."""
+    running: list[Postfix] = []
+
+    def begin(settings: dict[str, str] | None = None) -> Postfix:
+        postfix = Postfix(tmp_path / f"postfix{len(running)}", free_port(), settings or {})
+        running.append(postfix)
+        postfix.start()
+        return postfix
+
+    yield begin
+    for postfix in running:
+        postfix.stop()
 
 
 @pytest.fixture

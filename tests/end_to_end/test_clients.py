@@ -5,10 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Callable
 from email.message import EmailMessage
 from pathlib import Path
@@ -121,139 +118,54 @@ def test_nodemailer_pools_connections(relay: Any, hop: Any, good: Callable[..., 
     assert len(hop.messages()) == 6
 
 
-class Postfix:
-    """A private Postfix on loopback: its own folders, its own port."""
-
-    def __init__(self, folder: Path, port: int, settings: dict[str, str]) -> None:
-        self.folder = folder
-        self.port = port
-        self.etc = folder / "etc"
-        for name in ("etc", "spool", "data"):
-            (folder / name).mkdir(parents=True)
-        # Postfix's own users have to reach its folders.
-        for parent in [folder, *folder.parents]:
-            if str(parent).startswith("/tmp") and parent != Path("/tmp"):
-                parent.chmod(parent.stat().st_mode | 0o055)
-        shutil.chown(folder / "data", "postfix")
-        main = {
-            "compatibility_level": "3.6",
-            "queue_directory": str(folder / "spool"),
-            "data_directory": str(folder / "data"),
-            "maillog_file": str(folder / "maillog"),
-            "maillog_file_prefixes": str(folder),
-            "myhostname": "mta.test",
-            "mydestination": "",
-            "inet_interfaces": "127.0.0.1",
-            "inet_protocols": "ipv4",
-            "mynetworks": "127.0.0.0/8",
-            "default_transport": "discard:",
-            "local_transport": "discard:",
-            "local_recipient_maps": "",
-            "alias_maps": "",
-            "relayhost": "",
-            "smtputf8_enable": "yes",
-            "smtp_tls_security_level": "none",
-            "smtp_host_lookup": "native",
-            "disable_dns_lookups": "yes",
-            **settings,
-        }
-        (self.etc / "main.cf").write_text("".join(f"{k} = {v}\n" for k, v in main.items()))
-        (self.etc / "master.cf").write_text(
-            f"127.0.0.1:{port} inet n - n - - smtpd\n"
-            "pickup unix n - n 60 1 pickup\ncleanup unix n - n - 0 cleanup\nqmgr unix n - n 300 1 qmgr\n"
-            "tlsmgr unix - - n 1000? 1 tlsmgr\nrewrite unix - - n - - trivial-rewrite\nbounce unix - - n - 0 bounce\n"
-            "defer unix - - n - 0 bounce\ntrace unix - - n - 0 bounce\nsmtp unix - - n - - smtp\n"
-            "error unix - - n - - error\nretry unix - - n - - error\ndiscard unix - - n - - discard\n"
-            "anvil unix - - n - 1 anvil\nscache unix - - n - 1 scache\npostlog unix-dgram n - n - 1 postlogd\n"
-            "showq unix n - n - - showq\nproxymap unix - - n - - proxymap\n"
-        )
-
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            ["/usr/sbin/postfix", "-c", str(self.etc), *arguments], capture_output=True, text=True, timeout=60
-        )
-
-    def start(self) -> None:
-        done = self.run("start")
-        assert done.returncode == 0, done.stderr + self.log()
-        with socket.create_connection(("127.0.0.1", self.port), timeout=30) as banner:
-            assert banner.recv(3) == b"220", self.log()
-
-    def stop(self) -> None:
-        self.run("abort")
-
-    def log(self) -> str:
-        file = self.folder / "maillog"
-        return file.read_text() if file.exists() else ""
-
-    def wait_for(self, text: str, count: int = 1) -> str:
-        end = time.monotonic() + 30
-        while self.log().count(text) < count:
-            assert time.monotonic() < end, f"no {text!r} in:\n{self.log()}"
-            time.sleep(0.05)
-        return self.log()
-
-
 @pytest.mark.server("postfix")
 def test_a_real_postfix_as_the_next_hop(
-    start: Callable[..., Any], good: Callable[..., EmailMessage], tmp_path: Path, free: Callable[[], int]
+    start: Callable[..., Any], good: Callable[..., EmailMessage], postfix_of: Callable[..., Any]
 ) -> None:
-    postfix = Postfix(tmp_path / "hop", free(), {})
-    postfix.start()
-    try:
-        relay = start(postfix.port)
-        with relay.smtp() as client:
-            for number in range(3):
-                client.sendmail(
-                    "news@acme.example", ["bob@customer.example", "eve@customer.example"], good(number).as_bytes()
-                )
-            client.ehlo()
-            assert {"dsn", "smtputf8", "8bitmime", "size"} <= set(client.esmtp_features)
-            client.mail("news@acme.example", ["RET=HDRS", "ENVID=Case+2BKept"])
-            client.rcpt("bob@customer.example", ["NOTIFY=FAILURE,DELAY", "ORCPT=rfc822;Bob@Customer.example"])
-            assert client.data(good(9).as_bytes())[0] == 250
-        log = postfix.wait_for("status=sent", 7)
-        assert "nrcpt=2" in log
-        # Postfix refuses what it must not relay; its own words come back, and no contact is blamed.
-        assert relay.get("/readyz")[0] == 200
-    finally:
-        postfix.stop()
+    postfix = postfix_of()
+    relay = start(postfix.port)
+    with relay.smtp() as client:
+        for number in range(3):
+            client.sendmail(
+                "news@acme.example", ["bob@customer.example", "eve@customer.example"], good(number).as_bytes()
+            )
+        client.ehlo()
+        assert {"dsn", "smtputf8", "8bitmime", "size"} <= set(client.esmtp_features)
+        client.mail("news@acme.example", ["RET=HDRS", "ENVID=Case+2BKept"])
+        client.rcpt("bob@customer.example", ["NOTIFY=FAILURE,DELAY", "ORCPT=rfc822;Bob@Customer.example"])
+        assert client.data(good(9).as_bytes())[0] == 250
+    log = postfix.wait_for("status=sent", 7)
+    assert "nrcpt=2" in log
+    # Postfix refuses what it must not relay; its own words come back, and no contact is blamed.
+    assert relay.get("/readyz")[0] == 200
 
 
 @pytest.mark.server("postfix")
 def test_a_real_postfix_as_the_client(
-    start: Callable[..., Any], hop: Any, good: Callable[..., EmailMessage], tmp_path: Path, free: Callable[[], int]
+    start: Callable[..., Any], hop: Any, good: Callable[..., EmailMessage], postfix_of: Callable[..., Any]
 ) -> None:
     """Its queue is the client's queue: what is refused bounces there, what is 451 stays and goes later."""
     relay = start(hop.port)
-    postfix = Postfix(
-        tmp_path / "client",
-        free(),
+    postfix = postfix_of(
         {"default_transport": "smtp:", "relayhost": f"[127.0.0.1]:{relay.ports[0]}", "minimal_backoff_time": "1s",
          "maximal_backoff_time": "2s", "queue_run_delay": "1s"},
     )  # fmt: skip
-    postfix.start()
-    try:
-        import smtplib
+    import smtplib
 
-        with smtplib.SMTP("127.0.0.1", postfix.port) as client:
-            for number in range(5):
-                client.sendmail("news@acme.example", f"bob{number}@customer.example", good(number).as_bytes())
-            client.sendmail(
-                "news@acme.example", "bob@customer.example", b"From: ann@stranger.example\r\n\r\nbuy now\r\n"
-            )
-        log = postfix.wait_for("status=sent", 5)
-        log = postfix.wait_for("status=bounced")
-        assert "554 5.7.0 [" in log
-        assert len(hop.messages()) >= 5
-        hop.stop()
-        with smtplib.SMTP("127.0.0.1", postfix.port) as client:
-            client.sendmail("news@acme.example", "late@customer.example", good(7).as_bytes())
-        postfix.wait_for("status=deferred")
-        hop.start(hop.port)
-        postfix.run("flush")
-        postfix.wait_for("status=sent", 6)
-        arrived = [m for m in hop.messages() if b"no. 7" in m]
-        assert len(arrived) == 1
-    finally:
-        postfix.stop()
+    with smtplib.SMTP("127.0.0.1", postfix.port) as client:
+        for number in range(5):
+            client.sendmail("news@acme.example", f"bob{number}@customer.example", good(number).as_bytes())
+        client.sendmail("news@acme.example", "bob@customer.example", b"From: ann@stranger.example\r\n\r\nbuy now\r\n")
+    log = postfix.wait_for("status=sent", 5)
+    log = postfix.wait_for("status=bounced")
+    assert "554 5.7.0 [" in log
+    assert len(hop.messages()) >= 5
+    hop.stop()
+    with smtplib.SMTP("127.0.0.1", postfix.port) as client:
+        client.sendmail("news@acme.example", "late@customer.example", good(7).as_bytes())
+    postfix.wait_for("status=deferred")
+    hop.start(hop.port)
+    postfix.run("flush")
+    postfix.wait_for("status=sent", 6)
+    arrived = [m for m in hop.messages() if b"no. 7" in m]
+    assert len(arrived) == 1
