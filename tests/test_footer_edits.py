@@ -760,7 +760,7 @@ def in_cte(octets: bytes, cte: str, dice: int) -> bytes:
     return octets
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     WORDS, WORDS, CTES, CTES, st.sampled_from(["utf-8", "iso-8859-1", "us-ascii", "gb18030", "iso-2022-jp"]), st.integers(0, 7),
     st.sampled_from(["", "mixed", "related"]), st.sampled_from([FOOTER, FOREIGN, HINDI]), st.booleans(),

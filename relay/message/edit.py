@@ -358,7 +358,7 @@ def _in_html(message: Message, part: Part, footer: str) -> _New | None:
         name = _wide(part, decoded) if wide else _codec(part.charset)
     else:
         name = _codec(part.charset)
-    if label is None or not name:
+    if label is None or not name or (read is None and "visible" in message.__dict__ and message.visible.too_complex):
         return None
     end = "\n" if part.cte == "base64" and "\n" in page[-200:] and "\r\n" not in page else "\r\n"
     text = footer.replace("\r\n", "\n").replace("\r", "\n").strip("\n")

@@ -19,7 +19,10 @@ from relay.message.mime import Message, Multipart, Part
 HTML = frozenset(("text/html", "text/x-amp-html"))
 _SEALED = frozenset(("multipart/signed", "multipart/encrypted", "multipart/report"))
 MOST_PLACES = 4
-"""Ends of a page that are tried; each costs as much as reading it."""
+"""Times that `</body>` is tried."""
+MOST_READ = 64 * 1024
+"""Characters of pages that are read to try ends; one end is tried in any case."""
+MOST_END_TAGS = 5000
 HARMLESS = frozenset((mime.CONTROL,))
 """Defects that leave no doubt about where a part begins and ends."""
 
@@ -140,8 +143,9 @@ def ends(page: str) -> Iterator[int]:
     (the last one may stand in a comment), `</html>`, the end.  Whether it is seen there, the parser says."""
     for tag, most in (("</body", MOST_PLACES), ("</html", 1)):
         # Backwards from end tag to end tag: to put a large page into lower case takes longer.
-        at = len(page)
-        while most and (at := page.rfind("</", 0, at)) >= 0:
+        at, left = len(page), MOST_END_TAGS
+        while most and left and (at := page.rfind("</", 0, at)) >= 0:
+            left -= 1
             if page[at : at + 6].lower() == tag:
                 most -= 1
                 if not _for_some_readers(page, at):
@@ -163,10 +167,14 @@ def in_page(page: str, made: Callable[[bool], str], was: Open | None = None) -> 
     made  whether it begins a line of its own already -> the footer, a `<div>` with its line end
     was   the page as it was read, where nothing in it can hide anything
     """
+    room = MOST_READ
     for at in ends(page):
         footer = made(at == 0 or page[at - 1] == "\n")
         if was is not None and is_seen_at_end(was, page, at, footer):
             return at, footer
         if is_seen(page[:at] + footer + page[at:], at + footer.index("<div"), at + len(footer)):
             return at, footer
+        room -= len(page)
+        if room < len(page):
+            break
     return None
