@@ -68,6 +68,8 @@ TABLES: dict[str, Table] = {
     "decision_term": Table(code="the terms made of personal fields"),
     "domain": Table(tenant="tenant"),
     "domain_key": Table(tenant="tenant"),
+    "domain_look": Table(tenant="tenant"),
+    "domain_record": Table(tenant="tenant"),
     "delivered": _NOBODY,
     "feedback": Table(person="recipient", text="diagnostic", tenant="tenant"),
     "feedback_verdict": _NOBODY,
