@@ -19,7 +19,7 @@ from relay.address import Address
 from relay.message import Message
 from relay.message.edit import Edit, seven_bit_edits, splice, untouchable
 from relay.message.sign import sign_all, slices
-from relay.model import MARKETING, Domain, Envelope, Mail, Signer, Verdict
+from relay.model import MARKETING, Domain, Envelope, Mail, Signer, Tenant, Verdict
 from relay.ports import NOTHING, Mended, Repairs, Unavailable
 from relay.tokens import reference
 from relay.trace import FIELD, MAILBOX, Trace
@@ -61,7 +61,7 @@ class Outgoing:
     eight_bit     tenant -> whether its next hop takes 8-bit octets (8BITMIME)
     traces        what traces are made with; None: mail has none
     traced        tenant -> whether what comes back for its mail is read here
-    verp          tenant -> whether its mail leaves with a return path of ours
+    return_path   what stands in the envelope behind the next hop instead of the sender; None where the sender does
     repairs       the same that checks ask; None: only the header's own repairs are made
     """
 
@@ -76,7 +76,7 @@ class Outgoing:
         eight_bit: Callable[[Any], bool] = lambda tenant: True,
         traces: Trace | None = None,
         traced: Callable[[Any], bool] = lambda tenant: False,
-        verp: Callable[[Any], bool] = lambda tenant: False,
+        return_path: Callable[[Envelope], Address | None] = lambda envelope: None,
     ) -> None:
         self._hostname = hostname
         self._installation = installation
@@ -87,7 +87,7 @@ class Outgoing:
         self._eight_bit = eight_bit
         self._traces = traces
         self._traced = traced
-        self._verp = verp
+        self.return_path = return_path
         self._sender_id = f"aup{installation[:12]}"
 
     async def make(self, mail: Mail, verdict: Verdict) -> Sequence[Any]:
@@ -138,14 +138,6 @@ class Outgoing:
             added += f"{FIELD}: {self._traces.token(mail.envelope.ref)}\r\n".encode()
         return added
 
-    def return_path(self, envelope: Envelope) -> Address | None:
-        """What stands in the envelope behind the next hop instead of the sender; None where the sender does.  The
-        null sender stays: a report about a report would go in circles (RFC 5321 section 4.5.5)."""
-        if self._traces is None or envelope.sender is None or not self._verp(envelope.tenant):
-            return None
-        local, domain = f"{MAILBOX}+{self._traces.token(envelope.ref)}", self._traces.domain
-        return Address(f"{local}@{domain}", local, domain)
-
     def _feedback_id(self, mail: Mail) -> bytes:
         """By which Gmail tells a sender's kinds of mail apart: three names that many messages share, and one of this
         installation, of 5 to 15 characters.  It must be signed, so it comes only with a signature of ours."""
@@ -187,6 +179,19 @@ class Outgoing:
             f" with {protocol} id {envelope.ref}{to};\r\n"
             f"\t{_date(int(mail.now))}\r\n"
         ).encode("utf-8", "surrogateescape")
+
+
+def return_paths(traces: Trace, verp: Callable[[Tenant], bool]) -> Callable[[Envelope], Address | None]:
+    """Outgoing.return_path for tenants whose bounces come to us.  The null sender stays: a report about a report would
+    go in circles (RFC 5321 section 4.5.5)."""
+
+    def of(envelope: Envelope) -> Address | None:
+        if envelope.sender is None or not verp(envelope.tenant):
+            return None
+        local = f"{MAILBOX}+{traces.token(envelope.ref)}"
+        return Address(f"{local}@{traces.domain}", local, traces.domain)
+
+    return of
 
 
 def signers(domain: Domain, profile: str) -> tuple[Signer, ...]:

@@ -20,7 +20,7 @@ from relay.flow import Limits as FlowLimits
 from relay.footers import Footers
 from relay.holds import Holds
 from relay.lists import Lists
-from relay.outgoing import Outgoing
+from relay.outgoing import Outgoing, return_paths
 from relay.phrases import Phrases
 from relay.policy_file import Policies
 from relay.ports import Dns, Tools
@@ -175,6 +175,7 @@ class Worker:
                 repairs=repairs,
             )
             random = Random()
+            tokens = traces(config, keys.tokens)
             outgoing = Outgoing(
                 config.hostname,
                 directory.installation,
@@ -183,9 +184,9 @@ class Worker:
                 random,
                 repairs,
                 eight_bit=lambda tenant: hops.of(tenant).offers.eight_bit,
-                traces=traces(config, keys.tokens),
+                traces=tokens,
                 traced=lambda tenant: config.feedback_source(tenant) != "none",
-                verp=config.verp,
+                return_path=return_paths(tokens, config.verp),
             )
             flow = Flow(
                 policies=policies,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from relay import replies
-from relay.address import BadAddress, parse
+from relay.address import Address, BadAddress, parse
 from relay.checks import recipient_suppressed, tenant_standing
 from relay.events import Emit, HeldMailMoved, StoreFailed
 from relay.jobs.own_mail import signed
@@ -83,6 +83,7 @@ class HeldMail:
         emit: Emit,
         random: Callable[[int], bytes],
         key: Callable[[], Domain | None] = lambda: None,
+        return_path: Callable[[Envelope], Address | None] = lambda envelope: None,
         contacts: Contacts | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -93,6 +94,7 @@ class HeldMail:
         self._hops = hops
         self._ledger = ledger
         self._postmaster = postmaster
+        self._return_path = return_path
         self._emit = emit
         self._random = random
         self._key = key
@@ -202,6 +204,8 @@ class HeldMail:
         sender = envelope.sender.text if envelope.sender else ""
         people = tuple(r.address.text for r in envelope.recipients)
         await self._ledger.intend(Intent(envelope.ref, envelope.started, hold.tenant, b"", people, sender))
+        if not kind:
+            envelope.return_path = self._return_path(envelope)
         delivery = await self._hops.of(envelope.tenant).send(envelope, envelope.recipients, [raw], len(raw))
         reply = delivery.reply
         self._ledger.outcome(
