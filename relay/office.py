@@ -16,6 +16,7 @@ from relay.config import Config
 from relay.dns.resolver import Resolver
 from relay.incoming import close_doors, open_doors, open_intake, providers
 from relay.jobs.checkpoints import Checkpoints
+from relay.jobs.domain_watch import Watch, current
 from relay.jobs.held_mail import HeldMail, Postmaster
 from relay.jobs.ladder import Ladder
 from relay.jobs.notices import NoticeSender
@@ -27,8 +28,9 @@ from relay.jobs.retention import Retention
 from relay.jobs.reviews import Reviews
 from relay.jobs.rotation import Rotation
 from relay.jobs.visit import Visitor
-from relay.jobs.webhooks import Webhooks, visitors
+from relay.jobs.webhooks import Webhooks, switched_off, visitors
 from relay.notice import Operator as Writer
+from relay.outgoing import return_paths
 from relay.policy_file import Policies
 from relay.serve import Process
 from relay.stores import recipients as stored
@@ -42,6 +44,7 @@ from relay.stores.domain_keys import Seal
 from relay.stores.feedback import Feedback
 from relay.stores.leave import OptOut
 from relay.stores.ledger import SqliteLedger
+from relay.stores.notices import Notices
 from relay.stores.outbox import Outbox
 from relay.stores.spill import Spill
 from relay.web import feedback as reports
@@ -59,6 +62,7 @@ from relay.wiring import (
     operator_key,
     own_key,
     spill_folder,
+    traces,
 )
 
 
@@ -204,6 +208,7 @@ async def run_office(process: Process, dns_of: DnsOf, beside: Callable[[Process]
                 emit=process.emit,
                 random=random,
                 key=key,
+                return_path=return_paths(traces(config, keys.tokens), config.verp),
                 contacts=contacts,
             ),
         ]
@@ -211,9 +216,14 @@ async def run_office(process: Process, dns_of: DnsOf, beside: Callable[[Process]
         if isinstance(dns, Resolver):
             stack.push_async_callback(dns.close)
         jobs.append(Rotation(database, dns, ledger, config.keys / "dkim", process.emit, random))
+        watching = current(config, dns)
+        if isinstance(watching, Resolver):
+            stack.push_async_callback(watching.close)
+        jobs.append(Watch(database, watching, directory.tenants, config, keys.master, process.emit, random))
         tenants, own = visitors(dns, f"aup-relay webhook ({config.operator.abuse})", config.webhooks.private)
         outbox = Outbox(database, keys.master)
-        jobs.append(Webhooks(database, outbox, tenants, own, Terms(keys.ledger), process.emit))
+        told = partial(switched_off, Notices(database), random, time.time)
+        jobs.append(Webhooks(database, outbox, tenants, own, Terms(keys.ledger), process.emit, told=told))
         jobs.append(Reports(feedback, process.emit, keep=config.feedback.retention))
         doors = await open_doors(config, intake, process.emit, random)
         stack.callback(close_doors, doors)
