@@ -24,6 +24,7 @@ phrase is looked for only where its rarest word stands.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +34,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from relay.data import shipped
 from relay.message import Message, passages
-from relay.ports import Said
+from relay.ports import Late, Said
 from relay.yaml_marks import Document, FileError, near
 
 CHECKS = ("abusive-language", "prohibited-content", "special-data", "phi")
@@ -107,6 +108,12 @@ _TRIES = 3000
 """... and of one message in all; a text that needs more is no text, and the rest of it is left out."""
 
 
+class _Tries(threading.local):
+    """count  of the message, or the file, that is read now"""
+
+    count = 0
+
+
 class Phrases:
     """ports.Phrases.
 
@@ -117,7 +124,7 @@ class Phrases:
         self._shipped = shipped_folder or shipped("phrases")
         self._phrases: list[Said] = []
         self._anchors: dict[str, tuple[_Pattern, ...]] = {}
-        self._tries = 0
+        self._tries = _Tries()
         self._known: passages.Remembered[tuple[int, ...]] = passages.Remembered(self._read)
         self._last: tuple[Message | None, Mapping[str, tuple[Said, ...]]] = (None, {})
         self.version = 0
@@ -144,7 +151,7 @@ class Phrases:
         """ports.Phrases.said: the subject and every form of the text."""
         known, found = self._last
         if known is not message:
-            self._tries = 0
+            self._tries.count = 0
             hits = self._known(passages.of(message.visible))
             subject = message.first("subject")
             if subject:
@@ -155,8 +162,20 @@ class Phrases:
 
     def in_text(self, text: str) -> Mapping[str, tuple[Said, ...]]:
         """What a text says, by check."""
-        self._tries = 0
+        self._tries.count = 0
         return self._by_check(self._known(passages.passages(text)))
+
+    def of_file(self, text: str, late: Late) -> Mapping[str, tuple[Said, ...]]:
+        """ports.Phrases.of_file: in any thread; nothing is remembered."""
+        self._tries.count = 0
+        hits: list[tuple[int, ...]] = []
+        for passage in passages.passages(text):
+            late()
+            try:
+                hits.append(self._read(passage))
+            except passages.Enough:
+                break
+        return self._by_check(hits)
 
     def _by_check(self, hits: Sequence[tuple[int, ...]]) -> dict[str, tuple[Said, ...]]:
         by: dict[str, list[Said]] = {}
@@ -167,7 +186,7 @@ class Phrases:
 
     def _read(self, passage: str) -> tuple[int, ...]:
         found = passages.words(passage)
-        anchors = self._anchors
+        anchors, tries = self._anchors, self._tries
         if anchors.keys().isdisjoint(found):
             return ()
         hits: set[int] = set()
@@ -183,10 +202,10 @@ class Phrases:
                 if not window:
                     window = f" {' '.join(found[max(0, at - LONGEST) : at + LONGEST])} "
                 places[pattern.phrase] = places.get(pattern.phrase, 0) + 1
-                self._tries += 1
+                tries.count += 1
                 if pattern.stands(window):
                     hits.add(pattern.phrase)
-            if self._tries > _TRIES:
+            if tries.count > _TRIES:
                 raise passages.Enough
         return tuple(hits)
 

@@ -304,6 +304,10 @@ class Phrases(Protocol):
         """What its subject and its visible text say of what is listed, per check, each phrase once."""
         ...
 
+    def of_file(self, text: str, late: Late) -> Mapping[str, tuple[Said, ...]]:
+        """The same of the text of a file; may be asked in a thread.  Raises what `late` raises."""
+        ...
+
 
 # -- repair -----------------------------------------------------------------------------------
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,13 @@
     reversed-name       a name with a direction override, which is shown backwards
     fragment            a piece of a message (message/partial), put together only by the reader
     damaged, unopened, encrypted-document
-                        archives that cannot be read or that nothing here opens (7z, rar and cab beyond their
-                        names), and documents with a password: allowed unless the policy says otherwise
+                        archives that cannot be read or that nothing here opens, and documents with a
+                        password: allowed unless the policy says otherwise
 
-Archives are opened within bounds of depth, entries, growth and time; documents, messages and archives
-inside them are looked at too.  An archive of too much to look at is no finding by itself.
+ZIP, tar, gzip, bzip2 and xz are opened, within bounds of depth, entries, growth and time; documents, messages and
+archives inside them are looked at too.  7z and rar (4 and 5) are judged by the names in them and not by what
+these files hold; cab, zstd, lzh, arj, ace and the like by their own name alone: who wants none of them takes
+`unopened` out of `allow`.  An archive of too much to look at is no finding by itself.
 
 Reply:     554 5.7.0; 451 4.3.0 where looking took longer than `limits.check_time`
 Evidence:  what (of the above), kind (pe, zip, ...), name, inside (the archives it is in), why, count (of

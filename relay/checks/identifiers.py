@@ -11,11 +11,13 @@ What comes out is the kind and the last two characters, never the number.
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from relay.message import passages
 from relay.message.html import Visible
+from relay.ports import Late
 
 
 class Identifier(NamedTuple):
@@ -40,18 +42,30 @@ _last: tuple[Visible | None, tuple[Identifier, ...]] = (None, ())
 
 def identifiers(visible: Visible) -> tuple[Identifier, ...]:
     """Every identifier in every form of a message, each once."""
-    global _last, _looked
+    global _last
     if _last[0] is not visible:
-        _looked = 0
+        _looked.places = 0
         found = _known(passages.of(visible))
         _last = (visible, tuple(dict.fromkeys(one for some in found for one in some)) if found else ())
     return _last[1]
 
 
 def in_text(text: str) -> tuple[Identifier, ...]:
-    global _looked
-    _looked = 0
+    _looked.places = 0
     return tuple(dict.fromkeys(one for some in _known(passages.passages(text)) for one in some))
+
+
+def of_file(text: str, late: Late) -> tuple[Identifier, ...]:
+    """Those in the text of a file, in any thread.  Nothing is remembered: files differ more than campaigns do."""
+    _looked.places = 0
+    found: dict[Identifier, None] = {}
+    for passage in passages.passages(text):
+        late()
+        try:
+            found.update(dict.fromkeys(_scan(passage)))
+        except passages.Enough:
+            break
+    return tuple(found)
 
 
 # -- one passage --------------------------------------------------------------------------
@@ -59,7 +73,15 @@ _MOST = 200
 """Places of each kind that are looked at in one passage ..."""
 _MOST_IN_ALL = 600
 """... and of all kinds in one message; a text that has more of them is found long before, or is none."""
-_looked = 0
+
+
+class _Looked(threading.local):
+    """places  that were looked at for the message, or the file, that is read now"""
+
+    places = 0
+
+
+_looked = _Looked()
 # Digits and separators as people paste them from elsewhere.
 _PLAIN = {"\u00a0": " ", "\u2010": "-", "\u2011": "-", "\u2012": "-", "\u2013": "-", "\u2212": "-"} | {
     chr(0xFF10 + digit): str(digit) for digit in range(10)
@@ -67,7 +89,7 @@ _PLAIN = {"\u00a0": " ", "\u2010": "-", "\u2011": "-", "\u2012": "-", "\u2013": 
 
 
 def _scan(passage: str) -> tuple[Identifier, ...]:
-    if _looked >= _MOST_IN_ALL:
+    if _looked.places >= _MOST_IN_ALL:
         raise passages.Enough
     digits = sum(map(passage.count, "0123456789"))
     if passage.isascii():
@@ -118,11 +140,10 @@ _BESIDE = re.compile(
 
 
 def _cards(lower: str) -> Iterator[Identifier]:
-    global _looked
     for tries, found in enumerate(_CARD.finditer(lower)):
         if tries >= _MOST:
             return
-        _looked += 1
+        _looked.places += 1
         digits = re.sub(r"[^0-9]", "", found[0])
         if len(digits) == 19 and not is_card(digits):
             digits = digits[:16]  # the three behind it may be the security code
@@ -195,11 +216,10 @@ _SENDERS = re.compile(
 
 
 def _ibans(lower: str) -> Iterator[Identifier]:
-    global _looked
     for tries, found in enumerate(_IBAN.finditer(lower)):
         if tries >= _MOST:
             return
-        _looked += 1
+        _looked.places += 1
         size = _IBAN_LENGTH.get(found[0][:2])
         if size is None:
             continue
@@ -286,14 +306,13 @@ def _labelled(lower: str) -> Iterable[Identifier]:
 
 
 def _names(lower: str) -> Iterator[re.Match[str]]:
-    global _looked
     tries = 0
     for word in _FIRST.keys() & set(passages.words(lower)):
         for written in _FIRST[word]:
             at = lower.find(written)
             while at >= 0 and tries < _MOST:
                 tries += 1
-                _looked += 1
+                _looked.places += 1
                 if found := _NAMES.match(lower, at):
                     yield found
                 at = lower.find(written, at + 1)

@@ -1,11 +1,16 @@
-"""The text has a payment card number, an IBAN of the reader, or a national identifier.
+"""The text, or an attached file, has a payment card number, an IBAN of the reader, or a national identifier.
 
 Forms, check digits and the words beside a number decide (relay/checks/identifiers.py has which), so order
 numbers, tracking ids and the sender's own bank account are none.  It passes where every recipient has
 agreed explicitly and the way to the next hop is TLS; the weakest recipient decides.
 
-Reply:     554 5.7.0
-Evidence:  found (kinds, with the last two characters of at most ten; never the number), count, lacks
+Files are read as far as relay/message/files.py shows their text: plain text, CSV, JSON, vCard, HTML, XLSX, Word and
+OpenDocument, attached messages, and those in ZIP, tar and gzip archives; not PDF, pictures, old Office files, or
+what is in 7z, rar and cab archives.
+
+Reply:     554 5.7.0; 451 4.3.0 where reading files took longer than `limits.check_time`
+Evidence:  found (kinds, with the last two characters of at most ten; never the number), count, lacks, file (its
+           name, where it is in one)
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ from pydantic import Field
 
 from relay import replies
 from relay.checks import identifiers
+from relay.checks.attachments import has_files, read_in_files
 from relay.checks.check import Check, CheckSettings
 from relay.checks.sensitive import lacking
 from relay.model import Evidence, Mail, Stage
@@ -38,16 +44,26 @@ class Settings(CheckSettings):
     least: Annotated[int, Field(ge=1)] = 1
 
 
-def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
+async def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
     assert mail.message is not None
     found = identifiers.identifiers(mail.message.visible)
-    if not found:
-        return None
+    evidence = _of(found, "", mail, settings, tools) if found else None
+    if evidence is None and has_files(mail):
+        for one in await read_in_files(mail, tools):
+            if one.identifiers and (evidence := _of(one.identifiers, one.name, mail, settings, tools)):
+                break
+    return evidence
+
+
+def _of(
+    found: tuple[identifiers.Identifier, ...], file: str, mail: Mail, settings: Settings, tools: Tools
+) -> Evidence | None:
     found = tuple(one for one in found if one.kind in settings.kinds)
     if len(found) < settings.least or not (lacks := lacking(mail, tools)):
         return None
     shown = ", ".join(f"{one.kind} ..{one.tail}" for one in found[:_SHOWN])
-    return Evidence({"found": shown, "count": len(found), "lacks": lacks})
+    seen: dict[str, str | int | float | bool] = {"found": shown, "count": len(found), "lacks": lacks}
+    return Evidence({**seen, "file": file} if file else seen)
 
 
 CHECK = Check(

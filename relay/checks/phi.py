@@ -1,4 +1,5 @@
-"""The text has health data of a person: what identifies a patient beside health terms (HIPAA, 45 CFR 160.103).
+"""The text, or an attached file, has health data of a person: what identifies a patient beside health terms
+(HIPAA, 45 CFR 160.103).
 
 Identifiers are medical record, health plan and social security numbers and dates of birth; membership
 numbers and a provider's NPI weigh half.  Health terms are those of the phrase sets of this check
@@ -7,11 +8,12 @@ beside a word that says so.  Either alone is none: a clinic's newsletter has ter
 membership numbers.
 
 It passes where the tenant has the agreement `hipaa` on file (`tenant set ID --agreement hipaa`) and the way
-to its next hop is TLS.
+to its next hop is TLS.  Files are read as for payment-data, each by itself: a number in one and a diagnosis in
+another are none.
 
-Reply:     554 5.7.0
+Reply:     554 5.7.0; 451 4.3.0 where reading files took longer than `limits.check_time`
 Evidence:  identifiers (kinds, with the last two characters), terms (names and scores, not the words), codes
-           (how many), lacks
+           (how many), lacks, file (its name, where it is in one)
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ from pydantic import Field
 
 from relay import replies
 from relay.checks import identifiers, spoken
+from relay.checks.attachments import has_files, read_in_files
 from relay.checks.check import Check, CheckSettings
+from relay.checks.identifiers import Identifier
 from relay.message import passages
 from relay.model import Evidence, Mail, Stage
 from relay.ports import Said, Tools
@@ -48,17 +52,40 @@ _SHOWN = 10
 _MOST = 50
 
 
-def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
-    assert mail.message is not None
-    visible = mail.message.visible
-    found = identifiers.identifiers(visible)
-    if not found:
-        return None
+async def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
+    message = mail.message
+    assert message is not None
+    found = identifiers.identifiers(message.visible)
+    if found and (found := _identifying(found, settings)):
+        evidence = _of(
+            found, tools.phrases.said(message).get("phi", ()), passages.of(message.visible), mail, settings, tools
+        )
+        if evidence is not None:
+            return evidence
+    for one in await read_in_files(mail, tools) if has_files(mail) else ():
+        if found := _identifying(one.identifiers, settings):
+            evidence = _of(found, one.said.get("phi", ()), passages.passages(one.text), mail, settings, tools)
+            if evidence is not None:
+                return Evidence({**evidence.seen, "file": one.name})
+    return None
+
+
+def _identifying(found: tuple[Identifier, ...], settings: Settings) -> tuple[Identifier, ...]:
+    """Those that tell who a patient is, if they do."""
     found = tuple(one for one in found if one.kind in _WEIGHT)
-    if sum(_WEIGHT[one.kind] for one in found) < settings.identifying:
-        return None
-    terms = _once(tools.phrases.said(mail.message).get("phi", ()))
-    codes = _codes(passages.of(visible))
+    return found if sum(_WEIGHT[one.kind] for one in found) >= settings.identifying else ()
+
+
+def _of(
+    found: tuple[Identifier, ...],
+    said: Sequence[Said],
+    text: Sequence[str],
+    mail: Mail,
+    settings: Settings,
+    tools: Tools,
+) -> Evidence | None:
+    terms = _once(said)
+    codes = _codes(text)
     if spoken.total(terms) + codes * _CODE_WEIGHT < settings.terms:
         return None
     lacks = []
@@ -95,7 +122,7 @@ _CODE = re.compile(r"(?<![A-Za-z0-9./-])[A-TV-Z][0-9][0-9AB](?P<more>\.[0-9A-Z]{
 _SAYS = re.compile(r"\b(?:icd(?:-?10)?(?:-?cm)?|diagnos\w{1,4}|dx|diagn[oó]stico)\b", re.IGNORECASE)
 
 
-def _codes(found: tuple[str, ...]) -> int:
+def _codes(found: Sequence[str]) -> int:
     """How many different ICD-10-CM codes there are."""
     codes: set[str] = set()
     for passage in found:

@@ -67,8 +67,11 @@ def worst(mail: Mail, settings: WordingSettings, tools: Tools, check: str) -> di
     """What the check's phrase sets come to in the language that weighs most, as evidence; None below the threshold."""
     assert mail.message is not None
     found = tools.phrases.said(mail.message).get(check)
-    if not found:
-        return None
+    return reached(found, settings) if found else None
+
+
+def reached(found: Sequence[Said], settings: WordingSettings) -> dict[str, str | int] | None:
+    """The same of phrases that were found."""
     sums = weighed(found, settings)
     if not sums or sums[0].score < settings.threshold:
         return None

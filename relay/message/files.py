@@ -4,6 +4,7 @@
     digests           SHA-256 and MD5 of each, if somebody asks for them
     active content    in HTML and SVG files
     people            addresses, and numbers beside names, in tables and texts
+    texts             what a reader sees of texts, tables, vCards, JSON, HTML, Word and OpenDocument files
 
 A stranger chose every octet, so nothing is believed and everything is counted: depth, entries, octets
 unpacked; and the time, by `late`, which raises when it is up.  What was not read is said, not guessed.
@@ -13,14 +14,17 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from html import unescape
+from itertools import islice, zip_longest
 from typing import NamedTuple
 
 from relay.message import archive, filetype
 from relay.message.active import active, suspect
 from relay.message.archive import Late, Member, Truncated
 from relay.message.header import text_of
+from relay.message.html import Reader
 from relay.message.mime import Message, Part
 from relay.message.people import People, delimited, shared_strings, sheet
 
@@ -36,6 +40,10 @@ MOST_READ = 4 << 20
 MOST_TEXT = 2 << 20
 """Octets of a text that are decoded, which some character sets take long for."""
 MOST_FOUND = 100
+MOST_SEEN = 64 * 1024
+"""Characters of the text of one file that are kept ..."""
+MOST_SEEN_IN_ALL = 256 * 1024
+"""... and of all files of a message."""
 STEP = 256 * 1024
 
 SHOWN = frozenset({"text/plain", "text/html", "text/x-amp-html", "text/watch-html"})
@@ -60,6 +68,13 @@ class Found(NamedTuple):
     why: str = ""
 
 
+class Text(NamedTuple):
+    """What a reader sees of one file, up to MOST_SEEN; of a table each cell behind the name of its column."""
+
+    name: str
+    text: str
+
+
 class Digests(NamedTuple):
     name: str
     sha256: str
@@ -78,6 +93,7 @@ class Files:
     digests: list[Digests] = field(default_factory=list)
     active: list[tuple[str, str]] = field(default_factory=list)
     people: People = field(default_factory=People)
+    texts: list[Text] = field(default_factory=list)
     unread: str = ""
 
 
@@ -124,6 +140,7 @@ class _Walk:
         self.with_digests = digests
         self.files = Files()
         self.room = MOST_OPENED
+        self.seen = MOST_SEEN_IN_ALL
         self.count = 0
 
     def note(self, what: str, kind: str, name: str, depth: int, inside: str, why: str = "") -> None:
@@ -247,7 +264,7 @@ class _Walk:
             else:
                 self.file(member.name, self._true(member, kind, name, depth, inside), level + 1, depth + 1, within)
         if office:
-            self.tables(found.members)
+            self.tables(name, found.members)
 
     def _true(self, member: Member, kind: str, name: str, depth: int, inside: str) -> Iterator[bytes]:
         """The pieces of a member, as long as it keeps to the size that it says."""
@@ -295,7 +312,7 @@ class _Walk:
             self.note("program", "jar", name, depth, inside)
         return False
 
-    def tables(self, members: list[Member]) -> None:
+    def tables(self, name: str, members: list[Member]) -> None:
         """The texts of an Office document."""
         strings: list[str] = []
         pages: list[bytes] = []
@@ -307,7 +324,11 @@ class _Walk:
                     strings = shared_strings(octets, self.late)
                 elif member.name.lower().startswith("xl/"):
                     pages.append(octets)
+                elif self.seen > 0:
+                    self.text(name, prose(octets[: 16 * MOST_SEEN], self.late))
         for page in pages:
+            if self.seen > 0:
+                self.text(name, table(sheet(page, strings, self.late), MOST_SEEN))
             self.files.people.rows(sheet(page, strings, self.late), self.late)
 
     def _some(self, pieces: Iterator[bytes]) -> bytes:
@@ -324,6 +345,12 @@ class _Walk:
         except Truncated:
             self.files.unread = self.files.unread or "an archive is damaged"
         return b"".join(kept)
+
+    def text(self, name: str, text: str) -> None:
+        text = text[: min(MOST_SEEN, self.seen)]
+        if text and not text.isspace():
+            self.seen -= len(text)
+            self.files.texts.append(Text(name[:200] or "attached message", text))
 
     # -- other files ------------------------------------------------------------------------------
     def ole(self, name: str, octets: bytes, depth: int, inside: str) -> None:
@@ -343,6 +370,8 @@ class _Walk:
         if kind in ("html", "svg", "xml"):
             self.late()
             source, _ = text_of(octets, "utf-16" if octets[:2] in (b"\xff\xfe", b"\xfe\xff") else charset)
+            if kind == "html" and self.seen > 0:
+                self.text(name, shown(source[: 4 * MOST_SEEN]))
             if suspect(source):
                 self.late()
                 for what in active(source):
@@ -354,12 +383,88 @@ class _Walk:
         people.text(octets, self.late)
         if kind == "text" or kind == "vcard":
             text = text_of(octets, "utf-16" if octets[:2] in (b"\xff\xfe", b"\xfe\xff") else charset)[0]
+            if self.seen > 0:
+                self.text(name, plain(text, kind))
             if kind == "vcard":
                 people.vcards(text, self.late)
-            elif text[:100].lstrip("\ufeff \r\n\t")[:1] in ("{", "["):
+            elif _is_json(text):
                 people.json(text, self.late)
             else:
                 people.rows(delimited(text), self.late)
+
+
+# -- what a reader sees of a file ------------------------------------------------------------------
+def shown(source: str) -> str:
+    """Of HTML; "" beyond the bounds of visible text."""
+    reader = Reader()
+    reader.html(source, None)
+    return reader.visible().text
+
+
+_AS_WORDS = str.maketrans({'"': " ", "{": " ", "}": " ", "[": " ", "]": " ", "_": " "})
+
+
+def plain(text: str, kind: str) -> str:
+    """Of a text, a vCard, JSON or a table with delimiters."""
+    some = text[: 2 * MOST_SEEN]
+    if kind == "vcard":
+        return some
+    if _is_json(some):
+        return some.translate(_AS_WORDS)
+    return table(delimited(some), MOST_SEEN) if _is_table(some) else some
+
+
+def _is_json(text: str) -> bool:
+    return text[:100].lstrip("\ufeff \r\n\t")[:1] in ("{", "[")
+
+
+def _is_table(text: str) -> bool:
+    """Its first line names columns, and its second has as many cells."""
+    two = list(islice(delimited(text), 2))
+    return len(two) == 2 and len(two[0]) == len(two[1]) > 1 and _names_columns(two[0])
+
+
+def _names_columns(row: Sequence[str]) -> bool:
+    return any(row) and all(len(cell) <= 40 and not any(map(str.isdigit, cell)) for cell in row)
+
+
+def table(rows: Iterable[list[str]], most: int) -> str:
+    """A line for each row, `column: cell; column: cell`: a number says something only beside its name."""
+    lines: list[str] = []
+    columns: list[str] = []
+    for row in rows:
+        if not lines and _names_columns(row):
+            columns = [cell.replace("_", " ") for cell in row]
+            lines.append("; ".join(row))
+        else:
+            named = zip_longest(columns, row[: len(columns)] if columns else row, fillvalue="")
+            lines.append("; ".join([f"{column}: {cell}" if column else cell for column, cell in named if cell]))
+        most -= len(lines[-1]) + 1
+        if most < 0 or len(lines) >= MOST_LINES:
+            break
+    return "\n".join(lines)
+
+
+MOST_LINES = 2000
+_ENDS = ((b"</w:p>", b"\n"), (b"</w:tc>", b"\t"), (b"</text:p>", b"\n"), (b"</text:h>", b"\n"), (b"<w:tab/>", b"\t"))
+_MARKUP = re.compile(rb"<[^<>]*+>")
+
+
+def prose(octets: bytes, late: Late) -> str:
+    """The text of word/document.xml (ECMA-376 part 1, section 17) or of content.xml (OpenDocument 1.3, part 3)."""
+    kept: list[str] = []
+    size = 0
+    for at in range(0, len(octets), STEP):
+        late()
+        piece = octets[at : at + STEP]
+        for end, sign in _ENDS:
+            piece = piece.replace(end, sign)
+        text = _MARKUP.sub(b"", piece).decode("utf-8", "replace")
+        kept.append(unescape(text) if "&" in text else text)
+        size += len(text)
+        if size >= MOST_SEEN:
+            break
+    return "".join(kept)[:MOST_SEEN]
 
 
 def _is_opened(head: bytes) -> bool:
