@@ -36,6 +36,7 @@ from relay import model, regions
 from relay.address import BadAddress, domain_name
 from relay.address import parse as parse_address
 from relay.checks.catalogue import NAMES
+from relay.domain_state import KINDS
 from relay.footers import Footers
 from relay.footers import problems as footer_problems
 from relay.lists import BadList, Lists
@@ -422,17 +423,46 @@ class TenantConfig(Settings):
         )
 
 
+class WatchConfig(Settings):
+    """How the DNS of tenants' domains is watched (relay/domain_state.py).
+
+    every  seconds between two looks at a domain
+    ownership, spf, dkim, dmarc, mx
+           seconds from the day on which such a record is gone until mail is refused: half of them it goes out and the
+           tenant is told, half it is put off.  0: refused at once
+    """
+
+    every: Seconds = Field(default=3600.0, ge=300.0, le=86400.0)
+    ownership: Seconds = 7 * 86400.0
+    spf: Seconds = 3 * 86400.0
+    dkim: Seconds = 86400.0
+    dmarc: Seconds = 7 * 86400.0
+    mx: Seconds = 3 * 86400.0
+
+    @model_validator(mode="after")
+    def _long_enough(self) -> WatchConfig:
+        for kind, grace in self.graces().items():
+            if 0 < grace < 4 * self.every:
+                raise ValueError(f"{kind} must be 0 or at least four times `every`: a break is seen in a look")
+        return self
+
+    def graces(self) -> dict[str, float]:
+        return {kind: getattr(self, kind) for kind in KINDS}
+
+
 class Dns(Settings):
     """
     nameservers  empty: those of /etc/resolv.conf
     timeout      seconds for one try of a question; each name server is tried, and one again
     grace        seconds that an answer which was good is used on while the DNS is down
+    watch        how often tenants' domains are looked at, and what follows from a record that is gone
     """
 
     nameservers: tuple[Annotated[str, BeforeValidator(_nameserver)], ...] = ()
     timeout: Seconds = 2.0
     grace: Seconds = 14400.0
     cache: Count = 50_000
+    watch: WatchConfig = WatchConfig()
 
 
 class Web(Settings):

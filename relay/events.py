@@ -408,12 +408,35 @@ class StandingChanged(Event):
 
 
 @dataclass(slots=True)
+class DomainChanged(Event):
+    """A DNS record of a tenant's domain is not as it was.
+
+    domain  whose record it is
+    tenant  who sends from it
+    record  ownership, spf, dkim, dmarc or mx
+    state   well (again), warn (gone: mail goes out, the tenant is told), defer (mail is put off), refuse
+    why     what is wrong, as the DNS says it
+    """
+
+    name: ClassVar[str] = "domain.changed"
+    labels: ClassVar[tuple[str, ...]] = ("record", "state")
+    level: ClassVar[str] = "warning"
+
+    domain: str
+    tenant: str
+    record: str
+    state: str
+    why: str
+
+
+@dataclass(slots=True)
 class NoticeSent(Event):
     """A notice to a tenant went out, or did not.
 
     ref     of its row in the ledger
     tenant  who is told
-    kind    what of, as in standing.changed; or opt-outs-late, opt-outs-refused
+    kind    what of, as in standing.changed; or opt-outs-late, opt-outs-refused, domain-warned, domain-deferred,
+            domain-refused, domain-mended, webhook-off
     result  sent, later (tried again), failed (nobody will be told: write to them yourself)
     code    reply code of the next hop, 0 without one
     """

@@ -12,6 +12,7 @@ from enum import IntEnum, StrEnum
 from typing import Any, Literal
 
 from relay.address import Address
+from relay.domain_state import BROKEN, Watched
 from relay.message import Message
 from relay.replies import Reply
 
@@ -88,6 +89,7 @@ class Domain:
     signers    the keys of `relay`, RSA before Ed25519: a mail gets a signature of each.  Empty where they were
                not read, or cannot be
     selector, key  of the first signer; one that is given alone is the only signer
+    watched    what the domain watch saw (relay/domain_state.py), by kind of record; empty where nobody watches
     """
 
     name: str
@@ -98,6 +100,7 @@ class Domain:
     selectors: tuple[str, ...] = ()
     key: Any = field(default=None, repr=False)
     signers: tuple[Signer, ...] = ()
+    watched: Mapping[str, Watched] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if self.signers:
@@ -105,6 +108,21 @@ class Domain:
             object.__setattr__(self, "key", self.signers[0].key)
         elif self.key is not None:
             object.__setattr__(self, "signers", (Signer(self.selector, self.key),))
+
+    def broken(self, kind: str) -> str:
+        """How far a record that was well is gone: warn, defer or refuse; "" where it is well, or not watched."""
+        found = self.watched.get(kind)
+        return found.stage if found is not None and found.stage in BROKEN else ""
+
+    def grace(self, kind: str, now: float) -> str:
+        """What may follow from a record that is seen to be wrong: warn (recorded), defer, refuse; "" where it was
+        never well.  One that was well a moment ago is warned of first."""
+        found = self.watched.get(kind)
+        if found is None:
+            return ""
+        if found.stage == "well":
+            return "warn" if now < found.until else ""
+        return found.stage
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,6 +138,71 @@ def _days(seconds: float) -> str:
     return f"{count:.3g} {unit}{'s' * (count != 1)}"
 
 
+_RECORDS = {
+    "ownership": "the record that shows that the domain is yours",
+    "spf": "SPF",
+    "dkim": "the DKIM key",
+    "dmarc": "DMARC",
+    "mx": "where the domain takes mail (MX)",
+}
+_BOUND = {"warn": "still goes out", "defer": "is put off", "refuse": "is refused"}
+
+
+def _domain(news: News, operator: Operator) -> list[str]:
+    """Details as in KINDS; several records of one domain are one notice."""
+    domain = news.details["domain"]
+    told: list[str] = []
+    for each in news.details["records"]:
+        what = _RECORDS[each["record"]]
+        if each["stage"] == "well":
+            told.append(f"{domain}: {what} is as it should be again, and your mail goes out as usual.")
+            continue
+        told.append(f"{domain}: {what} was right before, and is not any more. What the DNS says: {each['why']}.")
+        told += [line for record in each["publish"] for line in _to_publish(record)]
+        told.append(f"What it means: your mail from this domain {_BOUND[each['stage']]}.{_ahead(each)}")
+    if any(each["stage"] != "well" for each in news.details["records"]):
+        told.append(
+            "Your mail goes out as usual as soon as we see the record again, which takes some minutes; while the DNS"
+            f" does not answer, nothing changes. If you think that this is wrong, write to {operator.abuse}."
+        )
+    return told
+
+
+def _to_publish(record: Mapping[str, Any]) -> list[str]:
+    """For a form, and for a zone file."""
+    name, type, value = record["name"], record["type"], record["value"]
+    strings = " ".join(f'"{value[i : i + 255]}"' for i in range(0, len(value), 255))
+    return [
+        "Publish:",
+        f"    name   {name}\n    type   {type}\n    value  {value}",
+        "or, in a zone file:",
+        f"    {name}. IN {type} ( {strings} )",
+    ]
+
+
+def _ahead(each: Mapping[str, Any]) -> str:
+    said = []
+    if each["stage"] == "warn" and each["defers"] is not None:
+        said.append(f" If nothing changes it is put off, with a temporary error, in {_days(each['defers'])}")
+        said.append(f" and refused in {_days(each['refuses'])}.")
+    elif each["stage"] == "defer" and each["refuses"] is not None:
+        said.append(" A mail queue keeps it and tries again. If nothing changes it is refused in")
+        said.append(f" {_days(each['refuses'])}.")
+    return "".join(said)
+
+
+def _webhook_off(news: News, operator: Operator) -> list[str]:
+    return [
+        f"The webhook {news.details['id']} to {news.details['host']} could not be reached for so long that it is"
+        f" switched off. The last answer: {news.details['why']}.",
+        "What it means: nothing is sent to it any more. What waited for it is kept and goes out when it is on again;"
+        " what happens until then is not told.",
+        f"How to mend it: when the endpoint answers with 200 again, have the operator ({operator.abuse}) switch it on"
+        " with",
+        f"    aup-relay webhook retry {news.details['id']}",
+    ]
+
+
 KINDS: Mapping[str, Kind] = {
     # details: last, acts (seconds since the epoch: last report, when the policy begins to act on it), every (seconds),
     # then (refuse, hold or defer)
@@ -145,6 +210,14 @@ KINDS: Mapping[str, Kind] = {
     "opt-outs-refused": Kind(
         "Your marketing mail is stopped: no opt-outs were reported", _opt_outs_refused, operator=True
     ),
+    # details: domain, records: [{record (relay.domain_state.KINDS), stage (warn, defer, refuse, well), why,
+    # defers, refuses (seconds until then, null: it is so already), publish: [{name, type, value}]}]
+    "domain-warned": Kind("The DNS of {domain} is not right any more", _domain),
+    "domain-deferred": Kind("Mail from {domain} is put off: its DNS is not right", _domain),
+    "domain-refused": Kind("Mail from {domain} is refused: its DNS is not right", _domain),
+    "domain-mended": Kind("The DNS of {domain} is right again", _domain),
+    # details: id, host, why
+    "webhook-off": Kind("Your webhook is switched off", _webhook_off),
 }
 
 
@@ -164,7 +237,7 @@ _RUNGS = ("good", "notice", "throttled", "suspended", "terminated")
 def subject(step: Step | News, operator: str) -> str:
     if isinstance(step, News):
         text = _line(KINDS[step.kind].subject.format_map(step.details))
-        return f"[{_line(operator)[:NAME]}] {text} ({step.tenant})"
+        return f"[{_line(operator)[:NAME]}] {text}{f' ({step.tenant})' if step.tenant else ''}"
     down = _RUNGS.index(step.rung) < _RUNGS.index(step.was) if step.was in _RUNGS else False
     text = _LOWER.get(step.kind, _SUBJECT[step.kind]) if down else _SUBJECT[step.kind]
     return f"[{_line(operator)[:NAME]}] {text} ({step.tenant})"
@@ -172,7 +245,7 @@ def subject(step: Step | News, operator: str) -> str:
 
 def text(step: Step | News, profile: Profile, operator: Operator, base_url: str) -> str:
     """The body: plain text, lines of at most 76 characters where words allow."""
-    to = f"To {profile.legal_name or step.tenant}, account {step.tenant}"
+    to = f"To {profile.legal_name or step.tenant}, account {step.tenant}" if step.tenant else f"To {operator.name}"
     if isinstance(step, News):
         said = [_wrapped(to), *map(_paragraph, KINDS[step.kind].words(step, operator))]
         said += [f"Reference: {step.ref}"] if step.ref else []

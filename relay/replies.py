@@ -135,6 +135,11 @@ SIMULATED_DEFER = Reply(451, 7, 1, "Simulated: try again later")
 DNS_TROUBLE = Reply(451, 4, 3, "DNS did not answer, try again later")
 SPF_TROUBLE = Reply(451, 7, 24, "SPF cannot be checked now, try again later")
 AUTHENTICATION_TROUBLE = Reply(451, 7, 26, "Domain authentication cannot be checked now, try again later")
+OWNERSHIP_BROKEN = Reply(451, 7, 0, "The domain no longer shows that it is this account's; mend it or it will be refused")
+SENDER_DOMAIN_BROKEN = Reply(451, 1, 8, "The sender's domain no longer takes mail; mend it or it will be refused")
+SPF_BROKEN = Reply(451, 7, 23, "SPF of the sender's domain no longer passes; mend it or it will be refused")
+DKIM_BROKEN = Reply(451, 7, 20, "The DKIM key of the From domain is no longer published; mend it or it will be refused")
+DMARC_BROKEN = Reply(451, 7, 26, "The From domain no longer passes DMARC; mend it or it will be refused")
 NULL_SENDER_ALONE = Reply(452, 5, 3, "A message from <> has one recipient")
 
 # -- policy, the tenant, the domain or the message is at fault ------------------

@@ -3,10 +3,11 @@
 It is the relay's (`dkim: {by: relay}`; made when the message is sent), the client's (it verifies), or
 the next hop's (declared, and its key is published; what the next hop does is not seen).  Its d= is
 the From domain or shares its organisational domain (RFC 9989 section 4.4.1).  Every From domain
-wants one.
+wants one.  A key that was published and is not any more has a day (docs/domains.md).
 
-Reply:     554 5.7.20; DNS trouble 451 4.7.26
-Evidence:  domain (of From), signatures (how many came with the message), why
+Reply:     554 5.7.20; while its grace lasts 451 4.7.20; DNS trouble 451 4.7.26
+Evidence:  domain (of From), signatures (how many came with the message), why; grace (recorded, deferred), where
+           the key was published before
 Repair:    sign; where the relay has a key it always signs, so nothing is found in the first place
 """
 
@@ -16,6 +17,7 @@ from typing import Literal
 
 from relay import replies
 from relay.checks.check import Check, CheckSettings
+from relay.checks.grace import softened
 from relay.model import Domain, Evidence, Mail, Stage
 from relay.ports import Authentication, Tools, Unavailable
 
@@ -70,8 +72,19 @@ def _signed_by_us(mail: Mail) -> Domain | None:
         domain = mail.tenant.domain_for(name)
         # `check` opens no keys, so none is asked for here; `serve` does not start without them.
         if domain is not None and domain.dkim_by == "relay":
-            return domain
+            # Nobody can verify what a key signs that is not published: then the client's own signature counts.
+            return domain if not domain.broken("dkim") else None
     return None
+
+
+async def unpublished(mail: Mail, author: str, mode: Mode, tools: Tools) -> Domain | None:
+    """The domain whose key is to sign for a From domain, where nobody signs because it is published no more."""
+    domain = mail.tenant.domain_for(author)
+    if domain is None or (mode == "strict" and domain.name != author):
+        return None
+    if domain.dkim_by == "next-hop":
+        return domain if not await _published(domain, tools) else None
+    return domain if domain.dkim_by == "relay" and domain.broken("dkim") else None
 
 
 async def _published(domain: Domain, tools: Tools) -> bool:
@@ -89,10 +102,16 @@ async def _published(domain: Domain, tools: Tools) -> bool:
 
 async def run(mail: Mail, settings: CheckSettings, tools: Tools) -> Evidence | None:
     assert mail.message is not None
+    recorded: Evidence | None = None
     for author in mail.message.from_domains:
         if not await signer(mail, author, "relaxed", tools):
-            return await _evidence(mail, author, tools)
-    return None
+            evidence = await _evidence(mail, author, tools)
+            domain = await unpublished(mail, author, "relaxed", tools)
+            evidence = softened(evidence, domain, "dkim", mail.now, replies.DKIM_BROKEN)
+            if not evidence.notice:
+                return evidence
+            recorded = recorded or evidence
+    return recorded
 
 
 async def _evidence(mail: Mail, author: str, tools: Tools) -> Evidence:
@@ -106,6 +125,8 @@ async def _evidence(mail: Mail, author: str, tools: Tools) -> Evidence:
     if domain is not None and domain.dkim_by == "next-hop":
         names = ", ".join(domain.selectors)
         reasons.append(f"the next hop is declared to sign, but no key of {domain.name} is published at: {names}")
+    elif domain is not None and domain.dkim_by == "relay" and domain.broken("dkim"):
+        reasons.append(f"the key that the relay signs for {domain.name} with is no longer published")
     elif domain is not None and domain.dkim_by == "relay":
         reasons.append(f"the relay signs for {domain.name}, which is another organisation")
     return Evidence(

@@ -5,9 +5,13 @@ From domain, by SPF if the envelope's domain passes for every egress address and
 Aligned is the same organisational domain, or with adkim=s / aspf=s in the record the same domain.
 Without egress addresses, and for the null sender, SPF is not known: then DKIM decides alone.
 
-Reply:     554 5.7.26; DNS trouble 451 4.7.26
+Where it would pass but for a record of SPF, DKIM or DMARC that is not published any more, that one's grace
+is its own (docs/domains.md).
+
+Reply:     554 5.7.26; while its grace lasts 451 4.7.26; DNS trouble 451 4.7.26
 Evidence:  domain (of From), found (no-record, not-aligned, spf-missing, dkim-missing), organisational,
-           policy, spf (its result), spf_domain, dkim (relay, client, next-hop or none)
+           policy, spf (its result), spf_domain, dkim (relay, client, next-hop or none);
+           grace (recorded, deferred), where a record was published before
 """
 
 from __future__ import annotations
@@ -16,8 +20,9 @@ from typing import Literal
 
 from relay import replies
 from relay.checks.check import Check, CheckSettings
-from relay.checks.dkim import aligned, signer
-from relay.model import Evidence, Mail, Stage
+from relay.checks.dkim import Mode, aligned, signer, unpublished
+from relay.checks.grace import softened
+from relay.model import Domain, Evidence, Mail, Stage
 from relay.ports import Dmarc, Tools, Unavailable
 
 
@@ -31,16 +36,20 @@ class Settings(CheckSettings):
 
 async def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
     assert mail.message is not None
+    recorded: Evidence | None = None
     for author in mail.message.from_domains:
         if evidence := await _judge(mail, author, settings, tools):
-            return evidence
-    return None
+            if not evidence.notice:
+                return evidence
+            recorded = recorded or evidence
+    return recorded
 
 
 async def _judge(mail: Mail, author: str, settings: Settings, tools: Tools) -> Evidence | None:
     record = await tools.authentication.dmarc(author)
     if not record.record:
-        return Evidence({"domain": author, "found": "no-record", "organisational": record.organisational})
+        evidence = Evidence({"domain": author, "found": "no-record", "organisational": record.organisational})
+        return softened(evidence, mail.tenant.domain_for(author), "dmarc", mail.now, replies.DMARC_BROKEN)
     outage: Unavailable | None = None
     dkim = ""
     try:
@@ -66,7 +75,7 @@ async def _judge(mail: Mail, author: str, settings: Settings, tools: Tools) -> E
             found = "not-aligned"
     if outage is not None:
         raise outage  # DKIM might pass once DNS answers
-    return Evidence(
+    evidence = Evidence(
         {
             "domain": author,
             "found": found,
@@ -77,6 +86,20 @@ async def _judge(mail: Mail, author: str, settings: Settings, tools: Tools) -> E
             "dkim": dkim or "none",
         }
     )
+    strict: Mode = "strict" if record.adkim == "s" else "relaxed"
+    for kind, domain in (
+        ("spf", _failing(mail, spf, spf_domain) if found != "dkim-missing" else None),
+        ("dkim", await unpublished(mail, author, strict, tools) if not dkim and found != "spf-missing" else None),
+    ):
+        if domain is not None and domain.grace(kind, mail.now):
+            return softened(evidence, domain, kind, mail.now, replies.DMARC_BROKEN)
+    return evidence
+
+
+def _failing(mail: Mail, result: str, name: str) -> Domain | None:
+    """The domain whose SPF is to pass and does not, where it is a tenant's own."""
+    domain = mail.tenant.domain_for(name) if result not in ("pass", "unknown") else None
+    return domain if domain is not None and domain.name == name else None
 
 
 async def _spf(mail: Mail, author: str, record: Dmarc, tools: Tools) -> tuple[str, str, bool]:

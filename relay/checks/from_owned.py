@@ -1,13 +1,17 @@
 """Whoever the reader sees as the author belongs to the tenant: every From address, and Sender.
 
-Reply:     554 5.7.0
-Evidence:  field (From or Sender), domain ("" where an address has none that can be read)
+A domain whose record of ownership is gone from the DNS has some days (docs/domains.md).
+
+Reply:     554 5.7.0; while its grace lasts 451 4.7.0
+Evidence:  field (From or Sender), domain ("" where an address has none that can be read); found
+           (no-longer-proven) and grace (recorded, deferred), where the record is gone
 """
 
 from __future__ import annotations
 
 from relay import replies
 from relay.checks.check import Check, CheckSettings
+from relay.checks.grace import unproven
 from relay.model import Evidence, Mail, Stage
 from relay.ports import Tools
 
@@ -19,15 +23,18 @@ def run(mail: Mail, settings: CheckSettings, tools: Tools) -> Evidence | None:
     author = message.author.found
     if not author:
         return Evidence({"field": "From", "domain": ""})
-    for box in author:
-        # An address without a domain is shown by readers with theirs, or as it is: nobody's.
-        if not box.domain or tenant.domain_for(box.domain) is None:
-            return Evidence({"field": "From", "domain": box.domain})
-    if message.count("sender"):
-        for box in message.sender.found:
-            if not box.domain or tenant.domain_for(box.domain) is None:
-                return Evidence({"field": "Sender", "domain": box.domain})
-    return None
+    fading: Evidence | None = None
+    for field, boxes in (("From", author), ("Sender", message.sender.found if message.count("sender") else ())):
+        for box in boxes:
+            # An address without a domain is shown by readers with theirs, or as it is: nobody's.
+            domain = tenant.domain_for(box.domain) if box.domain else None
+            if domain is None:
+                return Evidence({"field": field, "domain": box.domain})
+            if domain.watched:
+                found = unproven(domain, {"field": field, "domain": box.domain}, mail.now, replies.OWNERSHIP_BROKEN)
+                if found is not None and (fading is None or fading.notice):
+                    fading = found
+    return fading
 
 
 CHECK = Check(

@@ -2,16 +2,18 @@
 
 A domain with an MX record, or else an address (RFC 5321 section 5.1).  A null MX says that the
 domain takes no mail (RFC 7505); receivers refuse mail from such a domain.  The null sender and
-address literals are not looked up.
+address literals are not looked up.  A tenant's domain that took mail before has some days (docs/domains.md).
 
-Reply:     554 5.1.8; null MX 554 5.7.27; DNS trouble 451 4.4.3
-Evidence:  domain, found (no-such-domain, no-mx-and-no-address, null-mx)
+Reply:     554 5.1.8; null MX 554 5.7.27; while its grace lasts 451 4.1.8; DNS trouble 451 4.4.3
+Evidence:  domain, found (no-such-domain, no-mx-and-no-address, null-mx); grace (recorded, deferred), where it
+           took mail before
 """
 
 from __future__ import annotations
 
 from relay import replies
 from relay.checks.check import Check, CheckSettings
+from relay.checks.grace import softened
 from relay.model import Evidence, Mail, Stage
 from relay.ports import Dns, Tools
 
@@ -42,7 +44,11 @@ async def run(mail: Mail, settings: CheckSettings, tools: Tools) -> Evidence | N
     if not found:
         return None
     reply = replies.SENDER_NULL_MX if found == NULL_MX else None
-    return Evidence({"domain": sender.domain, "found": found}, reply=reply)
+    evidence = Evidence({"domain": sender.domain, "found": found}, reply=reply)
+    domain = mail.tenant.domain_for(sender.domain)
+    if domain is not None and domain.name != sender.domain:
+        domain = None
+    return softened(evidence, domain, "mx", mail.now, replies.SENDER_DOMAIN_BROKEN)
 
 
 CHECK = Check(

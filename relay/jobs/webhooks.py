@@ -23,7 +23,9 @@ from relay.sealed import Unsealable
 from relay.stores import decisions
 from relay.stores.chain import Terms
 from relay.stores.database import Database
+from relay.stores.notices import Notices
 from relay.stores.outbox import Delivery, Outbox, Webhook
+from relay.tokens import reference
 from relay.webhooks import body, fields
 
 EVERY = 1.0
@@ -214,6 +216,17 @@ class Webhooks:
                 **({"more": True} if before is not None else {}),
             }
         return digests
+
+
+async def switched_off(
+    notices: Notices, octets: Callable[[int], bytes], clock: Callable[[], float], hook: Webhook, why: str
+) -> None:
+    """Its owner is told by mail, since by the webhook nobody is told any more.  Raises Unavailable"""
+    now = clock()
+    details = {"id": hook.id, "host": urlsplit(hook.url).hostname or "", "why": why}
+    await notices.add(
+        "webhook-off", hook.tenant, details, at=now, key=f"webhook:{hook.id}:{now}", ref=reference(octets(16))
+    )
 
 
 def visitors(dns: Dns, agent: str, private: tuple[str, ...]) -> tuple[Visitor, Visitor]:

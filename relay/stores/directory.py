@@ -284,6 +284,7 @@ def merge(
     declared = {tenant.id for tenant in file_tenants}
     # Verified by the operator's word beats what DNS once said for another tenant.
     taken = {d.name: t.id for t in file_tenants for d in t.domains if d.verified}
+    watched = rows.watched or {}
     merged = []
     for tenant in (*file_tenants, *(t for t in rows.tenants if t.id not in declared)):
         domains = {d.name: d for d in tenant.domains}
@@ -301,6 +302,9 @@ def merge(
                     row.selectors or ((row.selector,) if row.selector else ()),
                     signers=signers.get((row.name, row.tenant), ()),
                 )
+        for name, old in domains.items():
+            if records := watched.get((name, tenant.id)):
+                domains[name] = replace(old, watched=records)
         standing = standings.get(tenant.id, Standing())
         merged.append(
             replace(

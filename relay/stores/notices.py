@@ -66,23 +66,11 @@ class Notices:
         ref   of the row in the ledger
         Raises KeyError (no such kind, or a detail is missing), Unavailable
         """
-        reason = subject(News(tenant, kind, at, details, ref), "").partition("] ")[2]
+        subject(News(tenant, kind, at, details, ref), "")
         known = await self._db.read("SELECT 1 FROM notice WHERE tenant = ? AND key = ?", (tenant, key))
         if known:
             return False
-
-        def write(db: sqlite3.Connection) -> bool:
-            values = (tenant, at, kind, reason, json.dumps(details), ref, at, key)
-            return (
-                db.execute(
-                    "INSERT OR IGNORE INTO notice (tenant, at, kind, was, rung, reason, by, details, ref, due, key)"
-                    " VALUES (?, ?, ?, '', '', ?, 'relay', ?, ?, ?, ?)",
-                    values,
-                ).rowcount
-                == 1
-            )
-
-        return await self._db.run(write, full=True)
+        return await self._db.run(lambda db: put(db, kind, tenant, details, at=at, key=key, ref=ref), full=True)
 
     async def people(self, now: float) -> list[tuple[str, str, str]]:
         """Make a notice of every change that a person made since the last time: (tenant, rung before, rung)."""
@@ -150,6 +138,22 @@ class Notices:
         """Every one, the oldest first."""
         rows = await self._db.read(f"SELECT {_ROW} FROM notice WHERE tenant = ? ORDER BY number", (tenant,))
         return [_notice(row) for row in rows]
+
+
+def put(
+    db: sqlite3.Connection, kind: str, tenant: str, details: Mapping[str, Any], *, at: float, key: str, ref: str
+) -> bool:
+    """`Notices.add` inside the caller's transaction."""
+    reason = subject(News(tenant, kind, at, details, ref), "").partition("] ")[2]
+    values = (tenant, at, kind, reason, json.dumps(details), ref, at, key)
+    return (
+        db.execute(
+            "INSERT OR IGNORE INTO notice (tenant, at, kind, was, rung, reason, by, details, ref, due, key)"
+            " VALUES (?, ?, ?, '', '', ?, 'relay', ?, ?, ?, ?)",
+            values,
+        ).rowcount
+        == 1
+    )
 
 
 def _notice(row: Sequence[Any]) -> Notice:

@@ -15,6 +15,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, TypeVar
 
 from relay.address import BadAddress, domain_name
+from relay.domain_state import Watched
 from relay.model import Credential, Profile, Rung, Standing, Tenant
 from relay.stores import footers, opt_outs
 from relay.stores.database import Database
@@ -241,10 +242,11 @@ class Tenants:
         return await self._write(update)
 
     async def drop_domain(self, name: str, tenant: str) -> bool:
-        """Its keys go with it."""
+        """Its keys go with it, and what the DNS showed of it."""
 
         def drop(db: sqlite3.Connection) -> bool:
-            db.execute("DELETE FROM domain_key WHERE domain = ? AND tenant = ?", (name, tenant))
+            for table in ("domain_key", "domain_look", "domain_record"):
+                db.execute(f"DELETE FROM {table} WHERE domain = ? AND tenant = ?", (name, tenant))
             return db.execute("DELETE FROM domain WHERE name = ? AND tenant = ?", (name, tenant)).rowcount > 0
 
         return await self._write(drop)
@@ -384,6 +386,7 @@ class Rows:
     domains: tuple[DomainRow, ...] = ()
     synced: Mapping[str, float] | None = None
     footers: Mapping[str, Mapping[str, tuple[str, str]]] | None = None  # by tenant, "" for everybody
+    watched: Mapping[tuple[str, str], Mapping[str, Watched]] | None = None  # by domain and tenant, by kind of record
 
 
 def read_rows(db: sqlite3.Connection) -> Rows:
@@ -399,4 +402,15 @@ def read_rows(db: sqlite3.Connection) -> Rows:
         domains=tuple(_domain(row) for row in db.execute(f"SELECT {_DOMAIN} FROM domain ORDER BY name, created")),
         synced=opt_outs.syncs(db),
         footers=footers.read(db),
+        watched=_watched(db),
     )
+
+
+def _watched(db: sqlite3.Connection) -> dict[tuple[str, str], dict[str, Watched]]:
+    """What is well counts so for half its grace from the last look on: as long as if it had broken then."""
+    found: dict[tuple[str, str], dict[str, Watched]] = {}
+    for domain, tenant, kind, stage, until in db.execute(
+        "SELECT domain, tenant, kind, stage, coalesce(looked, 0) + grace / 2 FROM domain_record WHERE stage <> 'new'"
+    ):
+        found.setdefault((domain, tenant), {})[kind] = Watched(stage, until)
+    return found
