@@ -47,22 +47,29 @@ def block(dice: random.Random, number: int) -> str:
     )
 
 
-def campaign(blocks: int) -> bytes:
+def campaign(blocks: int, bare: bool = False) -> bytes:
+    """bare: as a tool sends it that can do nothing but SMTP, without a way to leave, name and address"""
     dice = random.Random(7)
     link = f"https://mail.{DOMAIN}/u/{{number}}/c0ffee"
     text = "\n\n".join(textwrap.fill(paragraph(dice, 3), 72) for _ in range(max(2, blocks // 4)))
-    text += f"\n\nUnsubscribe: {link}\n\n{NAME}, {ADDRESS}\n"
+    text += "\n" if bare else f"\n\nUnsubscribe: {link}\n\n{NAME}, {ADDRESS}\n"
+    footer = "" if bare else f'<p><a href="{link}">Unsubscribe</a></p><p>{NAME}, {ADDRESS}</p>'
     html = (
         '<!DOCTYPE html>\n<html><head><meta charset="utf-8"><title>News</title>'
         "<style>a{color:#05a} td{vertical-align:top}</style></head>\n"
         '<body><table width="600" cellpadding="0" cellspacing="0">\n'
         + "\n".join(block(dice, number) for number in range(blocks))
-        + f'\n</table><p><a href="{link}">Unsubscribe</a></p><p>{NAME}, {ADDRESS}</p>'
+        + f"\n</table>{footer}"
         f'<img src="https://open.{DOMAIN}/o/{{number}}.gif" width="1" height="1"></body></html>\n'
     )
     boundary = "=_b1_7f3a9c"
+    leaving = [
+        f"List-Unsubscribe: <mailto:unsubscribe-{{number}}@{DOMAIN}>,",
+        f" <{link}>",
+        "List-Unsubscribe-Post: List-Unsubscribe=One-Click",
+    ]
     head = [
-        f"From: {NAME} <news@{DOMAIN}>",
+        f"From: {'News' if bare else NAME} <news@{DOMAIN}>",
         f"Reply-To: Support <support@{DOMAIN}>",
         "To: <{recipient}>",
         "Subject: =?utf-8?Q?Black_Friday_=E2=80=93_what_is_new?=",
@@ -70,9 +77,7 @@ def campaign(blocks: int) -> bytes:
         f"Message-ID: <20261121193000.{{number}}.c0ffee@{DOMAIN}>",
         "MIME-Version: 1.0",
         f"List-ID: Example newsletter <newsletter.{DOMAIN}>",
-        f"List-Unsubscribe: <mailto:unsubscribe-{{number}}@{DOMAIN}>,",
-        f" <{link}>",
-        "List-Unsubscribe-Post: List-Unsubscribe=One-Click",
+        *([] if bare else leaving),
         "Precedence: bulk",
         "X-Campaign-ID: 2026-11-blackfriday",
         "X-Mailer: ExampleESP 7.1",
@@ -91,18 +96,18 @@ def campaign(blocks: int) -> bytes:
     return "\r\n".join([*head, f"--{boundary}--", ""]).encode()
 
 
-def fitted(size: int) -> bytes:
+def fitted(size: int, bare: bool = False) -> bytes:
     """The shortest campaign of at least `size` octets."""
     blocks = 1
-    while len(campaign(blocks)) < size:
+    while len(campaign(blocks, bare)) < size:
         blocks += 1
-    return campaign(blocks)
+    return campaign(blocks, bare)
 
 
 def write(folder: Path) -> dict[str, Path]:
-    """10k.eml and 60k.eml: CRLF, dots not stuffed, places not filled."""
+    """10k.eml, 60k.eml and bare.eml: CRLF, dots not stuffed, places not filled."""
     made = {}
-    for name, size in (("10k", 10 * 1024), ("60k", 60 * 1024)):
+    for name, size in (("10k", 10 * 1024), ("60k", 60 * 1024), ("bare", 10 * 1024)):
         made[name] = folder / f"{name}.eml"
-        made[name].write_bytes(fitted(size))
+        made[name].write_bytes(fitted(size, name == "bare"))
     return made

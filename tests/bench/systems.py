@@ -197,7 +197,9 @@ def zone(dkim: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def relay(folder: Path, world: World, *, policy: str, sign: bool = False, workers: int = 1) -> Iterator[System]:
+def relay(
+    folder: Path, world: World, *, policy: str, sign: bool = False, workers: int = 1, repair: bool = False
+) -> Iterator[System]:
     """The real command with a configuration file, as an operator starts it; the log goes to a file."""
     folder.mkdir()
     dkim: dict[str, Any] = {"by": "next-hop", "selectors": ["s1"]}
@@ -227,6 +229,9 @@ def relay(folder: Path, world: World, *, policy: str, sign: bool = False, worker
         },
         "dns": {"nameservers": [f"127.0.0.1:{world.nameserver}"]},
     }
+    if repair:
+        public = {"host": "127.0.0.1", "port": free_port()}
+        config["http"] = {"public": public, "base_url": "https://mail.platform.example"}
     path = folder / "relay.yaml"
     path.write_text(yaml.safe_dump(config, sort_keys=False))
     command = Path(sys.executable).with_name("aup-relay")
