@@ -203,7 +203,7 @@ class TestKey:
         from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
         output = run("domain", "key", "add", "acme.example")
-        output += run("domain", "show", "acme.example") + run("domain", "key", "list")
+        output += run("domain", "show", "acme.example", exit=1) + run("domain", "key", "list")
         assert "PRIVATE" not in output
         signers = signers_of(tmp_path)
         assert [signer.rsa for signer in signers] == [True, False]
@@ -347,33 +347,34 @@ class TestKey:
 
 
 class TestShow:
-    def records(self, run, domain="acme.example"):
+    def records(self, run, domain="acme.example", exit=1):
         """By what it is for; each DKIM key has one."""
-        found = run("domain", "show", domain, "--json")["publish"]
+        found = run("domain", "show", domain, "--json", exit=exit)["publish"]
         return {record["what"] + record["name"].partition("e._domainkey")[1][:1]: record for record in found}
 
     def test_nothing_is_there_yet(self, run, claimed):
         run("domain", "key", "add", "acme.example", "--selector", "s1")
         records = self.records(run)
-        assert list(records) == ["ownership", "spf", "dkim", "dkime", "dmarc"]
+        assert list(records) == ["ownership", "spf", "dkim", "dkime", "dmarc", "mx"]
         assert {record["state"] for record in records.values()} == {"missing"}
         assert records["spf"]["value"] == "v=spf1 ip4:192.0.2.10 ip6:2001:db8::/64 -all"
         assert records["dmarc"]["value"] == "v=DMARC1; p=none"
-        output = run("domain", "show", "acme.example")
+        output = run("domain", "show", "acme.example", exit=1)
         assert "not verified" in output and '_dmarc.acme.example. IN TXT "v=DMARC1; p=none"' in output
 
     def test_all_is_there(self, run, claimed, zone):
         run("domain", "key", "add", "acme.example", "--selector", "s1")
         for record in self.records(run).values():
-            zone[record["name"]] = {"TXT": [record["value"]]}
-        assert {record["state"] for record in self.records(run).values()} == {"ok"}
+            zone.setdefault(record["name"], {})[record["type"]] = [record["value"] or "10 mx.acme.example"]
+        assert {record["state"] for record in self.records(run, exit=0).values()} == {"ok"}
+        assert "p=none" in run("domain", "show", "acme.example")  # a hint, no more
 
     def test_what_is_wrong(self, run, claimed, zone):
         run("domain", "key", "add", "acme.example", "--selector", "s1")
         [other, *_] = run("domain", "key", "show", "acme.example", "--json")
         zone |= {
             "_aup-relay.acme.example": {"TXT": ["aup-relay-verify=other"]},
-            "acme.example": {"TXT": ["v=spf1 include:_spf.example.net ~all"]},
+            "acme.example": {"TXT": ["v=spf1 include:_spf.example.net ~all"], "MX": ["0 ."]},
             "_spf.example.net": {"TXT": ["v=spf1 -all"]},
             "s1._domainkey.acme.example": {"TXT": [other["value"].replace("MIIB", "MIIC")]},
             "s1e._domainkey.acme.example": {"TXT": ["v=DKIM1; k=ed25519; p="]},
@@ -383,11 +384,11 @@ class TestShow:
         assert {record["state"] for record in records.values()} == {"wrong"}
         # what is there is kept
         assert records["spf"]["value"] == "v=spf1 ip4:192.0.2.10 ip6:2001:db8::/64 include:_spf.example.net ~all"
-        assert "\x1b" not in run("domain", "show", "acme.example")
+        assert "\x1b" not in run("domain", "show", "acme.example", exit=1)
 
     def test_dns_trouble(self, run, claimed, zone):
         zone |= {"acme.example": None, "_aup-relay.acme.example": None, "_dmarc.acme.example": None}
-        assert {record["state"] for record in self.records(run).values()} == {"unknown"}
+        assert {record["state"] for record in self.records(run, exit=0).values()} == {"unknown"}
 
     def test_keys_of_the_next_hop(self, run, zone):
         record = self.records(run, "filed.example")["dkim"]

@@ -220,7 +220,13 @@ ZONE = {
     ("name", "records", "says", "mend"),
     [
         ("", {}, "SPF, DKIM and DMARC are published", ""),
-        ("acme.example", {"TXT": ["v=spf1 -all"]}, "SPF is fail for 192.0.2.10", "must allow ip4:192.0.2.10"),
+        (
+            "acme.example",
+            {"TXT": ["v=spf1 -all"], "MX": ["1 mx.acme.example"]},
+            "SPF is fail for 192.0.2.10",
+            "must allow ip4:192.0.2.10",
+        ),
+        ("acme.example", {"TXT": ["v=spf1 ip4:192.0.2.10 -all"], "MX": ["0 ."]}, "null MX", "publish an MX record"),
         ("_dmarc.acme.example", {}, "has no DMARC record", 'publish _dmarc.acme.example TXT "v=DMARC1; p=none"'),
         ("s1._domainkey.acme.example", {}, "no DKIM key is published at s1._domainkey.acme.example", "publish it"),
         ("s1._domainkey.acme.example", None, "cannot be looked up now", ""),

@@ -22,10 +22,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from relay.cli.shell import Shell, fail
+from relay.domain_state import KINDS
 
 if TYPE_CHECKING:
     from relay.config import Config
-    from relay.model import Tenant
+    from relay.model import Domain, Tenant
     from relay.ports import Authentication, Dns
 
 PATIENCE = 15.0
@@ -298,6 +299,8 @@ def _senders(tenants: list[Tenant]) -> Iterator[Line]:
         yield Line("warn", "tenants", "there are none: nobody can send", "aup-relay tenant add, or declare one")
     for tenant in tenants:
         what = f"tenant {tenant.id}"
+        for domain in tenant.domains:
+            yield from _watched(tenant, domain)
         if tenant.standing.rung not in ("good", "notice"):
             yield Line("warn", what, f"is {tenant.standing.rung}: {tenant.standing.reason or 'no reason given'}")
         for domain in tenant.domains:
@@ -310,6 +313,20 @@ def _senders(tenants: list[Tenant]) -> Iterator[Line]:
             yield Line("warn", what, "has no domain to send from", f"aup-relay domain add {tenant.id} DOMAIN")
         if tenant.shadow:
             yield Line("warn", what, "is in shadow: judged and recorded, little is refused", "set shadow: false")
+
+
+def _watched(tenant: Tenant, domain: Domain) -> Iterator[Line]:
+    """What the running relay saw of a domain at its last look, where something is gone."""
+    says = {
+        "warn": "is gone; mail goes out, and is put off soon",
+        "defer": "is gone; mail is put off (451), and refused soon",
+        "refuse": "is gone for so long that mail is refused",
+    }
+    for kind in KINDS:
+        if stage := domain.broken(kind):
+            level: Literal["warn", "fail"] = "warn" if stage == "warn" else "fail"
+            mend = f"aup-relay domain show {domain.name} --tenant {tenant.id}"
+            yield Line(level, f"domain {domain.name} ({tenant.id})", f"{kind}: what was there {says[stage]}", mend)
 
 
 # -- what is asked of others --------------------------------------------------------------------
@@ -390,13 +407,11 @@ async def _dns(config: Config, tenants: list[Tenant]) -> AsyncIterator[Line]:
             yield Line("fail", "DNS", says, "mend dns.nameservers; until then mail is answered 451")
             return
         yield Line("ok", "DNS", f"{servers} answers")
-        from relay.model import Tenant
-
-        envelope = config.envelope_domain(Tenant("", ""))
-        authentication = DomainAuthentication(
-            dns, config.egress, envelope_domain=envelope, hostname=config.hostname, clock=time.time
-        )
         for tenant in tenants:
+            envelope = config.envelope_domain(tenant)
+            authentication = DomainAuthentication(
+                dns, config.egress, envelope_domain=envelope, hostname=config.hostname, clock=time.time
+            )
             for domain in tenant.domains:
                 if not domain.verified:
                     continue
@@ -415,13 +430,20 @@ async def _dns(config: Config, tenants: list[Tenant]) -> AsyncIterator[Line]:
 async def _domain(
     config: Config, dns: Dns, authentication: Authentication, tenant: Tenant, domain: Any
 ) -> AsyncIterator[Line]:
-    """SPF for our addresses, DMARC, and the published DKIM keys of one domain."""
+    """MX, SPF for our addresses, DMARC, and the published DKIM keys of one domain; and what large receivers want."""
+    from relay.checks.sender_domain_resolves import NO_SUCH_DOMAIN, NULL_MX, trouble
+    from relay.dns.published import key_hints, spf_hints, spf_records
+
     what = f"domain {domain.name} ({tenant.id})"
     good = True
-    mx = await dns.resolve(domain.name, "MX")
-    if not mx.exists:
+    nowhere = await trouble(dns, domain.name)
+    if nowhere == NO_SUCH_DOMAIN:
         yield Line("fail", what, "does not exist in the DNS", "register it, or take it out")
         return
+    if nowhere:
+        good = False
+        says = "takes no mail (null MX)" if nowhere == NULL_MX else "takes no mail: no MX record and no address"
+        yield Line("fail", what, says, "publish an MX record, so that bounces reach the tenant")
     if config.egress:
         spf = await authentication.spf(domain.name)
         if spf.result != "pass":
@@ -429,6 +451,8 @@ async def _domain(
             which = f" for {spf.egress}" if spf.egress else ""
             says = f"SPF is {spf.result}{which}{': ' + spf.why if spf.why else ''}"
             yield Line("fail", what, says, f"its SPF record must allow {_allow(config.egress)}")
+    for hint in spf_hints(spf_records((await dns.resolve(domain.name, "TXT")).records)):
+        yield Line("warn", what, f"SPF: {hint}", "change its SPF record")
     if not (await authentication.dmarc(domain.name)).record:
         good = False
         yield Line("fail", what, "has no DMARC record", f'publish _dmarc.{domain.name} TXT "v=DMARC1; p=none"')
@@ -438,6 +462,9 @@ async def _domain(
             good = False
             says = f"no DKIM key is published at {selector}._domainkey.{domain.name}"
             yield Line("fail", what, says, "publish it, or change the selector")
+            continue
+        for hint in await key_hints(dns, selector, domain.name):
+            yield Line("warn", what, f"DKIM, {selector}: {hint}", "make a new key")
     if good:
         yield Line("ok", what, "SPF, DKIM and DMARC are published" if selectors else "SPF and DMARC are published")
 

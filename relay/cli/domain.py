@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
+import random
 import re
 import sys
 import time
@@ -16,19 +18,23 @@ from typing import Any
 import click
 
 from relay.address import BadAddress, domain_name
-from relay.cli.shell import Group, Shell, fail, json_option, near, open_store, show, when
+from relay.cli.shell import Group, Shell, fail, json_option, near, open_store, progress, show, when
 from relay.config import ConfigError
 from relay.config import read_key as read_pem
-from relay.dns import dkim, dmarc, ownership
-from relay.dns.authentication import DomainAuthentication
+from relay.dns import dkim, ownership, published
+from relay.dns.published import Claim, Key, Publish
 from relay.dns.resolver import Resolver
+from relay.domain_state import KINDS, STAGES, Record, Seen, left
+from relay.jobs.domain_watch import asked, write
 from relay.keys import Keys, KeysError
 from relay.model import Tenant
 from relay.ports import Unavailable
 from relay.stores.canary import open_keys
 from relay.stores.database import Database
 from relay.stores.domain_keys import AGING, SETTLE, DomainKey, DomainKeys, Seal
+from relay.stores.domain_watch import DomainWatch, Look
 from relay.stores.tenants import Conflict, Tenants
+from relay.tokens import reference
 
 SELECTOR = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9_])?\Z")
 tenant_option = click.option("--tenant", metavar="ID", help="Whose claim, if several tenants claim the domain.")
@@ -46,23 +52,6 @@ class Known:
     key_file: str
     checked: str
     source: str  # file or store
-
-
-@dataclass(frozen=True, slots=True)
-class Publish:
-    """One DNS record that a domain needs.
-
-    value  "" where somebody else knows it
-    state  ok, missing, wrong, unknown (DNS did not answer, or we lack a setting)
-    found  what the DNS says now, or why the state is what it is
-    """
-
-    what: str
-    name: str
-    type: str
-    value: str
-    state: str
-    found: str
 
 
 async def known_domains(config: Any, tenants: Tenants) -> list[Known]:
@@ -107,7 +96,16 @@ class Desk:
         self.tenants = Tenants(database)
         self.keys = keys
         self.signing = DomainKeys(database)
-        self.dns = Resolver(list(config.dns.nameservers) or None, config.dns.timeout)
+        self.watch = DomainWatch(database)
+        self.dns = self._resolver()
+
+    def _resolver(self) -> Resolver:
+        return Resolver(list(self.config.dns.nameservers) or None, self.config.dns.timeout)
+
+    async def afresh(self) -> None:
+        """Forget what the DNS said."""
+        await self.dns.close()
+        self.dns = self._resolver()
 
     async def find(self, domain: str, tenant: str | None) -> Known:
         """The one claim that is meant; exit 2 if there is none, or more than one."""
@@ -136,94 +134,47 @@ class Desk:
     def token(self, claim: Known) -> str:
         return ownership.value(self.keys.master, claim.tenant, claim.domain)
 
-    async def publish(self, claim: Known) -> list[Publish]:
-        """Every record the domain needs, compared with what is there now."""
-        return list(
-            await asyncio.gather(self._ownership(claim), self._spf(claim), *await self._dkim(claim), self._dmarc(claim))
+    async def claim(self, known: Known) -> Claim:
+        """What the tenant's mail needs of the domain."""
+        declared = self.config.tenants[known.tenant].domains.get(known.domain) if known.source == "file" else None
+        keys = [] if known.dkim == "client" else await self.keys_of(known)
+        return Claim(
+            domain=known.domain,
+            tenant=known.tenant,
+            token=self.token(known),
+            proven=declared is not None and declared.verified,
+            egress=self.config.egress,
+            envelope=self.config.envelope_domain(await self._tenant(known.tenant)),
+            by=known.dkim,
+            keys=tuple(_as_key(key) for key in keys if key.state != "retired"),
+            selectors=known.selectors,
         )
 
-    async def _ownership(self, claim: Known) -> Publish:
-        name, value = ownership.name(claim.domain), self.token(claim)
-        try:
-            answer = await self.dns.resolve(name, "TXT")
-        except Unavailable as outage:
-            return Publish("ownership", name, "TXT", value, "unknown", outage.why)
-        if value in answer.records:
-            return Publish("ownership", name, "TXT", value, "ok", value)
-        return Publish("ownership", name, "TXT", value, _missing(answer.records), "; ".join(answer.records))
+    async def _tenant(self, id: str) -> Tenant:
+        """With its next hop, on which the envelope depends."""
+        declared: list[Tenant] = self.config.file_tenants(keys=False)
+        for tenant in declared:
+            if tenant.id == id:
+                return tenant
+        return await self.tenants.get(id) or Tenant(id, "")
 
-    async def _spf(self, claim: Known) -> Publish:
-        hop = self.config.envelope_domain(Tenant(claim.tenant, ""))
-        domain = hop or claim.domain
-        terms = " ".join(f"{'ip6' if ':' in text else 'ip4'}:{_network(text)}" for text in self.config.egress)
-        wanted = f"v=spf1 {terms} -all" if terms else ""
-        if not terms:
-            return Publish("spf", domain, "TXT", "", "unknown", "no egress addresses are configured")
-        try:
-            result = await DomainAuthentication(self.dns, self.config.egress, envelope_domain=hop).spf(claim.domain)
-            answer = await self.dns.resolve(domain, "TXT")
-        except Unavailable as outage:
-            return Publish("spf", domain, "TXT", wanted, "unknown", outage.why)
-        texts = [text for text in answer.records if text.lower().split(" ")[0] == "v=spf1"]
-        if result.result == "pass":
-            return Publish("spf", domain, "TXT", texts[0] if texts else wanted, "ok", "; ".join(texts))
-        if len(texts) == 1:  # what is there is kept; ours goes before what it says of all others
-            said = texts[0].split()
-            wanted = " ".join([said[0], *terms.split(), *said[1:]])
-        found = f"{result.result} for {result.egress}: {'; '.join(texts) or result.why}"
-        return Publish("spf", domain, "TXT", wanted, _missing(texts), found)
+    async def publish(self, known: Known) -> list[Publish]:
+        """Every record the domain needs, compared with what is there now."""
+        return await published.look(self.dns, await self.claim(known))
 
-    async def selectors(self, claim: Known) -> list[Publish]:
+    async def selectors(self, known: Known) -> list[Publish]:
         """Every key of the domain that signs or is to, compared with what is published."""
-        return list(await asyncio.gather(*await self._dkim(claim)))
-
-    async def _dkim(self, claim: Known) -> Sequence[Any]:
-        ours = [self.our_key(key) for key in await self.keys_of(claim) if key.state != "retired"]
-        if claim.dkim == "next-hop":
-            return [*ours, *(self._their_key(claim, selector) for selector in claim.selectors)]
-        return ours
+        return await published.selectors(self.dns, await self.claim(known))
 
     async def our_key(self, key: DomainKey) -> Publish:
-        name = f"{key.selector}._domainkey.{key.domain}"
-        try:
-            value = record_of(key)
-        except ConfigError as error:
-            return Publish("dkim", name, "TXT", "", "unknown", f"{key.key_file}: {error}")
-        try:
-            state, found = await dkim.publication(self.dns, key.selector, key.domain, value)
-        except Unavailable as outage:
-            state, found = "unknown", outage.why
-        return Publish("dkim", name, "TXT", value, state, found)
-
-    async def _their_key(self, claim: Known, selector: str) -> Publish:
-        name = f"{selector}._domainkey.{claim.domain}"
-        try:
-            there = await dkim.fetch(self.dns, selector, claim.domain)
-        except Unavailable as outage:
-            return Publish("dkim", name, "TXT", "", "unknown", outage.why)
-        except dkim.Invalid as problem:
-            return Publish("dkim", name, "TXT", "", "missing", f"{problem}; the next hop's operator knows the key")
-        return Publish("dkim", name, "TXT", "", "ok", dkim.record(there.key))
-
-    async def _dmarc(self, claim: Known) -> Publish:
-        name, value = f"_dmarc.{claim.domain}", "v=DMARC1; p=none"
-        try:
-            found = await dmarc.discover(self.dns, claim.domain)
-        except Unavailable as outage:
-            return Publish("dmarc", name, "TXT", value, "unknown", outage.why)
-        if not found.record:
-            what = "the record's p= is not valid" if found.at else ""
-            return Publish("dmarc", name, "TXT", value, "wrong" if found.at else "missing", what)
-        return Publish("dmarc", f"_dmarc.{found.at}", "TXT", found.record, "ok", found.record)
+        return await published.our_key(self.dns, key.domain, _as_key(key))
 
 
-def _missing(records: Sequence[str]) -> str:
-    return "wrong" if records else "missing"
-
-
-def _network(text: str) -> str:
-    """`192.0.2.10/32` as SPF writes it: 192.0.2.10."""
-    return text.removesuffix("/128" if ":" in text else "/32")
+def _as_key(key: DomainKey) -> Key:
+    try:
+        return Key(key.selector, record_of(key), signing=key.state == "signing")
+    except ConfigError as error:
+        return Key(key.selector, "", f"{key.key_file}: {error}", signing=key.state == "signing")
 
 
 def _domain(text: str) -> str:
@@ -254,7 +205,7 @@ async def desk(config: Any) -> AsyncIterator[Desk]:
 
 @click.group()
 def command() -> None:
-    """Domains that tenants send from: add, list, verify, show, and their DKIM keys.
+    """Domains that tenants send from: add, list, verify, show, watch, and their DKIM keys.
 
     A tenant may send from a domain, and from those below it, once it is verified: by a TXT record
     that `domain add` prints, or by the operator's word in the configuration.
@@ -314,14 +265,24 @@ def add(shell: Shell, domain: str, tenant: str, by: str | None, selectors: tuple
 @json_option
 @click.pass_obj
 def list_(shell: Shell, tenant: str | None, as_json: bool) -> None:
-    """List the domains of the configuration and of the store."""
+    """List the domains of the configuration and of the store, and what their DNS is like.
+
+    STATE is that of the last look of the running relay; `domain show` asks now.
+    """
     config = shell.config()
 
     async def main() -> None:
         async with open_store(config) as database:
             known = await known_domains(config, Tenants(database))
-            rows = [asdict(claim) for claim in known if tenant in (None, claim.tenant)]
-            columns = ("domain", "tenant", "verified", "dkim", "selectors", "checked", "source")
+            looks = await DomainWatch(database).looks()
+            rows = []
+            for claim in known:
+                if tenant in (None, claim.tenant):
+                    look = looks.get((claim.domain, claim.tenant), Look())
+                    stages = {kind: record.stage for kind, record in look.records.items()}
+                    looked = {"state": _state(look), "records": stages, "looked": when(look.looked)}
+                    rows.append({**asdict(claim), **looked})
+            columns = ("domain", "tenant", "verified", "dkim", "selectors", "checked", "source", "state")
             show(rows, as_json, columns, empty="no domains; add one with: domain add DOMAIN --tenant ID")
 
     shell.run(main)
@@ -352,7 +313,9 @@ def verify(shell: Shell, domain: str, tenant: str | None, as_json: bool) -> None
                 now = time.time()
                 if claim.source == "file":
                     await at.tenants.claim(claim.tenant, claim.domain, value, now)
+                await _take_over(shell, config, at, claim, now)
                 await at.tenants.set_domain(claim.domain, claim.tenant, verified=True, checked=now)
+                await at.watch.soon(claim.domain, claim.tenant)
             verified = good or claim.verified
             selectors = await at.selectors(claim)
             if as_json:
@@ -378,38 +341,233 @@ def verify(shell: Shell, domain: str, tenant: str | None, as_json: bool) -> None
         sys.exit(1)
 
 
+async def _take_over(shell: Shell, config: Any, at: Desk, claim: Known, now: float) -> None:
+    """Whoever had it before, by a record that is gone, has it no more.  A DNS that does not answer changes nothing."""
+    before = await at.tenants.domain(claim.domain)
+    if before is None or not before.verified or before.tenant == claim.tenant:
+        return
+    try:
+        if await ownership.verify(at.dns, at.keys.master, before.tenant, claim.domain):
+            return
+    except Unavailable:
+        return
+    note = f"{claim.domain}: now of {claim.tenant}, whose record is there; that of {before.tenant} is gone"
+    ref = await shell.record(config, at.database, "domain passed on", tenant=before.tenant, note=note)
+    await at.watch.pass_on(claim.domain, before.tenant, claim.tenant, now=now, ref=ref)
+
+
 @command.command("show")
 @click.argument("domain")
 @tenant_option
 @json_option
 @click.pass_obj
 def show_(shell: Shell, domain: str, tenant: str | None, as_json: bool) -> None:
-    """Say what DOMAIN must publish (ownership, SPF, DKIM, DMARC), and what is there now."""
+    """Say what DOMAIN must publish (ownership, SPF, DKIM, DMARC, MX), what is there now, and what follows.
+
+    What is missing is shown for a zone file and for the form of a registrar.  Exit 1 if a record is
+    missing or wrong.
+    """
     config = shell.config()
 
-    async def main() -> None:
+    async def main() -> bool:
         async with desk(config) as at:
-            claim = await at.find(domain, tenant)
-            records = await at.publish(claim)
+            known = await at.find(domain, tenant)
+            claim = await at.claim(known)
+            records = await published.look(at.dns, claim)
+            look = (await at.watch.looks()).get((known.domain, known.tenant), Look())
+            graces = config.dns.watch.graces()
+            good = not any(record.state in ("missing", "wrong") for record in records)
             if as_json:
-                click.echo(json.dumps({**asdict(claim), "publish": [asdict(record) for record in records]}, indent=2))
-                return
-            signer = {"relay": "the relay", "client": "the client", "next-hop": "the next hop"}.get(claim.dkim)
-            click.echo(f"{claim.domain}, tenant {claim.tenant}: {'verified' if claim.verified else 'not verified'}")
+                click.echo(
+                    json.dumps(
+                        {
+                            **asdict(known),
+                            "good": good,
+                            "state": _state(look),
+                            "looked": when(look.looked),
+                            "next_look": when(look.due),
+                            "records": {kind: _as_json(r, graces[kind]) for kind, r in look.records.items()},
+                            "publish": [_to_publish(record) for record in records],
+                        },
+                        indent=2,
+                    )
+                )
+                return good
+            signer = {"relay": "the relay", "client": "the client", "next-hop": "the next hop"}.get(known.dkim)
+            click.echo(f"{known.domain}, tenant {known.tenant}: {'verified' if known.verified else 'not verified'}")
             if signer:
-                click.echo(f"signed by {signer}{' with ' + ', '.join(claim.selectors) if claim.selectors else ''}")
+                click.echo(f"signed by {signer}{' with ' + ', '.join(known.selectors) if known.selectors else ''}")
             else:
                 click.echo("nobody is declared to sign; `domain key add` lets the relay do it")
+            if look.looked:
+                click.echo(f"looked at {when(look.looked)}, next {when(look.due)}")
+            else:
+                click.echo("not looked at yet: the running relay looks at what is verified")
+            shown = set()
             for record in records:
-                click.echo(f"\n{record.what}: {record.state}")
-                if record.state != "ok" and record.value:
-                    click.echo(_zone_line(record.name, record.value))
-                else:
-                    click.echo(f"  {record.name}")
-                if record.found and record.state != "ok":
-                    click.echo(f"  now: {_safe(record.found)}")
+                _print_record(record)
+                if record.what in look.records and record.what not in shown:
+                    shown.add(record.what)
+                    for line in _history(look.records[record.what], graces[record.what]):
+                        click.echo(f"  {line}")
+            return good
 
-    shell.run(main)
+    if not shell.run(main):
+        sys.exit(1)
+
+
+def _to_publish(record: Publish) -> dict[str, Any]:
+    zone = _zone_line(record.name, record.value).strip() if record.value and record.type == "TXT" else ""
+    return {**asdict(record), "strings": _strings(record.value), "zone": zone}
+
+
+def _print_record(record: Publish) -> None:
+    click.echo(f"\n{record.what}: {record.state}")
+    if record.state in ("missing", "wrong", "unknown") and record.value:
+        value = _safe(record.value)  # a record that is there already is kept, whatever it says
+        click.echo(_zone_line(record.name, value))
+        click.echo(f"  or in a form:  name   {record.name}")
+        click.echo(f"                 type   {record.type}")
+        click.echo(f"                 value  {value}")
+    elif record.what == "mx" and record.state != "ok":
+        click.echo(f"  {record.name}. IN MX 10 the.name.of.its.mail.server.")
+    else:
+        click.echo(f"  {record.name}")
+    if record.found and record.state != "ok":
+        click.echo(f"  now: {_safe(record.found)}")
+    for hint in record.hints:
+        click.echo(f"  hint: {_safe(hint)}")
+
+
+def _history(record: Record, grace: float) -> list[str]:
+    """What the watch knows of a record, in sentences."""
+    if record.stage == "new":
+        return ["watch: never seen well, so it has no grace"]
+    lines = [f"watch: {_STAGES[record.stage]} since {when(record.since)}"]
+    if record.broken:
+        lines.append(f"  gone since {when(record.broke)}: {_safe(record.why)}")
+        defers, refuses = left(record, grace)
+        if defers is not None:
+            lines.append(f"  mail goes out; if it stays so it is put off (451) in {_span(defers)}")
+        if refuses is not None:
+            lines.append(f"  mail is refused (554) in {_span(refuses)}")
+    if record.outage is not None:
+        lines.append(f"  the DNS does not answer since {when(record.outage)}; until it does, nothing changes")
+    return lines
+
+
+def _as_json(record: Record, grace: float) -> dict[str, Any]:
+    defers, refuses = left(record, grace) if record.broken else (None, None)
+    return {
+        "stage": record.stage,
+        "since": when(record.since),
+        "gone_since": when(record.broke),
+        "last_well": when(record.well),
+        "looked": when(record.looked),
+        "no_answer_since": when(record.outage),
+        "why": record.why,
+        "deferred_in": defers,
+        "refused_in": refuses,
+        "told": record.told,
+    }
+
+
+_STAGES = {"well": "well", "warn": "broken, mail goes out", "defer": "broken, mail is put off", "refuse": "refused"}
+
+
+def _state(look: Look) -> str:
+    """The worst of a domain: "spf: defer", or ok, or "" where nobody looked yet."""
+    broken = [record for record in look.records.values() if record.broken]
+    if broken:
+        broken.sort(key=lambda record: -STAGES.index(record.stage))
+        return ", ".join(f"{record.kind}: {record.stage}" for record in broken)
+    if not look.records:
+        return ""
+    fresh = [record.kind for record in look.records.values() if record.stage == "new"]
+    return f"{', '.join(fresh)}: not there yet" if fresh else "ok"
+
+
+def _span(seconds: float) -> str:
+    """`3.5 days`, `40 minutes`."""
+    for size, unit in ((86400, "day"), (3600, "hour")):
+        if seconds >= size:
+            count = f"{seconds / size:.3g}"
+            return f"{count} {unit}{'s' * (count != '1')}"
+    return f"{max(1, round(seconds / 60))} minutes"
+
+
+@command.command("watch")
+@click.argument("domain", required=False)
+@click.option("--once", is_flag=True, help="Look once, and not again every minute until all is well.")
+@tenant_option
+@json_option
+@click.pass_obj
+def watch_(shell: Shell, domain: str | None, once: bool, tenant: str | None, as_json: bool) -> None:
+    """Look at the DNS of DOMAIN, or of every verified domain, now, as the running relay does by itself.
+
+    What is found counts: a record that is there again lets mail go out at once; one that is gone is
+    told of, and its grace begins.  Without --once it looks every minute until everything is well, for
+    who has just changed a zone.  Exit 1 if something is missing or wrong.
+
+    \b
+      aup-relay domain watch acme.example
+      aup-relay domain watch --once --json
+    """
+    config = shell.config()
+
+    async def main() -> bool:
+        async with desk(config) as at:
+            chosen = [await at.find(domain, tenant)] if domain is not None else []
+            while True:
+                known = chosen or [
+                    claim
+                    for claim in await known_domains(config, at.tenants)
+                    if claim.verified and tenant in (None, claim.tenant)
+                ]
+                rows = []
+                for claim in progress(known, "domains", len(known)):
+                    rows += await _look(config, at, claim)
+                good = not any(row["now"] in ("broken", "no answer") for row in rows)
+                columns = ("domain", "tenant", "record", "now", "state", "why")
+                show(rows, as_json, columns, empty="no verified domain to look at; see: domain list")
+                if once or good:
+                    return good
+                await asyncio.sleep(60.0)
+                await at.afresh()
+
+    if not shell.run(main):
+        sys.exit(1)
+
+
+async def _look(config: Any, at: Desk, known: Known) -> list[dict[str, Any]]:
+    """One look, stored as the job's are; a domain that is not verified is only shown."""
+    claim, now = await at.claim(known), time.time()
+    try:
+        found = await asked(at.dns, claim)
+        seen = published.summary(claim, found)
+    except Unavailable as outage:
+        found, seen = [], {kind: Seen(kind, None, outage.why) for kind in KINDS}
+    look = (await at.watch.looks()).get((known.domain, known.tenant), Look())
+    lost = look.records.get("ownership", Record("ownership")).broken
+    if not known.verified and lost:
+        seen = {kind: each for kind, each in seen.items() if kind == "ownership"}
+    if known.verified or lost:
+        ref = reference(os.urandom(16))
+        settings = config.dns.watch
+        await write(at.watch, claim, seen, found, settings, now, random.random(), ref, lambda event: None)
+        look = (await at.watch.looks()).get((known.domain, known.tenant), Look())
+    words = {True: "ok", False: "broken", None: "no answer"}
+    return [
+        {
+            "domain": known.domain,
+            "tenant": known.tenant,
+            "record": kind,
+            "now": words[each.well],
+            "state": look.records[kind].stage if kind in look.records else "",
+            "why": each.why,
+        }
+        for kind, each in seen.items()
+    ]
 
 
 @command.group(cls=Group)

@@ -156,7 +156,7 @@ async def _spf(dns: Dns, claim: Claim, authentication: Authentication) -> Publis
         answer = await dns.resolve(domain, "TXT")
     except Unavailable as outage:
         return Publish("spf", domain, "TXT", wanted, "unknown", outage.why)
-    texts = [text for text in answer.records if text.lower().split(" ")[0] == "v=spf1"]
+    texts = spf_records(answer.records)
     hints = spf_hints(texts)
     if result.result == "pass":
         return Publish("spf", domain, "TXT", texts[0] if texts else wanted, "ok", _joined(texts), hints)
@@ -166,6 +166,10 @@ async def _spf(dns: Dns, claim: Claim, authentication: Authentication) -> Publis
     why = f"; {result.why}" if result.why and texts else ""
     found = f"{result.result} for {result.egress}: {_joined(texts) or result.why}{why}"
     return Publish("spf", domain, "TXT", wanted, missing(texts), found, hints)
+
+
+def spf_records(texts: Sequence[str]) -> list[str]:
+    return [text for text in texts if text.lower().split(" ")[0] == "v=spf1"]
 
 
 def spf_hints(texts: Sequence[str]) -> tuple[str, ...]:
@@ -199,7 +203,11 @@ async def our_key(dns: Dns, domain: str, key: Key) -> Publish:
         state, found = await dkim.publication(dns, key.selector, domain, key.record)
     except Unavailable as outage:
         return Publish("dkim", name, "TXT", key.record, "unknown", outage.why)
-    return Publish("dkim", name, "TXT", key.record, state, found, _key_hints(key.record))
+    try:
+        hints = _hints(dkim.public_key(key.record))
+    except dkim.Invalid as problem:  # of a file, and shorter than anybody takes
+        hints = (str(problem),)
+    return Publish("dkim", name, "TXT", key.record, state, found, hints)
 
 
 async def _their_key(dns: Dns, claim: Claim, selector: str) -> Publish:
@@ -210,20 +218,23 @@ async def _their_key(dns: Dns, claim: Claim, selector: str) -> Publish:
         return Publish("dkim", name, "TXT", "", "unknown", outage.why)
     except dkim.Invalid as problem:
         return Publish("dkim", name, "TXT", "", "missing", f"{problem}; the next hop's operator knows the key")
-    record = dkim.record(there.key)
-    return Publish("dkim", name, "TXT", "", "ok", record, _key_hints(record, there.testing))
+    return Publish("dkim", name, "TXT", "", "ok", dkim.record(there.key), _hints(there))
 
 
-def _key_hints(record: str, testing: bool = False) -> tuple[str, ...]:
+async def key_hints(dns: Dns, selector: str, domain: str) -> tuple[str, ...]:
+    """Of a key that is published.  Raises Unavailable"""
     try:
-        key = dkim.public_key(record)
+        return _hints(await dkim.fetch(dns, selector, domain))
     except dkim.Invalid:
         return ()
+
+
+def _hints(key: dkim.PublicKey) -> tuple[str, ...]:
     hints = []
     bits = getattr(key.key, "key_size", STRONG)
     if bits < STRONG:
         hints.append(f"the key has {bits} bits; Gmail, Yahoo and Microsoft recommend {STRONG}")
-    if testing:
+    if key.testing:
         hints.append("t=y says that the domain is only testing DKIM; take it out")
     return tuple(hints)
 
@@ -240,7 +251,7 @@ async def _dmarc(dns: Dns, claim: Claim) -> Publish:
         if found.at:
             return Publish("dmarc", name, "TXT", value, "wrong", "the record's p= is not valid")
         return Publish("dmarc", name, "TXT", value, missing(there), _joined(there))
-    hints = ()
+    hints: tuple[str, ...] = ()
     if found.policy == "none":
         hints = ("p=none asks receivers to do nothing; quarantine or reject protects the domain from forgery",)
     return Publish("dmarc", f"_dmarc.{found.at}", "TXT", found.record, "ok", found.record, hints)
