@@ -8,7 +8,7 @@ import base64
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from relay.address import parse
 from relay.checks import active_content
@@ -233,6 +233,7 @@ def test_hostile_markup_takes_no_longer_than_parsing_it(html: str) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.text(alphabet="<>/ =\"'abconlickrtsp&#;:\n\u00e9\ud800", max_size=200))
+@example("=<a/\ud800>")
 def test_no_markup_is_too_odd(html: str) -> None:
     active(html)
     active(html, amp=True)

@@ -93,7 +93,8 @@ _SELECTED = "script,iframe,frame,form,object,embed,applet,input,meta"
 
 def active(source: str, amp: bool = False) -> tuple[str, ...]:
     """What is active in it, each kind once, in the order of KINDS.  Up to the bounds of visible text."""
-    source = source[:MOST_HTML]
+    # Half a surrogate pair in a name is more than the parser can tell of.
+    source = source[:MOST_HTML].encode("utf-8", "replace").decode("utf-8")
     if source.count("<") > 2 * MOST_TAGS or _crowded(source):
         return _unparsed(source)
     found = _found(source, amp)

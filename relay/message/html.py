@@ -292,14 +292,16 @@ class Reader:
         document = turbohtml.parse(html, positions=True)  # which cost next to nothing
         if tags > DEEPEST and _deep(document, tags):
             return self.too_big(alternative, "depth")
-        acts = document.select_one(_ACTIVE) is not None
-        concealed = _concealed(document, html, tags)
+        named = _named(document)
+        acts = any(_may_act(tag, element) for tag, element in named)
+        areas = any(tag == "area" for tag, _ in named)
+        concealed = _concealed(document, html, tags, named)
         if concealed is None:
             return self.too_big(alternative, "styles")
         hidden, faint, dead, page = concealed
         text = self._shown(document.to_text())
         self._parts.append(
-            TextPart("html", text, _anchors(document, dead), alternative, hidden, faint, html, acts, page)
+            TextPart("html", text, _anchors(document, dead, areas), alternative, hidden, faint, html, acts, page)
         )
         return None
 
@@ -308,10 +310,12 @@ def _one(value: Any) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _anchors(document: Any, dead: frozenset[Any] | set[Any] = frozenset()) -> tuple[Link, ...]:
+def _anchors(document: Any, dead: frozenset[Any] | set[Any] = frozenset(), areas: bool = True) -> tuple[Link, ...]:
+    """areas  there may be some"""
     links = []
-    anchors = document.select("a")
-    anchors += document.select("area")
+    anchors = list(document.iter_elements("a"))
+    if areas:
+        anchors += document.iter_elements("area")
     for anchor in anchors:
         href = anchor.attr("href")
         if href is None or (dead and anchor in dead):
@@ -333,10 +337,16 @@ def _alternative(anchor: Any) -> str:
     return _one(anchor.attr("alt"))
 
 
-_ACTIVE = (
-    "script,iframe,frame,form,object,embed,applet,input[type*=password i],input[type*=file i]"
-    ",meta[http-equiv*=refresh i]"
-)
+_ACTIVE = frozenset(("script", "iframe", "frame", "form", "object", "embed", "applet"))
+
+
+def _may_act(tag: str, element: Any) -> bool:
+    if tag == "meta":
+        return "refresh" in _one(element.attr("http-equiv")).lower()
+    if tag == "input":
+        kind = _one(element.attr("type")).lower()
+        return "password" in kind or "file" in kind
+    return tag in _ACTIVE
 
 
 # -- what is hidden --------------------------------------------------------------------------
@@ -346,7 +356,16 @@ MOST_WORK = 200_000
 """Elements that rules of style sheets are tried on; what comes after has no effect."""
 _ACTING_ATTRIBUTES = "[bgcolor],[background],[hidden]"
 _ACTING = _ACTING_ATTRIBUTES + ",font,body[text],dialog,audio,video,canvas"
-_ACTING_TAGS = ("style", "body", "font", "dialog", "audio", "video", "canvas")
+_ACTING_TAGS = frozenset(("font", "dialog", "audio", "video", "canvas"))
+_NAMED = ("style", "body", *sorted(_ACTING_TAGS), *sorted(_ACTIVE), "meta", "input", "area")
+"""What is looked for by name, in one walk over the page."""
+Named = list[tuple[str, Any]]
+
+
+def _named(document: Any) -> Named:
+    return [(element.tag, element) for element in document.iter_elements(_NAMED)]
+
+
 _GONE = Declarations({"display": "none"}, {})
 _NOT_SHOWN = frozenset(("audio", "video", "canvas"))
 """What stands in these is for programs that do not know them."""
@@ -384,7 +403,7 @@ _PAGE = _State()
 Concealed = tuple[tuple[Hidden, ...], tuple[Faint, ...], set[Any], Open | None]
 
 
-def _concealed(document: Any, source: str, tags: int) -> Concealed | None:
+def _concealed(document: Any, source: str, tags: int, named: Named | None = None) -> Concealed | None:
     """Take out of `document` what a reader cannot see; also what he hardly can, and the anchors left without text.
 
     None where there are too many styles.
@@ -394,7 +413,7 @@ def _concealed(document: Any, source: str, tags: int) -> Concealed | None:
     texts = set(given)
     if len(texts) > MOST_STYLES:
         return None
-    sheet, acting = _acting(document)
+    sheet, acting = _acting(document, named)
     read = {text: styles.declarations(text) if text else None for text in texts}
     found = {block for block in read.values() if block is not None}
     if acting:
@@ -411,16 +430,15 @@ def _concealed(document: Any, source: str, tags: int) -> Concealed | None:
     return _Concealed(document, source, tags, blocks, sheet).result()
 
 
-def _acting(document: Any) -> tuple[Sheet, list[tuple[Any, Declarations]]]:
+def _acting(document: Any, named: Named | None) -> tuple[Sheet, list[tuple[Any, Declarations]]]:
     """The style sheets, and the elements whose attributes or names act as styles, in the order of the document."""
     sheets = []
     other = False
-    for element in document.iter_elements(_ACTING_TAGS):
-        tag = element.tag
+    for tag, element in _named(document) if named is None else named:
         if tag == "style":
             text, media = element.text, _one(element.attr("media")).strip()
             sheets.append(f"@media {media}{{{text}}}" if media and media.lower() not in ("all", "screen") else text)
-        elif tag != "body" or element.attr("text") is not None:
+        elif tag in _ACTING_TAGS or (tag == "body" and element.attr("text") is not None):
             other = True
     acting = document.select(_ACTING if other else _ACTING_ATTRIBUTES)
     return (
