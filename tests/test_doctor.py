@@ -251,6 +251,40 @@ async def test_what_the_domains_of_tenants_publish(
     assert found[0].level == ("ok" if not name else "warn" if records is None else "fail")
 
 
+@pytest.mark.parametrize(
+    ("zone", "level", "says"),
+    [
+        ({"MX": ["10 mx.platform.example"], "TXT": ["v=spf1 ip4:192.0.2.10 -all"]}, "ok", "MX and SPF are published"),
+        ({"TXT": ["v=spf1 ip4:192.0.2.10 -all"]}, "fail", "no MX"),
+        ({"MX": ["10 mx.platform.example"]}, "fail", "SPF is none"),
+        (None, "warn", "cannot be looked up"),
+    ],
+)
+async def test_how_bounces_find_their_way_back(
+    file: Path, monkeypatch: pytest.MonkeyPatch, zone: dict[str, list[str]] | None, level: str, says: str
+) -> None:
+    from relay.dns import resolver
+
+    class Table(resolver.StaticResolver):
+        def __init__(self, *_: object, **__: object) -> None:
+            super().__init__({**ZONE, "bounces.platform.example": zone})
+
+        async def close(self) -> None: ...
+
+    monkeypatch.setattr(resolver, "Resolver", Table)
+    assert one(await report(file), "feedback of next_hop").level == "warn"
+    text = file.read_text().replace("tls: none}\noperator", "tls: none, feedback: verp}\noperator")
+    file.write_text(
+        text + "feedback: {domain: bounces.platform.example, listen: [{socket: lmtp, protocol: lmtp}],"
+        " mailgun: {signing_key_file: acme.pw}}\n"
+    )
+    lines = await report(file, offline=False)
+    told = one(lines, "feedback of next_hop")
+    assert told.level == "ok" and "verp" in told.says and "https://mail.platform.example/feedback/mailgun" in told.says
+    found = one(lines, "feedback domain bounces.platform.example")
+    assert (found.level, says in found.says) == (level, True), found
+
+
 @asynccontextmanager
 async def next_hop(greeting: bytes) -> AsyncIterator[int]:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -104,7 +104,7 @@ async def examine(path: Path, now: float, *, offline: bool = False) -> AsyncIter
             yield stored
         else:
             tenants = stored
-    for line in [*_operator(config, tenants), *_senders(tenants)]:
+    for line in [*_operator(config, tenants), *_senders(tenants), *_feedback(config)]:
         yield line
     if not offline:
         for name, hop in config.hops().items():
@@ -112,6 +112,8 @@ async def examine(path: Path, now: float, *, offline: bool = False) -> AsyncIter
         async for line in _scanners(config):
             yield line
         async for line in _dns(config, tenants):
+            yield line
+        async for line in _way_back(config):
             yield line
     for line in _coverage(config, tenants):
         yield line
@@ -329,6 +331,27 @@ def _watched(tenant: Tenant, domain: Domain) -> Iterator[Line]:
             yield Line(level, f"domain {domain.name} ({tenant.id})", f"{kind}: what was there {says[stage]}", mend)
 
 
+def _feedback(config: Config) -> Iterator[Line]:
+    """How what comes back for mail is heard, and where nothing is."""
+    feedback = config.feedback
+    doors = [str(door.socket) if door.socket else f"{door.host}:{door.port}" for door in feedback.listen]
+    url = config.http.base_url
+    for name in ("ses", "sendgrid", "mailgun", "postmark"):
+        if getattr(feedback, name) is None:
+            continue
+        doors.append(f"{url}/feedback/{name}")
+        if config.http.public is None or not url.startswith("https://"):
+            mend = "set http.public, and http.base_url to the https address that it is seen at"
+            yield Line("fail", f"feedback by {name}", "its page cannot be reached from outside", mend)
+    for name, hop in config.hops().items():
+        what = f"feedback of {name or 'next_hop'}"
+        if hop.feedback == "none":
+            says = "nobody hears of bounces and complaints: dead addresses are mailed again, and rates are not known"
+            yield Line("warn", what, says, "set `feedback` of the next hop (docs/feedback.md)")
+        else:
+            yield Line("ok", what, f"{hop.feedback}, at {', '.join(doors)}")
+
+
 # -- what is asked of others --------------------------------------------------------------------
 async def _next_hop(config: Config, name: str, hop: Any) -> Line:
     from relay.config import ConfigError
@@ -423,6 +446,39 @@ async def _dns(config: Config, tenants: list[Tenant]) -> AsyncIterator[Line]:
                     found = [Line("warn", f"domain {domain.name}", f"cannot be looked up now ({why})")]
                 for line in found:
                     yield line
+    finally:
+        await dns.close()
+
+
+async def _way_back(config: Config) -> AsyncIterator[Line]:
+    """Whether bounces find the feedback domain, and whether it may stand in the envelope."""
+    from relay.dns.authentication import DomainAuthentication
+    from relay.dns.resolver import Resolver
+    from relay.ports import Unavailable
+
+    domain = config.feedback.domain
+    if domain is None:
+        return
+    dns = Resolver(list(config.dns.nameservers) or None, config.dns.timeout, grace=0.0)
+    what = f"feedback domain {domain}"
+    try:
+        async with asyncio.timeout(PATIENCE):
+            mx = (await dns.resolve(domain, "MX")).records or (await dns.resolve(domain, "A")).records
+            if not mx:
+                yield Line("fail", what, "has no MX record", "publish one that leads to feedback.listen")
+            verp = any(hop.feedback == "verp" for hop in config.hops().values())
+            if verp and config.egress:
+                authentication = DomainAuthentication(dns, config.egress, hostname=config.hostname, clock=time.time)
+                spf = await authentication.spf(domain)
+                if spf.result != "pass":
+                    says = f"SPF is {spf.result} for {spf.egress or 'our addresses'}, and it stands in every envelope"
+                    yield Line("fail", what, says, f"its SPF record must allow {_allow(config.egress)}")
+                elif mx:
+                    yield Line("ok", what, "MX and SPF are published")
+            elif mx:
+                yield Line("ok", what, "MX is published")
+    except (Unavailable, TimeoutError) as error:
+        yield Line("warn", what, f"cannot be looked up now ({getattr(error, 'why', 'no answer in time')})")
     finally:
         await dns.close()
 
