@@ -97,6 +97,8 @@ Sending tools act on codes, and some act badly. So:
 * `550 5.7.1` **only** at RCPT, and only where the tool *should* stop mailing that address.
 * What is wrong with the message, the tenant or the domain is `554`, and never x.7.1: the contact must not pay for it.
 * What time alone cures is `451` with the seconds: quotas, holds, suspensions that end before a queue gives up (5 days).
+* A DNS record of the tenant's that was right and is gone is `451` while half of its grace lasts, `554` then
+  ([domains.md](domains.md)): most of them are mistakes, and no mail is to be lost by them.
 * A fault of ours is always `451`, and shows nothing of our insides.
 * Never 503 for a policy, and never 250 for what then goes nowhere.
 
