@@ -229,8 +229,19 @@ class TestTrouble:
         used: list[str] = []
         fetch = database._fetch
         monkeypatch.setattr(database, "_fetch", lambda *a: used.append("thread") or fetch(*a))
+        opened: list[str] = []
+        open_reader = database._open_reader
+        monkeypatch.setattr(database, "_open_reader", lambda: opened.append("") or open_reader())
         assert await database.read("SELECT 2") == [(2,)]
         assert used == ["thread"]
+        await database.run(lambda db: db.execute("UPDATE meta SET value = 'x' WHERE name = 'maintenance'").close())
+        found = await asyncio.gather(
+            *(database.read("SELECT value FROM meta WHERE name = 'maintenance'") for _ in "123")
+        )
+        assert found == [[("x",)]] * 3, "what was committed is seen by a connection that is kept"
+        with pytest.raises(Unavailable):
+            await database.read("SELECT nonsense")
+        assert await database.read("SELECT 3") == [(3,)] and len(opened) == 1
 
 
 # -- what another process changed --------------------------------------------------------
