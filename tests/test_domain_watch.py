@@ -522,6 +522,23 @@ async def test_a_domain_that_is_dropped_is_forgotten(world: World) -> None:
     assert {domain for domain, _ in await DomainWatch(world.database).looks()} == {"filed.example"}
 
 
+async def test_a_domain_that_is_added_again_begins_anew(world: World) -> None:
+    await world.hours(1)
+    tenants = Tenants(world.database)
+    await tenants.drop_domain("acme.example", "acme")
+    await tenants.claim("acme", "acme.example", "", NOON)
+    await tenants.set_domain("acme.example", "acme", verified=True)
+    await world.directory.poll()
+    assert world.domain("acme", "acme.example").watched == {}
+
+
+async def test_a_domain_that_the_file_has_no_more_is_forgotten(world: World) -> None:
+    await world.hours(1)
+    world.directory.declare((), ())
+    await world.hours(1)
+    assert {domain for domain, _ in await DomainWatch(world.database).looks()} == {"acme.example"}
+
+
 async def test_a_domain_without_a_watch_is_judged_as_it_is_again(world: World) -> None:
     """Nobody looks any more: what is well counts so for half the grace, no longer."""
     await world.hours(2)
