@@ -155,6 +155,7 @@ async def run_office(process: Process, dns_of: DnsOf, beside: Callable[[Process]
             policies.reload(new.policies, new.phrases)
             await asyncio.to_thread(lists.reload, new.list_files())
             directory.declare(tenants, ())
+            watch.declare(new)
             await declare(database, new)
 
         process.reload = reload
@@ -219,7 +220,8 @@ async def run_office(process: Process, dns_of: DnsOf, beside: Callable[[Process]
         watching = current(config, dns)
         if isinstance(watching, Resolver):
             stack.push_async_callback(watching.close)
-        jobs.append(Watch(database, watching, directory.tenants, config, keys.master, process.emit, random))
+        watch = Watch(database, watching, directory.tenants, config, keys.master, process.emit, random)
+        jobs.append(watch)
         tenants, own = visitors(dns, f"aup-relay webhook ({config.operator.abuse})", config.webhooks.private)
         outbox = Outbox(database, keys.master)
         told = partial(switched_off, Notices(database), random, time.time)

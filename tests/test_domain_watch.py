@@ -31,6 +31,7 @@ from relay.dns.resolver import StaticResolver
 from relay.domain_state import BROKEN, DAY, KINDS, Record, Seen, Watched, left, news, pause, step, told
 from relay.events import DomainChanged, Event
 from relay.jobs.domain_watch import Watch
+from relay.jobs.webhooks import switched_off
 from relay.message import Message
 from relay.model import Domain, Envelope, Mail, Profile, Session, Signer, Tenant
 from relay.notice import KINDS as NOTICES
@@ -539,6 +540,20 @@ async def test_a_domain_that_the_file_has_no_more_is_forgotten(world: World) -> 
     assert {domain for domain, _ in await DomainWatch(world.database).looks()} == {"acme.example"}
 
 
+async def test_whom_the_operator_vouches_for_is_read_again(world: World, tmp_path: Path) -> None:
+    await world.hours(1)
+    assert "ownership" not in (await DomainWatch(world.database).looks())["filed.example", "filed"].records
+    (tmp_path / "relay.yaml").write_text(CONFIG.replace("verified: true", "verified: false"))
+    config = load(tmp_path / "relay.yaml")
+    tenants = Tenants(world.database)
+    await tenants.claim("filed", "filed.example", "", NOON)
+    await tenants.set_domain("filed.example", "filed", verified=True)
+    world.directory.declare(config.file_tenants(), ())
+    world.job.declare(config)
+    await world.hours(2)
+    assert (await DomainWatch(world.database).looks())["filed.example", "filed"].records["ownership"].stage == "new"
+
+
 async def test_a_domain_without_a_watch_is_judged_as_it_is_again(world: World) -> None:
     """Nobody looks any more: what is well counts so for half the grace, no longer."""
     await world.hours(2)
@@ -631,6 +646,15 @@ def test_a_webhook_that_is_switched_off_is_told_of() -> None:
         assert words.startswith(to) and "webhook retry wh_1" in words and "it answered 500" in words
         assert "()" not in subject(told, "P")
     assert "webhook-off" in NOTICES
+
+
+async def test_the_owner_of_a_webhook_that_is_off_gets_one_mail(world: World) -> None:
+    hook, _ = await Outbox(world.database, MASTER).add("filed", "https://tool.example/hooks?key=secret", (), NOON)
+    for _ in range(2):
+        await switched_off(world.notices, lambda size: b"r" * size, lambda: NOON, hook, "it answered 500")
+    [notice] = await world.notices.of("filed")
+    assert notice.kind == "webhook-off" and notice.details["host"] == "tool.example"
+    assert "secret" not in json.dumps(notice.details)
 
 
 # -- at a shell --------------------------------------------------------------------------------------

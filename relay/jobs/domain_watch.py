@@ -80,6 +80,7 @@ class Watch:
         self._dns = dns
         self._tenants = tenants
         self._config = config
+        self._declared = config.tenants
         self._master = master
         self._emit = emit
         self._octets = octets
@@ -87,6 +88,10 @@ class Watch:
         self._jitter = jitter
         self._spf: dict[str, DomainAuthentication] = {}
         self._touched = clock()
+
+    def declare(self, config: Config) -> None:
+        """The configuration file was read again: whom the operator vouches for."""
+        self._declared = config.tenants
 
     async def run(self) -> None:
         await asyncio.sleep(FIRST)
@@ -147,7 +152,7 @@ class Watch:
     def claim(self, tenant: Tenant, domain: Domain) -> Claim:
         """What the tenant's mail needs of its domain."""
         config = self._config
-        of_file = config.tenants.get(tenant.id)
+        of_file = self._declared.get(tenant.id)
         declared = of_file.domains.get(domain.name) if of_file is not None else None
         return Claim(
             domain=domain.name,
