@@ -732,6 +732,23 @@ class TestCommands:
         with sqlite3.connect(tmp_path / "relay.db") as db:
             assert db.execute("SELECT tenant, kind FROM notice").fetchall() == [("one", "domain-refused")]
 
+    def test_what_was_lost_is_proven_again_at_once(self, run: Any, zone: Any, tmp_path: Path) -> None:
+        run("tenant", "add", "one", "--policy", "none")
+        record = run("domain", "add", "acme.example", "--tenant", "one", "--json")["publish"]
+        zone[record["name"]] = {"TXT": [record["value"]]}
+        run("domain", "verify", "acme.example")
+        with sqlite3.connect(tmp_path / "relay.db") as db:
+            db.execute("UPDATE domain_record SET spent = 1e9 WHERE kind = 'ownership'")
+        db.close()
+        zone[record["name"]] = {}
+        run("domain", "watch", "acme.example", "--once", exit=1)
+        [listed] = run("domain", "list", "--tenant", "one", "--json")
+        assert not listed["verified"] and listed["records"]["ownership"] == "refuse"
+        zone[record["name"]] = {"TXT": [record["value"]]}
+        run("domain", "verify", "acme.example")
+        [listed] = run("domain", "list", "--tenant", "one", "--json")
+        assert listed["verified"] and listed["records"]["ownership"] == "well"
+
     def test_nothing_to_look_at(self, run: Any, tmp_path: Path) -> None:
         (tmp_path / "relay.yaml").write_text(CONFIG.partition("tenants:")[0])
         assert "no verified domain" in run("domain", "watch", "--once")

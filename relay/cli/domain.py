@@ -315,7 +315,7 @@ def verify(shell: Shell, domain: str, tenant: str | None, as_json: bool) -> None
                     await at.tenants.claim(claim.tenant, claim.domain, value, now)
                 await _take_over(shell, config, at, claim, now)
                 await at.tenants.set_domain(claim.domain, claim.tenant, verified=True, checked=now)
-                await at.watch.soon(claim.domain, claim.tenant)
+                await _look(config, at, replace(claim, verified=True))
             verified = good or claim.verified
             selectors = await at.selectors(claim)
             if as_json:

@@ -54,14 +54,6 @@ class DomainWatch:
         rows = await self._db.view(lambda db: db.execute("SELECT domain, tenant, due FROM domain_look").fetchall())
         return {(domain, tenant): due for domain, tenant, due in rows}
 
-    async def soon(self, domain: str, tenant: str) -> None:
-        """Look at it now."""
-        await self._db.run(
-            lambda db: db.execute(
-                "UPDATE domain_look SET due = 0 WHERE domain = ? AND tenant = ?", (domain, tenant)
-            ).close()
-        )
-
     async def forget(self, domains: Iterable[tuple[str, str]]) -> None:
         """Of nobody any more."""
         gone = list(domains)
