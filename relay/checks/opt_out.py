@@ -140,6 +140,13 @@ ADDRESS = re.compile(
 )
 """The address of a link, in lower case."""
 
+ADDRESS_LETTERS = (
+    "unsub", "scri", "optout", "opt-out", "opt_out", "opt.out", "opt out", "opt+out", "optin", "preferenc", "meld", "abbestell",
+    "austragen", "sabon", "baja", "cancel", "uitschrij", "descadastr", "assinatura", "wypis", "rezygn", "avregistr", "avprenum",
+    "avanmal", "settings", "subject=", "stop", "remove", "leave",
+)  # fmt: skip
+"""One of these stands in every address that ADDRESS finds."""
+
 HERE = re.compile(
     r"\b(?:here|click|link|page|hier|klick|ici|cliquer|cliquez|lien|aqu[ií]|clic|enlace|qui|clicca|klik|clique|kliknij|tutaj|tu\b"
     r"|här|klicka|länk|yahan|yes\b|let us know|let me know|this form|tell us|tell me)|यहाँ|यहां|लिंक"

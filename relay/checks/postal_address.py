@@ -21,7 +21,7 @@ from typing import Literal
 from relay import replies
 from relay.checks.check import Check, CheckSettings
 from relay.checks.mending import missing
-from relay.checks.wording import Phrase, has, phrase, words
+from relay.checks.wording import Phrase, Spelling, has, phrase, words
 from relay.model import Evidence, Mail, Stage
 from relay.ports import Tools
 
@@ -33,13 +33,12 @@ class Settings(CheckSettings):
 def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
     assert mail.message is not None
     main = mail.message.visible.main
-    text = main.text if main is not None else ""
     if settings.mode == "any":
-        found = looks_like_one(text)
+        found = main is not None and looks_like_one(main.text)
     else:
         wanted = _forms(mail.tenant.profile.postal_address)
         # Without an address in the profile there is nothing to compare with: tenant-profile says so.
-        found = not wanted or has(text, wanted, canonical, main.lower if main is not None else "")
+        found = not wanted or (main is not None and has(main, wanted, _SPELLING))
     if found:
         return None
     hindrance = ""
@@ -124,6 +123,8 @@ def canonical(found: list[str]) -> list[str]:
     return out
 
 
+_SPELLING = Spelling(canonical, _BEFORE_CODE | _PAIR_FIRST)
+
 _COUNTRY_NAMES = (
     "usa|us|united states|united states of america|uk|united kingdom|great britain|england|scotland|wales|"
     "northern ireland|ireland|canada|australia|new zealand|india|bharat|germany|deutschland|austria|"
@@ -139,10 +140,10 @@ _COUNTRIES = frozenset(_COUNTRY_NAMES.split("|"))
 @lru_cache(maxsize=4096)
 def _forms(address: str) -> tuple[Phrase, ...]:
     """The address, and the address without its country."""
-    forms = [phrase(address, canonical)]
+    forms = [phrase(address, _SPELLING)]
     lines = [line for line in re.split(r"[,;\r\n|]+", address) if line.strip()]
     if len(lines) > 2 and " ".join(words(lines[-1])) in _COUNTRIES:
-        forms.insert(0, phrase(" ".join(lines[:-1]), canonical))
+        forms.insert(0, phrase(" ".join(lines[:-1]), _SPELLING))
     return tuple(form for form in forms if form)
 
 

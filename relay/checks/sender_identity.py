@@ -15,7 +15,7 @@ from functools import lru_cache
 from relay import replies
 from relay.checks.check import Check, CheckSettings
 from relay.checks.mending import missing
-from relay.checks.wording import Phrase, has, phrase
+from relay.checks.wording import Phrase, Spelling, has, has_in, phrase
 from relay.model import Evidence, Mail, Stage
 from relay.ports import Tools
 
@@ -48,9 +48,12 @@ def _same(found: list[str]) -> list[str]:
     return found
 
 
+_CORE, _SAME = Spelling(_core), Spelling(_same)
+
+
 @lru_cache(maxsize=4096)
 def _names(legal: str, trading: str) -> tuple[Phrase, ...]:
-    found = (phrase(legal, _core), phrase(trading, _core))
+    found = (phrase(legal, _CORE), phrase(trading, _CORE))
     return tuple({one.joined: one for one in found if one}.values())
 
 
@@ -61,10 +64,10 @@ def run(mail: Mail, settings: CheckSettings, tools: Tools) -> Evidence | None:
     names = _names(profile.legal_name, profile.trading_name)
     if not names:
         return None  # tenant-profile says so
-    if any(has(shown, names, _same) for shown in message.from_names[:10]):
+    if any(has_in(shown[:1000], names, _SAME) for shown in message.from_names[:10]):
         return None
     main = message.visible.main
-    if main is not None and has(main.text, names, _same, main.lower):
+    if main is not None and has(main, names, _SAME):
         return None
     return missing(CHECK.name, mail, tools, {"part": main.kind if main is not None else "none"})
 

@@ -24,12 +24,15 @@ Repair:    a footer with a link of ours
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from relay import replies
 from relay.checks import opt_out
 from relay.checks.check import Check, CheckSettings
 from relay.checks.mending import missing
+from relay.checks.wording import EDGE, Worked, pieces
 from relay.message.html import Link, View
 from relay.model import Evidence, Mail, Stage
 from relay.ports import Tools
@@ -64,7 +67,7 @@ def _has_opt_out(view: View) -> bool:
     for link in reversed(links):
         if ("nsubscribe" in link.text or "nsubscribe" in link.href) and leads_out(link):
             return True
-    return _footer(view.lower[-_EDGE:]) or any(leads_out(link) for link in links) or _in_words(view)
+    return _footer(view.lower[-EDGE:]) or _any_leads_out(links) or _in_words(view)
 
 
 # -- links ------------------------------------------------------------------------------
@@ -74,9 +77,17 @@ _LEADS = ("https://", "http://", "mailto:", "www.", "sms:", "tel:")
 _UNRENDERED = re.compile(r"\{\{|\}\}|\{%|\*\||\|\*|\[\[|<%|%%|\$\{")
 
 
+def _any_leads_out(links: Sequence[Link]) -> bool:
+    """The addresses, which are others for each recipient, are first looked through all at once."""
+    addresses = "\n".join([link.href[:_LONGEST] for link in links]).lower()
+    if any(letters in addresses for letters in opt_out.ADDRESS_LETTERS):
+        return any(leads_out(link) for link in links)
+    return any(_says(link.text[:300]) and leads_out(link) for link in links)
+
+
 def leads_out(link: Link) -> bool:
     """This link is a way out: its address or its text says so, and it leads somewhere."""
-    address = link.href[:2000].lower()
+    address = link.href[:_LONGEST].lower()
     if not address.startswith(_LEADS) or _UNRENDERED.search(address):
         return False
     if opt_out.ADDRESS.search(address):
@@ -94,8 +105,6 @@ def _says(text: str) -> bool:
 
 
 # -- words ---------------------------------------------------------------------------------
-_EDGE = 8 * 1024
-"""Characters at both ends of a text that are looked at: the way out stands in the first or last lines."""
 _BESIDE = 160
 """Two lines of text."""
 _LONGEST = 2000
@@ -124,28 +133,18 @@ def _before(text: str, at: int) -> int:
     return cut + 1 if cut >= 0 else begin
 
 
-def _in_words(view: View) -> bool:
-    text = view.text
-    if len(text) > 2 * _EDGE:
-        text = text[:_EDGE] + "\n\n" + text[-_EDGE:]
-    lower = text.lower()
-    # Lengths may change with the case of a few letters, so each search keeps to one form of the text.
-    for start, end in _first(opt_out.ORDER, text):
-        # "STOP to end. Msg & data rates may apply" ends text messages, not mail.
-        charged = "data rates" in text[max(0, start - _BESIDE) : end + _BESIDE].lower()
-        if not charged and opt_out.REPLY.search(_sentence(text, start, end).lower()):
-            return True
-    here = _here(view) if view.kind == "html" else []
-    said = _first(opt_out.SAYS, lower)
-    for start, end in said:
-        beside = lower[_before(lower, start) : end + _BESIDE]
-        if _TARGET.search(beside) or any(label in beside for label in here):
-            return True
-    asked = said + _first(opt_out.NO_THANKS, lower)
-    return any(opt_out.REPLY.search(_sentence(lower, *place)) for place in asked)
+_Places = list[tuple[int, int]]
 
 
-def _first(pattern: re.Pattern[str], text: str) -> list[tuple[int, int]]:
+class _Said(NamedTuple):
+    """Where one piece of a text has what: `orders` as it is written, the others in lower case."""
+
+    orders: _Places
+    says: _Places
+    thanks: _Places
+
+
+def _first(pattern: re.Pattern[str], text: str) -> _Places:
     """The first places of the pattern; a text that has it more often is no text for readers."""
     places = []
     for found in pattern.finditer(text):
@@ -155,13 +154,55 @@ def _first(pattern: re.Pattern[str], text: str) -> list[tuple[int, int]]:
     return places
 
 
+@Worked
+def _said(piece: str) -> _Said | None:
+    """None of the patterns goes over the end of a line, so what stands in a text stands in its pieces."""
+    lower = piece.lower()
+    orders, says = _first(opt_out.ORDER, piece), _first(opt_out.SAYS, lower)
+    thanks = _first(opt_out.NO_THANKS, lower)
+    return _Said(orders, says, thanks) if orders or says or thanks else None
+
+
+def _in_words(view: View) -> bool:
+    orders: _Places = []
+    said: _Places = []
+    thanks: _Places = []
+    every = pieces(view)
+    at = low = 0
+    for piece in every:
+        if (found := _said(piece)) is not None:
+            orders += [(start + at, end + at) for start, end in found.orders]
+            said += [(start + low, end + low) for start, end in found.says]
+            thanks += [(start + low, end + low) for start, end in found.thanks]
+        at += len(piece)
+        # The one letter whose length changes with its case; so each search keeps to one form of the text.
+        low += len(piece) + piece.count("\u0130")
+    if not (orders or said or thanks):
+        return False
+    text = "".join(every)
+    lower = text.lower()
+    for start, end in orders[:_MOST]:
+        # "STOP to end. Msg & data rates may apply" ends text messages, not mail.
+        charged = "data rates" in text[max(0, start - _BESIDE) : end + _BESIDE].lower()
+        if not charged and opt_out.REPLY.search(_sentence(text, start, end).lower()):
+            return True
+    here = _here(view) if view.kind == "html" else []
+    said = said[:_MOST]
+    for start, end in said:
+        beside = lower[_before(lower, start) : end + _BESIDE]
+        if _TARGET.search(beside) or any(label in beside for label in here):
+            return True
+    asked = said + thanks[:_MOST]
+    return any(opt_out.REPLY.search(_sentence(lower, *place)) for place in asked)
+
+
 def _here(view: View) -> list[str]:
     """Texts of links that say nothing of where they lead, and do lead somewhere."""
     labels = set()
     for link in view.links[:_LINKS] + view.links[-_LINKS:]:
         text = link.text.strip().lower()
         if text and len(text) <= 80 and opt_out.HERE.search(text):
-            address = link.href[:2000].lower()
+            address = link.href[:_LONGEST].lower()
             if address.startswith(_LEADS) and not _UNRENDERED.search(address):
                 labels.add(" ".join(text.split()))
     return sorted(labels)[:_MOST]

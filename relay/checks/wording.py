@@ -9,16 +9,98 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 from relay.message import passages
+from relay.message.html import View
+
+T = TypeVar("T")
+
+# -- a text in pieces --------------------------------------------------------------------------
+EDGE = 8 * 1024
+"""Characters at both ends of a text that are looked at: what is looked for stands in the first or last lines."""
+_SHORT, _LONG = 200, 1000
+
+
+def pieces(view: View) -> list[str]:
+    """The text of a view, or its two ends with a blank line between, cut behind line ends.
+
+    A campaign says the same to everybody but for a line or two, so what is worked out of a piece is there for
+    the next message (`Worked`).
+    """
+    found: list[str] | None = view.worked_out.get("pieces")
+    if found is None:
+        found = view.worked_out["pieces"] = cut(view.text)
+    return found
+
+
+def cut(text: str) -> list[str]:
+    if len(text) > 2 * EDGE:
+        text = text[:EDGE] + "\n\n" + text[-EDGE:]
+    found = []
+    at, last = 0, len(text)
+    while last - at > _SHORT:
+        # At a blank line, which stays where it is whoever is greeted above.
+        end = text.find("\n\n", at + _SHORT, at + _LONG) + 2
+        if end < 2:
+            end = text.find("\n", at + _LONG) + 1
+            if end < 1:
+                break
+        found.append(text[at:end])
+        at = end
+    found.append(text[at:] if at else text)
+    return found
+
+
+class Worked(Generic[T]):
+    """`Worked(work)(piece)`: work(piece), worked out once."""
+
+    def __init__(self, work: Callable[[str], T], most: int = 5000) -> None:
+        self._work = work
+        self._most = most
+        self._known: dict[int, T] = {}
+
+    def __call__(self, piece: str) -> T:
+        key = hash(piece)  # so that the text itself is not kept
+        try:
+            return self._known[key]
+        except KeyError:
+            if len(self._known) >= self._most:
+                self._known.clear()
+            value = self._known[key] = self._work(piece)
+            return value
+
+
+# -- words ---------------------------------------------------------------------------------------
 
 _WORDS = re.compile(r"[^\W_]+")
 # Letters that Unicode does not take apart; people write them either way.
 _LETTERS = {"ß": "ss", "ł": "l", "ø": "o", "đ": "d", "æ": "a", "œ": "o", "ð": "d", "þ": "th", "ı": "i"}
 
 Canonical = Callable[[list[str]], list[str]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Spelling:
+    """How words that mean the same become the same.
+
+    canonical  all words of a text -> each in its one form
+    open       words whose form depends on the word behind them
+    """
+
+    canonical: Canonical
+    open: frozenset[str] = frozenset()
+    lines: Worked[tuple[str, bool]] = field(init=False)
+    """Of a piece: its words in their one form, joined, and whether the last one is open."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "lines", Worked(self._line))
+
+    def _line(self, piece: str) -> tuple[str, bool]:
+        found = words(piece)
+        return "".join(self.canonical(found)), bool(found) and found[-1] in self.open
 
 
 def words(text: str) -> list[str]:
@@ -44,10 +126,10 @@ class Phrase(NamedTuple):
     after: int
 
 
-def phrase(text: str, canonical: Canonical) -> Phrase | None:
+def phrase(text: str, spelling: Spelling) -> Phrase | None:
     """None where there is no word in it."""
     given = words(text)
-    meant = canonical(given)
+    meant = spelling.canonical(given)
     if not meant:
         return None
     # The rarest word is the best place to begin: a postal code, else the longest name.  One that
@@ -60,38 +142,52 @@ def phrase(text: str, canonical: Canonical) -> Phrase | None:
 
 
 _TRIES = 20
-_EDGE = 8 * 1024
 
 
-def has(text: str, wanted: Sequence[Phrase], canonical: Canonical, lower: str | None = None) -> bool:
-    """Whether one of the phrases stands in `text`; `lower` is the text in lower case, where that is known.
+def has(view: View, wanted: Sequence[Phrase], spelling: Spelling) -> bool:
+    """Whether one of the phrases stands in the text.
 
     First around their anchors, beginning with the last, since such lines stand at the end; then in
     the whole text, or in its first and last 8 Ki characters.
     """
-    if lower is None:
-        lower = text.lower()
+    lower = view.lower
     for one in wanted:
         at = len(lower) if one.anchor else -1
         for _ in range(_TRIES):
             at = lower.rfind(one.anchor, 0, at) if at > 0 else -1
             if at < 0:
                 break
-            if _near(lower[max(0, at - one.before) : at + one.after], one, canonical):
+            if _near(lower[max(0, at - one.before) : at + one.after], one, spelling):
                 return True
-    if len(text) <= 2 * _EDGE:
-        return _in(text, wanted, canonical)
-    return _in(text[-_EDGE:], wanted, canonical) or _in(text[:_EDGE], wanted, canonical)
+    if not _may_have(view, wanted, spelling):
+        return False
+    text = view.text
+    if len(text) <= 2 * EDGE:
+        return has_in(text, wanted, spelling)
+    return has_in(text[-EDGE:], wanted, spelling) or has_in(text[:EDGE], wanted, spelling)
 
 
 @lru_cache(maxsize=2048)
-def _near(text: str, one: Phrase, canonical: Canonical) -> bool:
+def _near(text: str, one: Phrase, spelling: Spelling) -> bool:
     """The few lines around an anchor: in all messages of a campaign the same, so they are read once."""
-    return _in(text, (one,), canonical)
+    return has_in(text, (one,), spelling)
 
 
-def _in(text: str, wanted: Sequence[Phrase], canonical: Canonical) -> bool:
-    found = canonical(words(text))
+def _may_have(view: View, wanted: Sequence[Phrase], spelling: Spelling) -> bool:
+    """False: none of the phrases stands there, were it in the middle of words."""
+    lines = []
+    for piece in pieces(view):
+        line, is_open = spelling.lines(piece)
+        if is_open:
+            return True
+        lines.append(line)
+    whole = "".join(lines)
+    return any(one.joined in whole for one in wanted)
+
+
+def has_in(text: str, wanted: Sequence[Phrase], spelling: Spelling) -> bool:
+    """The same, of all of a short text."""
+    found = spelling.canonical(words(text))
     line = "".join(found)
     edges: set[int] | None = None
     for one in wanted:
