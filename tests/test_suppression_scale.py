@@ -57,8 +57,9 @@ def run(tmp_path: Path) -> Run:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pieces of a hundred."""
+    """Pieces of two hundred, each written at once."""
     monkeypatch.setattr(module, "CHUNK", 100)
+    monkeypatch.setattr(module, "PIECE", 200)
     monkeypatch.setattr(module, "READ", 50)
 
 
@@ -106,7 +107,7 @@ def test_an_import_that_was_cut_off_goes_on_where_it_was(
     file, rejects = made(tmp_path), tmp_path / "bad.csv"
     words = ("suppression", "import", str(file), *WORDS, "--rejects", str(rejects))
     with monkeypatch.context() as patched:
-        cut(patched, 4)
+        cut(patched, 2)
         with pytest.raises(Cut):
             run(*words)
     read: list[str] = []
@@ -131,7 +132,7 @@ def test_without_resume_it_begins_anew_and_says_what_could_be(
 ) -> None:
     words = ("suppression", "import", str(made(tmp_path)), *WORDS)
     with monkeypatch.context() as patched:
-        cut(patched, 4)
+        cut(patched, 2)
         with pytest.raises(Cut):
             run(*words)
     told = run(*words, exit=1)
@@ -145,7 +146,7 @@ def test_only_the_same_file_told_the_same_is_resumed(
 ) -> None:
     file = made(tmp_path)
     with monkeypatch.context() as patched:
-        cut(patched, 2)
+        cut(patched, 1)
         with pytest.raises(Cut):
             run("suppression", "import", str(file), *WORDS)
     words = list(WORDS)
@@ -165,11 +166,11 @@ def test_killed_for_real(run: Run, tmp_path: Path) -> None:
     script = (
         "import os, signal\n"
         "from relay.stores import recipients, import_progress\n"
-        "recipients.CHUNK, recipients.READ = 500, 100\n"
+        "recipients.CHUNK, recipients.PIECE, recipients.READ, recipients.AT_LEAST = 500, 2000, 100, 200\n"
         "reached = import_progress.ImportProgress.reached\n"
         "async def then(self, at, now):\n"
         "    await reached(self, at, now)\n"
-        "    if at.entries > 1000: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    if at.entries > 1000 and at.part and at.part[0] > 100: os.kill(os.getpid(), signal.SIGKILL)\n"
         "import_progress.ImportProgress.reached = then\n"
         "from relay.cli import cli\n"
         "cli()\n"

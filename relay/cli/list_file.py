@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 TOLD = 100
 """Bad lines shown one by one; the rest are counted."""
+_NUMBERED = b"# line "
+"""Begins what is said of each bad line where they are kept; a line of a list that begins so is a comment."""
 
 
 def private_file(path: str, append: bool = False) -> TextIO:
@@ -107,8 +109,27 @@ class BadLines:
         self._out: TextIO | None = None
 
     def resume(self, count: int) -> None:
-        """So many were told, and kept, by an earlier import of the same file: the others are added to them."""
+        """So many were told, and kept, by an earlier import of the same file: the others are added to them.
+
+        What was kept beyond them is read again, and would stand there twice.
+        """
         self.count = self._before = count
+        if self._rejects and count:
+            try:
+                with Path(self._rejects).open("r+b") as file:
+                    while count and (line := file.readline()):
+                        count -= line.startswith(_NUMBERED)
+                    file.readline()
+                    file.truncate(file.tell())
+            except FileNotFoundError:
+                pass
+            except OSError as error:
+                fail(f"{self._rejects}: {error.strerror}")
+
+    def flush(self) -> None:
+        """What was told is in the file of bad lines when this returns."""
+        if self._out is not None:
+            self._out.flush()
 
     def __call__(self, line: BadLine) -> None:
         self.count += 1
@@ -122,7 +143,7 @@ class BadLines:
                 self._out = private_file(self._rejects, append=self._before > 0)
                 if not self._before and (header := self._header()):
                     self._out.write(header + "\n")
-            self._out.write(f"# line {line.number}: {line.why}\n{line.text}\n")
+            self._out.write(f"{_NUMBERED.decode()}{line.number}: {line.why}\n{line.text}\n")
 
     def close(self) -> None:
         if self._out is not None:

@@ -17,10 +17,16 @@ LOOKED_AT = 1 << 20
 KEPT = 30 * 86400.0
 """Seconds for which it is known; then the list has another state anyway."""
 
+_PART, _PIECE = " part", " piece"
+"""Beside the counts of tenants, whose ids have no space."""
+
 
 @dataclass(slots=True)
 class Position:
-    """Lines of the file that are in the store, and what they came to."""
+    """Lines of the file that are in the store, and what they came to.
+
+    part  of the lines after them: how many parts are stored too, and of how many entries
+    """
 
     lines: int = 0
     entries: int = 0
@@ -28,6 +34,7 @@ class Position:
     over: int = 0
     bad: int = 0
     opted_out: dict[str, int] = field(default_factory=dict)
+    part: tuple[int, int] | None = None
 
 
 class ImportProgress:
@@ -47,12 +54,15 @@ class ImportProgress:
         if not rows:
             return None
         lines, entries, new, over, bad, opted_out = rows[0]
-        return Position(lines, entries, new, over, bad, json.loads(opted_out))
+        counts = json.loads(opted_out)
+        done, piece = counts.pop(_PART, 0), counts.pop(_PIECE, 0)
+        return Position(lines, entries, new, over, bad, counts, (done, piece) if piece else None)
 
     async def reached(self, at: Position, now: float) -> None:
         """Call it after what was read up to here is durable."""
+        counts = at.opted_out | ({_PART: at.part[0], _PIECE: at.part[1]} if at.part else {})
         row = (
-            self._file, self._name, at.lines, at.entries, at.new, at.over, at.bad, json.dumps(at.opted_out), now,
+            self._file, self._name, at.lines, at.entries, at.new, at.over, at.bad, json.dumps(counts), now,
         )  # fmt: skip
 
         def write(db: sqlite3.Connection) -> None:

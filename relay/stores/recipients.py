@@ -12,21 +12,25 @@ import asyncio
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain, islice
 from operator import itemgetter
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from relay.address import FOLDING, Address, folded, parse, unfoldable
 from relay.model import MARKETING, NOTHING_KNOWN, RecipientFacts, Suppression
 from relay.ports import Unavailable
 from relay.replies import Reply
 from relay.stores import consents
+from relay.stores.aside import PARTS, Aside
 from relay.stores.contacts import Contacts
 from relay.stores.database import Database
 from relay.stores.forms import (
+    DIGESTS,
     Entry,
+    digest_key,
     domain_keys,
     entry_key,
     hash_keys,
@@ -48,7 +52,11 @@ SWEEP = 500
 BATCH = 5000
 """Rows of one transaction of an import: other writers wait no longer than it takes."""
 CHUNK = 200_000
-"""Entries sorted by key before they are written: neighbours share pages, and each page is written once a chunk."""
+"""Entries that are put in order in memory, by key: neighbours share pages.  More are put in order on the disk."""
+PIECE = 20_000_000
+"""Entries that are put in order at a time: some 2 GB beside the store, and 80,000 of them in memory."""
+AT_LEAST = 25_000
+"""Rows between two waits for the disk, where there are so many."""
 AT_ONCE = 100
 """Rows of one statement: the interpreter is left and entered again once for all of them."""
 ASKED = 1000
@@ -82,6 +90,37 @@ class Removed:
     at: float
     by: str
     why: str
+
+
+class Part(NamedTuple):
+    """How far the storing of a piece came that was put in order.
+
+    done   parts that are stored
+    piece  entries of it
+    """
+
+    done: int
+    piece: int
+
+    @property
+    def entries(self) -> int:
+        """About as many are stored: keys are spread evenly."""
+        return self.piece * self.done // PARTS
+
+
+class Stored(NamedTuple):
+    """What an import has made durable since the last.
+
+    entries  of a piece that is stored wholly; 0 while it is being stored
+    new      what `Recipients.add` says of them
+    at       what `mark` said of the piece, None while it is being stored
+    part     how far that is
+    """
+
+    entries: int
+    new: int
+    at: Any
+    part: Part | None = None
 
 
 class Recipients:
@@ -233,44 +272,91 @@ class Recipients:
         await self._db.run(write, full=True)
 
     async def load(
-        self, entries: Iterator[Entry], mark: Callable[[], Any] = lambda: None
-    ) -> AsyncIterator[tuple[int, int, Any]]:
-        """`add` for more entries than memory should hold: the next are read while some are written.
+        self, entries: Iterator[Entry], mark: Callable[[], Any] = lambda: None, resumed: Part | None = None
+    ) -> AsyncIterator[Stored]:
+        """`add` for more entries than memory should hold.
 
-        Yields, whenever some are durable, how many entries those were, what `add` says of them, and what
-        `mark` said when the last of them had been read.
+        CHUNK entries and less are stored as they are.  More are put aside on the disk first and stored in the order
+        of their keys: piece by piece of PIECE entries, or of what the disk has room for.
+
+        mark     asked when the last entry of a piece has been read; goes with what says that it is stored
+        resumed  how far the first piece came when it was cut off; `entries` begin with it
         """
-        writing: tuple[int, asyncio.Task[int], Any] | None = None
-        try:
-            while True:
-                count, rows = await self._read(entries)
+        if resumed is None:
+            first, rows = await self._read(entries, CHUNK)
+            if first < CHUNK:
                 at = mark()
-                if writing:
-                    yield writing[0], await writing[1], writing[2]
-                    writing = None
-                if not count:
-                    return
-                writing = count, asyncio.create_task(self._write(rows)), at
-                del rows
-        finally:
-            if writing:
-                writing[1].cancel()
-                await asyncio.wait((writing[1],))
+                if first:
+                    yield Stored(first, await self._write(rows), at)
+                return
+        else:
+            first, rows = 0, []
+        while True:
+            try:
+                aside = Aside(self._db.path.parent, resumed.done if resumed else 0)
+                with closing(aside):
+                    aside.add(rows)
+                    rows.clear()
+                    count = first + await self._put_aside(entries, aside, (resumed.piece if resumed else PIECE) - first)
+                    if not count:
+                        return
+                    async for stored in self._in_order(aside, count, mark(), resumed.done if resumed else 0):
+                        yield stored
+            except OSError as error:
+                raise Unavailable(f"{self._db.path.parent}: {error.strerror or error}") from error
+            first, resumed = 0, None
 
-    async def _read(self, entries: Iterator[Entry]) -> tuple[int, list[tuple[Any, ...]]]:
+    async def _read(self, entries: Iterator[Entry], most: int) -> tuple[int, list[tuple[Any, ...]]]:
         rows: list[tuple[Any, ...]] = []
         count = 0
-        while count < CHUNK and (some := list(islice(entries, READ))):
+        while count < most and (some := list(islice(entries, min(READ, most - count)))):
             count += len(some)
             rows += self._rows(some)
             await asyncio.sleep(0)
         return count, rows
 
+    async def _put_aside(self, entries: Iterator[Entry], aside: Aside, most: int) -> int:
+        """How many: `most`, unless there are no more, or the disk has no room for them."""
+        count = 0
+        while count < most:
+            read, rows = await self._read(entries, min(CHUNK, most - count))
+            aside.add(rows)
+            count += read
+            if not read or not aside.room():
+                break
+        return count
+
+    async def _in_order(self, aside: Aside, count: int, at: Any, done: int) -> AsyncIterator[Stored]:
+        """Store a piece, the next part of it being fetched while one is written."""
+        writing: asyncio.Task[int] | None = None
+        begun = 0
+        try:
+            while done < PARTS:
+                rows: list[tuple[Any, ...]] = []
+                while done < PARTS and len(rows) < AT_LEAST:
+                    rows += aside.part(done)  # raises OSError when the disk is nearly full: mail needs the rest
+                    done += 1
+                if writing:
+                    new, writing = await writing, None
+                    yield Stored(0, new, None, Part(begun, count))
+                writing, begun = asyncio.create_task(self._write(rows)), done
+                del rows
+                await asyncio.sleep(0)
+            if writing:
+                new, writing = await writing, None
+                yield Stored(count, new, at)
+        finally:
+            if writing:
+                writing.cancel()
+                await asyncio.wait((writing,))
+
     async def _write(self, rows: list[tuple[Any, ...]]) -> int:
+        """Durable when it returns: the last transaction takes those before it along."""
         rows.sort(key=itemgetter(0))
         changed = 0
-        for batch in _batches(rows, BATCH):
-            changed += await self._db.run(lambda db, batch=batch: self._store(db, batch), full=True)  # type: ignore[misc]
+        for start in range(0, len(rows), BATCH):
+            batch, last = rows[start : start + BATCH], start + BATCH >= len(rows)
+            changed += await self._db.run(lambda db, batch=batch: self._store(db, batch), full=last)  # type: ignore[misc]
         return changed
 
     def _rows(self, entries: Iterable[Entry]) -> Iterator[tuple[Any, ...]]:
@@ -282,8 +368,12 @@ class Recipients:
                 yield (mailbox_key(value), tenant, stream, reason, form, value, source, added, until, folding, stored)
                 continue
             rest = (source, added, until, folding, stored)
+            if form in DIGESTS:
+                digest = digest_key(bytes.fromhex(value))
+                yield (digest, tenant, stream, reason, form, value if plaintext else None, *rest)
+                continue
             if form != "address":
-                kept = value if form == "domain" or (plaintext and form != "keyed") else None
+                kept = value if form == "domain" or (plaintext and form == "folded") else None
                 yield (entry_key(entry), tenant, stream, reason, form, kept, *rest)
                 continue
             if not plaintext:

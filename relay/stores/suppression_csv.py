@@ -96,6 +96,10 @@ _REASONS = {
     "blocklist": "manual",
 }
 
+_SIZES = {form: {size * 2: form} for form, size in DIGESTS.items()}
+_SIZES["hash"] = {size * 2: form for form, size in DIGESTS.items()}
+"""By the name of a column: which digest it is, by the number of its digits."""
+
 KINDS = 1000
 """Lines that are remembered for what they say beside the address: most lines of a list say the same."""
 
@@ -143,12 +147,13 @@ class Reader:
         self._delimiter = ""
         self._columns: dict[str, int] = {}
         self._first = True
-        # What `_ordinary` goes by: where the address and its date stand, the cells that say something else,
-        # and what lines were like that had the same in them (with the seconds from its date to its end).
-        self._at = 0
+        # What `_ordinary` goes by: the columns that can say who is meant, where the date stands, the cells that say
+        # something else, and by form what lines were like that had the same in them (with the seconds from its
+        # date to its end).  A line without columns can be what a `hash` can be.
+        self._who: list[tuple[str, int]] = [("hash", 0)]
         self._dated: int | None = None
         self._beside: Callable[[list[str]], Any] = _nothing
-        self._alike: dict[Any, tuple[Entry, float | None]] = {}
+        self._alike: dict[str, dict[Any, tuple[Entry, float | None]]] = {form: {} for form in ("address", *DIGESTS)}
 
     @property
     def lines(self) -> int:
@@ -170,7 +175,7 @@ class Reader:
             yield item
 
     def _ordinary(self, line: str) -> Entry | None:
-        """The entry of a line like others before: a plain address, and what was read beside one already.
+        """The entry of a line like others before: a plain address or a digest, and what was read beside one already.
 
         None for every other line; `_any` has the rules, and this never says anything else.
         """
@@ -178,18 +183,32 @@ class Reader:
             return None
         cells = line.split(self._delimiter) if self._delimiter else [line]
         try:
-            exact = plain(cells[self._at])
-            like, lasts = self._alike[self._beside(cells)]
+            for who in self._who:
+                if text := cells[who[1]]:
+                    break
+            column = who[0]
+            if column == "address" or "@" in text:
+                if column not in ("address", "hash"):
+                    return None
+                form, value = "address", plain(text)
+                if not value or value[0] == "'":
+                    return None
+            else:
+                form = _SIZES[column][len(text)]
+                value = bytes.fromhex(text).hex()
+                if len(value) != len(text):
+                    return None  # it had spaces
+            like, lasts = self._alike[form][self._beside(cells)]
             added, until = like.added, like.until
             if self._dated is not None:
                 added = moment(cells[self._dated].strip(), "added")
                 if lasts is not None:
                     until = added + lasts
-        except (IndexError, KeyError, BadEntry):
+        except (IndexError, KeyError, ValueError):
             return None
-        if not exact or exact[0] == "'" or added > self._now + 86400:
+        if added > self._now + 86400:
             return None
-        return Entry("address", exact, like.reason, like.tenant, like.stream, like.source, added, until)
+        return Entry(form, value, like.reason, like.tenant, like.stream, like.source, added, until)
 
     def _any(self, line: str) -> Entry | None:
         """The entry of any line; None for none, and for a bad line, which is told."""
@@ -217,13 +236,14 @@ class Reader:
     def _keep(self, cells: list[str], item: Entry) -> None:
         """Remember what a line is like, for those after it."""
         columns = self._columns
-        if item.form != "address" or len(cells) <= max(columns.values(), default=0):
+        alike = self._alike.get(item.form)
+        if alike is None or len(cells) <= max(columns.values(), default=0):
             return
-        if len(self._alike) >= KINDS:
-            self._alike.clear()
+        if len(alike) >= KINDS:
+            alike.clear()
         said = "until" in columns and cells[columns["until"]].strip()
         follows = item.reason == "bounce" and not said and self._defaults.until is None
-        self._alike[self._beside(cells)] = item, self._defaults.bounce if follows else None
+        alike[self._beside(cells)] = item, self._defaults.bounce if follows else None
 
     def close(self) -> None:
         """Let go of the file, which stays open."""
@@ -246,7 +266,7 @@ class Reader:
                 self._columns[column] = at
         if any(column in self._columns for column in _VALUES):
             self._delimiter = delimiter
-            self._at = self._columns.get("address", 0)
+            self._who = [(column, self._columns[column]) for column in _VALUES if column in self._columns]
             self._dated = self._columns.get("added")
             beside = [at for column, at in self._columns.items() if column not in (*_VALUES, "added")]
             self._beside = itemgetter(*beside) if beside else _nothing

@@ -1,0 +1,92 @@
+"""Rows put aside on the disk until they are many, so that they can be stored in the order of their keys.
+
+A key is a hash: rows as they come touch a page each, all over the table, and every page is written once for each
+of them.  Put in order first, each page is written once.  The file lies beside the store and has no name: it goes
+with the process, however that ends, and no copy of a list stays behind.
+"""
+
+from __future__ import annotations
+
+import errno
+import marshal
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+PARTS = 256
+"""Parts that are put in order one at a time: all rows whose key begins with the same octet."""
+HELD = 100_000
+"""Rows in memory before they go to the file."""
+RESERVE = 256 << 20
+"""Octets of the disk beyond which no more is put aside."""
+LAST = 64 << 20
+"""Octets of the disk that nothing here may take."""
+GROWS = 3
+"""Octets that the store, its log and the file may still take for each octet that is put aside."""
+
+_key = itemgetter(0)
+
+
+class Aside:
+    """
+    folder  where the file is; raises OSError if it cannot be made
+    past    parts whose rows are stored already, and not kept
+    octets  of the file
+    """
+
+    def __init__(self, folder: Path, past: int = 0) -> None:
+        self._folder = folder
+        self._past = past
+        self._file = tempfile.TemporaryFile(dir=folder, prefix=".import-", buffering=0)  # noqa: SIM115
+        self._held: list[list[Any]] = [[] for _ in range(PARTS)]
+        self._pieces: list[list[tuple[int, int]]] = [[] for _ in range(PARTS)]
+        self._waiting = 0
+        self.octets = 0
+
+    def add(self, rows: Sequence[Any]) -> None:
+        """Rows are tuples of plain values, the key first.  Raises OSError."""
+        held = self._held
+        for row in rows:
+            held[row[0][0]].append(row)
+        self._waiting += len(rows)
+        if self._waiting >= HELD:
+            self._flush()
+
+    def _flush(self) -> None:
+        descriptor = self._file.fileno()
+        for number, rows in enumerate(self._held):
+            if rows and number >= self._past:
+                piece = marshal.dumps(rows)
+                written = 0
+                while written < len(piece):
+                    written += os.pwrite(descriptor, memoryview(piece)[written:], self.octets + written)
+                self._pieces[number].append((self.octets, len(piece)))
+                self.octets += len(piece)
+            rows.clear()
+        self._waiting = 0
+
+    def room(self) -> bool:
+        """Whether the disk has room for more, and for what becomes of it in the store."""
+        return shutil.disk_usage(self._folder).free > GROWS * self.octets + RESERVE
+
+    def part(self, number: int) -> list[Any]:
+        """Its rows by key, those of one key as they came.  Raises OSError, also when the disk is nearly full."""
+        if shutil.disk_usage(self._folder).free < LAST:
+            raise OSError(errno.ENOSPC, "the disk is nearly full; the import stopped, so that mail goes on")
+        if self._waiting:
+            self._flush()
+        rows: list[Any] = []
+        for at, length in self._pieces[number]:
+            piece = os.pread(self._file.fileno(), length, at)
+            if len(piece) != length:
+                raise OSError("what was put aside is not all there")
+            rows += marshal.loads(piece)
+        rows.sort(key=_key)
+        return rows
+
+    def close(self) -> None:
+        self._file.close()
