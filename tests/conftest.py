@@ -53,3 +53,22 @@ async def faulty_hop(faulty):
     yield start
     for hop in started:
         await hop.stop()
+
+
+@pytest.fixture
+def aup_relay(tmp_path):
+    """aup_relay(words, exit=0, input=None) -> what the command did, with tmp_path/relay.yaml as its configuration.
+
+    A traceback fails the test, and so does any other exit status.
+    """
+    from click.testing import CliRunner
+    from relay.cli import cli
+
+    def run(*words, exit=0, **more):
+        result = CliRunner().invoke(cli, ["--config", str(tmp_path / "relay.yaml"), *words], **more)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        assert result.exit_code == exit, result.output
+        return result
+
+    return run

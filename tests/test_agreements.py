@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from relay.checks import CHECKS, SHOWN
-from relay.cli import cli
 from relay.config import Config, ConfigError, parse
 from relay.model import Tenant
 from relay.stores.database import Database
@@ -36,17 +35,9 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run(tmp_path: Path, aup_relay: Run) -> Run:
     (tmp_path / "relay.yaml").write_text(CONFIG)
-
-    def run(*words: str, exit: int = 0) -> Result:
-        result = CliRunner().invoke(cli, ["--config", str(tmp_path / "relay.yaml"), *words])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        assert result.exit_code == exit, result.output
-        return result
-
-    return run
+    return aup_relay
 
 
 def rows(result: Result) -> list[dict[str, Any]]:
@@ -72,6 +63,7 @@ def test_an_agreement_is_put_on_file_and_taken_back(run: Run) -> None:
     acts = [(row["action"], row["tenant"]) for row in rows(run("decision", "list", "--json")) if row["kind"] == "admin"]
     assert sorted(acts) == sorted(
         [("agreement on file", "ward"), ("agreement on file", "ward"), ("agreement taken back", "ward")]
+        + [("tenant added", "ward"), ("tenant changed", "ward")]
     )
 
 

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from relay.cli import cli
 from relay.stores.consent_csv import Defaults, NotAList, Reader, header, rows
 from relay.stores.consents import Record
 from relay.stores.csv_lines import BadLine
@@ -199,17 +198,9 @@ Run = Callable[..., Result]
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run(tmp_path: Path, aup_relay: Run) -> Run:
     (tmp_path / "relay.yaml").write_text(CONFIG)
-
-    def run(*words: str, exit: int = 0, input: str | bytes | None = None) -> Result:
-        result = CliRunner().invoke(cli, ["--config", str(tmp_path / "relay.yaml"), *words], input=input)
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        assert result.exit_code == exit, result.output
-        return result
-
-    return run
+    return aup_relay
 
 
 def table(result: Result) -> list[dict[str, Any]]:

@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from relay import replies
-from relay.cli import cli
 from relay.jobs.checkpoints import checkpoint
 from relay.model import Decision, Evidence, Finding, Intent, Then
 from relay.ports import Limit
@@ -89,15 +88,8 @@ async def fill(folder: Path) -> None:
 
 
 @pytest.fixture
-def run(folder: Path) -> Run:
-    def run(*words: str, exit: int = 0) -> Result:
-        result = CliRunner().invoke(cli, ["--config", str(folder / "relay.yaml"), *words])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        assert result.exit_code == exit, result.output
-        return result
-
-    return run
+def run(folder: Path, aup_relay: Run) -> Run:
+    return aup_relay
 
 
 def refs(result: Result) -> list[str]:

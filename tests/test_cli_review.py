@@ -12,8 +12,7 @@ from typing import Any
 
 import orjson
 import pytest
-from click.testing import CliRunner, Result
-from relay.cli import cli
+from click.testing import Result
 from relay.model import Copy, Decision, Evidence, Finding, Held, Review, Then
 from relay.replies import HELD, NO_POSTAL_ADDRESS
 from relay.stores import chain
@@ -88,15 +87,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(folder: Path) -> Run:
-    def run(*words: str, exit: int = 0) -> Result:
-        result = CliRunner().invoke(cli, ["--config", str(folder / "relay.yaml"), *words])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        assert result.exit_code == exit, result.output
-        return result
-
-    return run
+def run(folder: Path, aup_relay: Run) -> Run:
+    return aup_relay
 
 
 def rows(result: Result) -> list[dict[str, Any]]:

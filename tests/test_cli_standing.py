@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
-from relay.cli import cli
+from click.testing import Result
 from relay.config import load
 from relay.jobs.ladder import Ladder
 from relay.model import Decision, Evidence, Finding, Then
@@ -73,15 +72,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(folder: Path) -> Run:
-    def run(*words: str, exit: int = 0, **more: Any) -> Result:
-        result = CliRunner().invoke(cli, ["--config", str(folder / "relay.yaml"), *words], **more)
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        assert result.exit_code == exit, result.output
-        return result
-
-    return run
+def run(folder: Path, aup_relay: Run) -> Run:
+    return aup_relay
 
 
 async def look(folder: Path, *decisions: Decision) -> None:

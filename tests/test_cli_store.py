@@ -14,8 +14,7 @@ from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
-from click.testing import CliRunner, Result
-from relay.cli import cli
+from click.testing import Result
 
 CONFIG = """
 listen:
@@ -40,15 +39,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(folder: Path) -> Run:
-    def run(*words: str, exit: int = 0, input: str | bytes | None = None) -> Result:
-        result = CliRunner().invoke(cli, ["--config", str(folder / "relay.yaml"), *words], input=input)
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        assert result.exit_code == exit, result.output
-        return result
-
-    return run
+def run(folder: Path, aup_relay: Run) -> Run:
+    return aup_relay
 
 
 def rows(result: Result) -> list[dict[str, Any]]:

@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from relay.address import parse
-from relay.cli import cli
 from relay.jobs.checkpoints import checkpoint
 from relay.jobs.retention import Retention
 from relay.keys import Keys
@@ -417,15 +416,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(folder: Path) -> Run:
-    def run(*words: str, exit: int = 0, input: str | None = None) -> Result:
-        result = CliRunner().invoke(cli, ["--config", str(folder / "relay.yaml"), *words], input=input)
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        assert result.exit_code == exit, result.output
-        return result
-
-    return run
+def run(folder: Path, aup_relay: Run) -> Run:
+    return aup_relay
 
 
 def verified(file: Path) -> dict[str, Any]:

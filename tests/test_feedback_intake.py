@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from relay.address import parse
-from relay.cli import cli
 from relay.enforcement import Enforcement
 from relay.events import Event, FeedbackHeard, ReportOverdue
 from relay.feedback.heard import Heard
@@ -420,7 +418,7 @@ def test_what_lives_on_reports_is_enforced_where_they_come_back(tmp_path, source
 
 # -- at a shell --------------------------------------------------------------------------------------------
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, aup_relay):
     (tmp_path / "relay.yaml").write_text(CONFIG % ", feedback: verp")
 
     async def fill() -> dict[str, str]:
@@ -438,11 +436,7 @@ def run(tmp_path):
     tokens = asyncio.run(fill())
 
     def run(*words: str, exit: int = 0) -> str:
-        result = CliRunner().invoke(cli, ["--config", str(tmp_path / "relay.yaml"), *words])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        assert result.exit_code == exit, result.output
-        return result.output
+        return aup_relay(*words, exit=exit).output
 
     run.tokens = tokens  # type: ignore[attr-defined]
     return run

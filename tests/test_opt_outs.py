@@ -13,11 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from hypothesis import given
 from hypothesis import strategies as st
 from relay.address import parse
-from relay.cli import cli
 from relay.events import Event, OptOutsOverdue, StoreFailed
 from relay.jobs.overdue import Overdue
 from relay.model import Decision, Intent, Override, Rung, Standing, Tenant, Then
@@ -236,15 +235,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(folder: Path) -> Run:
-    def run(*words: str, exit: int = 0, input: str | None = None) -> Result:
-        result = CliRunner().invoke(cli, ["--config", str(folder / "relay.yaml"), *words], input=input)
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        assert result.exit_code == exit, result.output
-        return result
-
-    return run
+def run(folder: Path, aup_relay: Run) -> Run:
+    return aup_relay
 
 
 def reported(folder: Path) -> list[Any]:

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
-from relay.cli import cli
 from relay.events import Event, WebhookTried
 from relay.jobs.visit import Broken, Visitor
 from relay.jobs.webhooks import Webhooks, endpoint, visitors
@@ -487,20 +485,12 @@ tenants:
 
 
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, aup_relay):
     (tmp_path / "relay.yaml").write_text(CONFIG)
-
-    def run(*words: str, exit: int = 0) -> str:
-        result = CliRunner().invoke(cli, ["--config", str(tmp_path / "relay.yaml"), "webhook", *words])
-        if result.exception is not None and not isinstance(result.exception, SystemExit):
-            raise result.exception
-        assert result.exit_code == exit, result.output
-        return result.output
-
-    return run
+    return lambda *words, exit=0: aup_relay("webhook", *words, exit=exit).output
 
 
-def test_a_webhook_at_a_shell(run, tmp_path):
+def test_a_webhook_at_a_shell(run, aup_relay):
     made = json.loads(run("add", URL, "--tenant", "acme", "--kind", "bounce", "--json"))[0]
     assert made["secret"].startswith("whsec_") and made["kinds"] == ["bounce"]
     assert "wh_" in run("list") and "whsec_" not in run("list", "--json")
@@ -514,8 +504,7 @@ def test_a_webhook_at_a_shell(run, tmp_path):
     assert "whsec_" in run("rotate", made["id"])
     run("remove", made["id"])
     assert "no webhook" in run("list")
-    decisions = CliRunner().invoke(cli, ["--config", str(tmp_path / "relay.yaml"), "decision", "list", "--json"])
-    acts = [row["action"] for row in json.loads(decisions.stdout)]
+    acts = [row["action"] for row in json.loads(aup_relay("decision", "list", "--json").stdout)]
     assert acts == ["webhook removed", "webhook secret rotated", "webhook added"]
 
 
