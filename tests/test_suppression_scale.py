@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import io
+import itertools
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 from relay.address import parse
 from relay.cli import cli
+from relay.stores import aside, import_progress
 from relay.stores import recipients as module
+from relay.stores.aside import Aside
 from relay.stores.csv_lines import BadLine
 from relay.stores.database import Database
-from relay.stores.forms import domain_key, entry, mailbox_key
+from relay.stores.forms import Entry, domain_key, entry, mailbox_key
 from relay.stores.import_progress import Position, digest
 from relay.stores.migrate import migrate, migrations
 from relay.stores.recipients import Recipients
@@ -138,6 +144,132 @@ def test_without_resume_it_begins_anew_and_says_what_could_be(
     told = run(*words, exit=1)
     assert "was cut off at line" in told.stderr and "--resume" in told.stderr
     assert imported(told)["entries"] == 998 and imported(told)["new"] == 598
+
+
+@pytest.fixture
+def in_parts(monkeypatch: pytest.MonkeyPatch, small: None) -> None:
+    """One piece, put in order on the disk and written by some fifty rows."""
+    monkeypatch.setattr(module, "PIECE", 10_000)
+    monkeypatch.setattr(module, "AT_LEAST", 50)
+    monkeypatch.setattr(aside, "HELD", 120)
+
+
+def test_a_long_list_is_written_by_key_and_each_row_once(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_parts: None
+) -> None:
+    written: list[bytes] = []
+    write = Recipients._write
+
+    async def noted(self: Recipients, rows: list[Any]) -> int:
+        written.extend(row[0] for row in rows)
+        return await write(self, rows)
+
+    monkeypatch.setattr(Recipients, "_write", noted)
+    told = imported(run("suppression", "import", str(made(tmp_path)), *WORDS, exit=1))
+    assert told["entries"] == told["new"] == 998 == len(written)
+    assert written == sorted(written), "neighbours in the store come one after the other"
+    assert [path.name for path in tmp_path.iterdir() if "import" in path.name] == [], "no copy of the list is left"
+
+
+def test_a_long_list_that_was_cut_off_while_it_was_stored_goes_on_there(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_parts: None
+) -> None:
+    file, rejects = made(tmp_path), tmp_path / "bad.csv"
+    words = ("suppression", "import", str(file), *WORDS, "--rejects", str(rejects))
+    with monkeypatch.context() as patched:
+        cut(patched, 10)
+        with pytest.raises(Cut):
+            run(*words)
+    kept = rejects.read_text()
+    assert "was cut off at line 0 or after it" in run("suppression", "import", str(file), *WORDS, exit=1).stderr
+    (tmp_path / "relay.db").unlink()
+    rejects.write_text("")
+    with monkeypatch.context() as patched:
+        cut(patched, 10)
+        with pytest.raises(Cut):
+            run(*words)
+    with rejects.open("a") as more:
+        more.write("# line 659: half of")  # written after the last mark, if one came between
+    written = 0
+    write = Recipients._write
+
+    async def noted(self: Recipients, rows: list[Any]) -> int:
+        nonlocal written
+        written += len(rows)
+        return await write(self, rows)
+
+    monkeypatch.setattr(Recipients, "_write", noted)
+    told = imported(run(*words, "--resume", exit=1))
+    assert told["entries"] == told["new"] == 998 and told["bad"] == 2, "each is counted once"
+    assert 300 < written < 600, "what was stored is not written again"
+    assert rejects.read_text() == kept and kept.count("# line") == 2, "bad lines are kept once"
+    assert run("suppression", "export", str(tmp_path / "out.csv")).stderr.startswith("998 entries")
+
+
+def test_an_interrupted_import_says_how_far_it_came(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_parts: None
+) -> None:
+    write, count = Recipients._write, 0
+
+    async def until(self: Recipients, rows: list[Any]) -> int:
+        nonlocal count
+        count += 1
+        if count == 10:
+            raise KeyboardInterrupt
+        return await write(self, rows)
+
+    monkeypatch.setattr(Recipients, "_write", until)
+    told = run("suppression", "import", str(made(tmp_path)), *WORDS, exit=1)
+    found = re.search(
+        r"stopped: 0 entries, up to line 0, and about (\d+) of the 998 after them are stored", told.stderr
+    )
+    assert found and 350 < int(found[1]) < 650 and "--resume goes on there" in told.stderr
+
+
+def free(monkeypatch: pytest.MonkeyPatch, octets: int) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=octets))
+
+
+def test_little_room_makes_smaller_pieces(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_parts: None
+) -> None:
+    free(monkeypatch, aside.RESERVE + 60_000)
+    marks: list[tuple[int, ...] | None] = []
+    reached = import_progress.ImportProgress.reached
+
+    async def noted(self: Any, at: Position, now: float) -> None:
+        marks.append(at.part)
+        await reached(self, at, now)
+
+    monkeypatch.setattr(import_progress.ImportProgress, "reached", noted)
+    told = imported(run("suppression", "import", str(made(tmp_path)), *WORDS, exit=1))
+    assert told["entries"] == told["new"] == 998
+    assert {mark[1] for mark in marks if mark} < {*range(999)} - {998} and marks.count(None) > 1
+
+
+def test_no_room_stops_the_import_before_mail_has_none(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_parts: None
+) -> None:
+    file = made(tmp_path)
+    with monkeypatch.context() as patched:
+        free(patched, 1000)
+        told = run("suppression", "import", str(file), *WORDS, exit=2)
+        assert "nearly full" in told.stderr and "GB are free" in told.stderr
+    assert imported(run("suppression", "import", str(file), *WORDS, "--resume", exit=1))["entries"] == 998
+
+
+def test_rows_come_back_by_key_and_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aside, "HELD", 7)
+    rows = [(bytes([n * 37 % 256, n % 3]), "x" * (n % 5), None if n % 2 else 1.5, n) for n in range(2000)]
+    with contextlib.closing(Aside(tmp_path)) as whole, contextlib.closing(Aside(tmp_path, past=100)) as rest:
+        for start in range(0, 2000, 10):
+            whole.add(rows[start : start + 10])
+            rest.add(rows[start : start + 10])
+        assert list(tmp_path.iterdir()) == [], "the file has no name"
+        parts = [whole.part(number) for number in range(aside.PARTS)]
+        assert [row for part in parts for row in part] == sorted(rows, key=lambda row: (row[0], row[3]))
+        assert [rest.part(number) for number in (0, 99, 100, 255)] == [[], [], parts[100], parts[255]]
+        assert 0 < rest.octets < whole.octets
 
 
 @pytest.mark.parametrize("change", ["another file", "another reason", "another tenant"])
@@ -271,6 +403,36 @@ def test_hashes_of_other_providers(algorithm: str, list_: str) -> None:
     defaults = Defaults(tenant="acme", reason="" if "ype" in list_ else "opt-out")
     (found,) = Reader(io.BytesIO(octets), defaults, NOW, bad.append)
     assert (found.form, found.value, bad) == (algorithm, value, [])
+
+
+DIGITS = {name: hashlib.new(name, PERSON.encode()).hexdigest() for name in ("md5", "sha1", "sha256")}
+ODD = (
+    DIGITS["md5"], DIGITS["md5"].upper(), DIGITS["sha1"], DIGITS["sha256"], f" {DIGITS['md5']} ", PERSON, "",
+    DIGITS["md5"][:-1], DIGITS["md5"][:-2] + "zz", "0x" + DIGITS["md5"][2:], "ab " * 10 + "ab", "\uff11" * 32,
+    DIGITS["md5"][:-2] + "\u00b2\u00b2", "a" * 48, "@example.com", "'" + DIGITS["md5"], "+" * 32, "-1" * 16, "_" * 40,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "header", ["", "hash,type", "md5,type", "sha256,type", "email,md5,type", "md5,sha1,domain,type"]
+)
+def test_a_line_says_the_same_after_others_as_alone(header: str) -> None:
+    """What was read before makes reading quicker, and nothing else."""
+    columns = header.split(",")[:-1] or [""]
+    lines = [",".join(cells) + ",Unsubscribed" * bool(header) for cells in itertools.product(ODD, repeat=len(columns))]
+    if len(columns) > 2:
+        lines = lines[::17]
+
+    def told(some: list[str]) -> tuple[list[Entry], list[str]]:
+        bad: list[BadLine] = []
+        octets = "\n".join([header, *some] if header else some).encode()
+        found = list(Reader(io.BytesIO(octets), Defaults(tenant="acme", reason="opt-out"), NOW, bad.append))
+        return found, [line.why for line in bad]
+
+    alone = [told([line]) for line in lines]
+    together = told(lines)
+    assert together == ([e for found, _ in alone for e in found], [why for _, bad in alone for why in bad])
+    assert together[0]
 
 
 def test_a_hash_of_another_provider_stands_against_the_address(run: Run, tmp_path: Path) -> None:
