@@ -264,6 +264,13 @@ async def test_a_redacted_complaint_on_mail_to_many_is_looked_at_and_counts(worl
     assert await world.feedback.tenants(NOON - 1) == ["acme"]
 
 
+async def test_two_redacted_complaints_on_one_mail_are_two(world):
+    token = world.trace.token(MANY)
+    assert await world.hear("complaint", trace=token, at=NOON) == "review"
+    assert await world.hear("complaint", trace=token, at=NOON + 1) == "review"
+    assert await world.hear("complaint", trace=token, at=NOON) == "again"
+
+
 async def test_webhooks_are_told(world):
     await world.outbox.add("acme", "https://tool.acme.example/", (), NOON)
     await world.hear("bounce", trace=world.trace.token(MANY), recipient="ann@example.net", **HARD)

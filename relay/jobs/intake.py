@@ -18,7 +18,7 @@ import hashlib
 import sqlite3
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 from relay.address import Address, BadAddress, domain_name, folded, parse
 from relay.events import Emit, FeedbackHeard
@@ -35,8 +35,7 @@ from relay.stores.leave import OptOut
 from relay.stores.outbox import note
 from relay.stores.recipients import Recipients
 from relay.tokens import is_reference
-from relay.trace import Trace
-from relay.unsubscribe import Leaving, Unsubscribe
+from relay.unsubscribe import Leaving
 
 MOST = 1000
 """What one report may say of so many recipients; the rest is not looked at."""
@@ -73,6 +72,18 @@ class Taken:
     effects: tuple[str, ...]
 
 
+class Traces(Protocol):
+    """relay.trace.Trace, as far as it reads."""
+
+    def read(self, token: str) -> str | None: ...
+
+
+class Links(Protocol):
+    """relay.unsubscribe.Unsubscribe, as far as it reads."""
+
+    def read(self, token: str) -> Leaving | None: ...
+
+
 class Intake:
     """
     recipients   that suppresses bounces: without folding, for exactly the mailbox that bounced
@@ -90,8 +101,8 @@ class Intake:
         recipients: Recipients,
         everybody: Recipients,
         leave: OptOut,
-        trace: Trace,
-        unsubscribe: Unsubscribe,
+        trace: Traces,
+        unsubscribe: Links,
         terms: Terms,
         owner: Callable[[str], str | None],
         emit: Emit,
@@ -169,11 +180,12 @@ class Intake:
             if found is not None and _went(found):
                 return _of_decision(found, heard)
         if heard.message_id and heard.recipient:
+            # Whoever sends a mail chooses its Message-ID: one that two tenants have used is nobody's.
             wanted = decisions.Filter(message_id=f"<{heard.message_id}>", action="forward")
-            rows, _ = await decisions.page(self._db, self._terms, wanted, limit=5)
-            for row in rows:
-                if _went(row) and (whose := _of_decision(row, heard)).recipient:
-                    return whose
+            rows, _ = await decisions.page(self._db, self._terms, wanted, limit=20)
+            mine = [whose for row in rows if _went(row) and (whose := _of_decision(row, heard)).recipient]
+            if len({whose.tenant for whose in mine}) == 1:
+                return mine[0]
         if source in SIGNED and heard.recipient:
             wanted = decisions.Filter(address=heard.recipient, action="forward", since=now - LATELY)
             rows, _ = await decisions.page(self._db, self._terms, wanted, limit=20)
@@ -280,11 +292,17 @@ def _among(recipients: Sequence[str], address: str) -> str:
     wanted = _parsed(address)
     if wanted is None:
         return ""
+    alike = []
     for text in recipients:
         known = _parsed(text)
-        if known is not None and (known.exact == wanted.exact or folded(known) == folded(wanted)):
+        if known is None:
+            continue
+        if known.exact == wanted.exact:
             return text
-    return ""
+        if folded(known) == folded(wanted):
+            alike.append(text)
+    # Two spellings of one mailbox, and neither is the one that is named: nobody can tell which is meant.
+    return alike[0] if len(alike) == 1 else ""
 
 
 def _parsed(text: str) -> Address | None:
@@ -304,7 +322,8 @@ def _key(heard: Heard, whose: Whose, digest: bytes) -> bytes:
     """The same report is the same, whichever way it comes: of one mail and recipient there is one bounce of a kind."""
     parts = [heard.kind, heard.permanence, whose.tenant, whose.recipient or heard.recipient]
     known = whose.ref or heard.message_id
-    if heard.kind == "abuse" or not (known or (whose.tenant and whose.recipient)):
+    unnamed = heard.kind == "complaint" and not whose.recipient  # two of them on one mail may be two people
+    if heard.kind == "abuse" or unnamed or not (known or (whose.tenant and whose.recipient)):
         parts += [digest.hex(), heard.reporter, heard.diagnostic, str(heard.at)]
     elif known:
         parts.append(known)
