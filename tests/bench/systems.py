@@ -198,7 +198,14 @@ def zone(dkim: str) -> dict[str, str]:
 
 @contextlib.contextmanager
 def relay(
-    folder: Path, world: World, *, policy: str, sign: bool = False, workers: int = 1, repair: bool = False
+    folder: Path,
+    world: World,
+    *,
+    policy: str,
+    sign: bool = False,
+    workers: int = 1,
+    repair: bool = False,
+    store: Path = Path("relay.db"),
 ) -> Iterator[System]:
     """The real command with a configuration file, as an operator starts it; the log goes to a file."""
     folder.mkdir()
@@ -209,7 +216,7 @@ def relay(
     config = {
         "listen": [{"host": "127.0.0.1", "port": port, "tls": "none", "auth": "none", "tenant": "acme"}],
         "next_hop": {"host": "127.0.0.1", "port": world.sink, "tls": "none"},
-        "store": "sqlite:///relay.db",
+        "store": f"sqlite:///{store}",
         "operator": {"name": "Bench", "from": "postmaster@platform.example", "abuse": "abuse@platform.example"},
         "egress": [EGRESS],
         "hostname": "relay.platform.example",
