@@ -36,7 +36,7 @@ STREAMS = ("marketing", "transactional")
 """In the order of their numbers in a token, which never change."""
 
 _BOUND = [PURPOSE]
-_WORD = re.compile(rf"[A-Za-z0-9_-]{{25,{LONGEST}}}+(?![A-Za-z0-9_-])")
+_WORD = re.compile(rf"(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{{25,{LONGEST}}}+(?![A-Za-z0-9_-])")
 _END = "u"
 _TRIED = 8
 

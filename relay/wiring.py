@@ -191,12 +191,30 @@ class LinkReader:
         self._file = TokenFile(keys)
         self._links = unsubscribe_links(config, keys.tokens)
 
-    def __call__(self, token: str) -> Leaving | None:
+    def read(self, token: str) -> Leaving | None:
         leaving = self._links.read(token)
         if leaving is None and (tokens := self._file.renewed()) is not None:
             self._links = unsubscribe_links(self._config, tokens)
             leaving = self._links.read(token)
         return leaving
+
+    __call__ = read
+
+
+class TraceReader:
+    """The same for traces."""
+
+    def __init__(self, config: Config, keys: Keys) -> None:
+        self._config = config
+        self._file = TokenFile(keys)
+        self._traces = traces(config, keys.tokens)
+
+    def read(self, token: str) -> str | None:
+        ref = self._traces.read(token)
+        if ref is None and (tokens := self._file.renewed()) is not None:
+            self._traces = traces(self._config, tokens)
+            ref = self._traces.read(token)
+        return ref
 
 
 def domain_key(path: Path) -> Any:

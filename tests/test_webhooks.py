@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from relay.events import Event, WebhookTried
 from relay.jobs.visit import Broken, Visitor
-from relay.jobs.webhooks import Webhooks, endpoint, visitors
+from relay.jobs.webhooks import REST, Webhooks, endpoint, visitors
 from relay.model import Decision
 from relay.ports import Answer, Unavailable
 from relay.stores import outbox as outboxes
@@ -211,6 +211,7 @@ async def test_what_fails_is_tried_again_and_later_each_time(world):
     ids = {asked["webhook-id"] for _, asked, _ in world.endpoints.got}
     assert len(ids) == 1, "a receiver can tell that it has it"
     world.endpoints.answers[URL] = 200
+    world.now += REST
     assert await world.outbox.again(hook.id, world.now) == 2
     await world.once()
     assert [each.state for each in await world.outbox.of(hook.id)] == ["sent", "sent"]
@@ -224,7 +225,7 @@ async def test_a_webhook_that_nothing_gets_through_to_is_switched_off_and_its_ow
     world.now += GIVEN_UP - 1
     await world.once()
     assert (await world.outbox.get(hook.id)).state == "on" and world.told == []
-    world.now += 2
+    world.now += REST
     await world.note("2")
     await world.once()
     found = await world.outbox.get(hook.id)

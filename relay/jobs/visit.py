@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from types import MappingProxyType
 from urllib.parse import quote, urljoin, urlsplit
 
-from relay.address import BadAddress, domain_name
+from relay.address import domain_name
 from relay.ports import Dns
 
 REDIRECTS = 4
@@ -140,7 +140,10 @@ class Visitor:
             if status in (405, 501) and exact:
                 status, location = await self._ask("GET", url)
             if status in (301, 302, 303, 307, 308) and location:
-                url = urljoin(url, location)
+                try:
+                    url = urljoin(url, location)
+                except ValueError:
+                    raise Broken("it redirects to what is no web address") from None
                 continue
             return _verdict(status, exact)
         raise Broken(f"more than {REDIRECTS} redirects")
@@ -161,12 +164,15 @@ class Visitor:
         self, method: str, url: str, version: str, fields: Mapping[str, str] = MappingProxyType({}), body: bytes = b""
     ) -> Opened:
         """Connected, the request written."""
-        parts = urlsplit(url)
-        scheme = parts.scheme.lower()
         try:
+            parts = urlsplit(url)
+            scheme = parts.scheme.lower()
             port = parts.port or (443 if scheme == "https" else 80)
             host = domain_name(parts.hostname or "") if not _is_address(parts.hostname) else str(parts.hostname)
-        except (ValueError, BadAddress):
+            # Half a surrogate pair can stand in no address.
+            path = quote(parts.path or "/", safe="/%~!$&'()*+,;=:@-._")
+            query = "?" + quote(parts.query, safe="/%~!$&'()*+,;=:@-._?") if parts.query else ""
+        except ValueError:  # BadAddress is one
             raise Broken("not a web address") from None
         if scheme not in ("https", "http") or parts.username is not None:
             raise Broken("not a web address")
@@ -174,9 +180,9 @@ class Visitor:
             raise Broken(f"port {port} is none of the web's")
         tls = self._context if scheme == "https" else None
         reader, writer = await self._reach(host, port, tls)
-        path = quote(parts.path or "/", safe="/%~!$&'()*+,;=:@-._")
-        query = "?" + quote(parts.query, safe="/%~!$&'()*+,;=:@-._?") if parts.query else ""
-        where = host if port in (80, 443) else f"{host}:{port}"
+        where = f"[{host}]" if ":" in host else host
+        if port != (443 if scheme == "https" else 80):
+            where += f":{port}"
         more = {"Accept": "text/html, */*"} if method != "POST" else {"Content-Length": str(len(body)), **fields}
         head = f"{method} {path}{query} {version}\r\nHost: {where}\r\nUser-Agent: {self._agent}\r\n"
         head += "".join(f"{name}: {value}\r\n" for name, value in more.items()) + "Connection: close\r\n\r\n"

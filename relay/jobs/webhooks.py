@@ -40,6 +40,8 @@ COUNTED = 50_000
 """Refusals of an hour that are counted; the digest says if there were more."""
 SECONDS = 20.0
 """An endpoint has so long to answer."""
+REST = 5.0
+"""Seconds for which a webhook is left alone after a failure, whatever else waits for it."""
 
 
 _NAMES = {check.name: check.shown for check in CHECKS if check.shown}
@@ -87,6 +89,8 @@ class Webhooks:
         self._clock = clock
         self._jitter = jitter
         self._busy: dict[str, asyncio.Task[None]] = {}
+        self._served: dict[str, float] = {}
+        self._resting: dict[str, float] = {}  # until when
         self._purged = float("-inf")
 
     async def run(self) -> None:
@@ -104,8 +108,15 @@ class Webhooks:
         now = self._clock()
         try:
             await self._digest(now)
-            for id in await self._outbox.due(now):
-                if id not in self._busy and len(self._busy) < AT_ONCE:
+            due = await self._outbox.due(now)
+            known = frozenset(due)
+            self._served = {id: at for id, at in self._served.items() if id in known}
+            self._resting = {id: until for id, until in self._resting.items() if until > now}
+            # Whoever was served last waits longest, or twenty that hang would take all the places again and again.
+            due.sort(key=lambda id: self._served.get(id, 0.0))
+            for id in due:
+                if id not in self._busy and id not in self._resting and len(self._busy) < AT_ONCE:
+                    self._served[id] = now
                     task = self._busy[id] = asyncio.create_task(self._serve(id), name=f"webhook {id}")
                     task.add_done_callback(lambda _, id=id: self._busy.pop(id, None))  # type: ignore[misc]
             if now - self._purged >= PURGE:
@@ -128,6 +139,7 @@ class Webhooks:
                 return
             for delivery in await self._outbox.next(id, self._clock()):
                 if await self.send(hook, delivery) != "sent":
+                    self._resting[id] = self._clock() + REST
                     return
         except Unavailable as error:
             self._emit(StoreFailed(what="webhooks", error=error.why))

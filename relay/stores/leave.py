@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import orjson
@@ -32,8 +33,9 @@ Scope = Literal["stream", "tenant"]
 Source = str
 """one-click, page, mailto, or the name of what reported it"""
 
-AGAIN = 3600.0
-"""Seconds in which a second wish says nothing new; relay/stores/recipients.py writes it down after that."""
+AGAIN = 60.0
+"""Seconds in which a second wish says nothing new.  Later ones are written down: a consent that was given between two
+of them, and is told of after both, must not open what the second closed."""
 RETRY = 1.0
 """Seconds between two attempts to store what was kept aside."""
 
@@ -103,7 +105,9 @@ class OptOut:
                 leaving.tenant, leaving.address, now=now, purpose=purpose, at=at, source=source
             )
         if latest is not None:
-            await self._recipients.add([one])
+            keys = self._keys(address)
+            # In one transaction with the entry: where a consent has opened the older one meanwhile, this one stands.
+            await self._recipients.add_with(one, lambda db: _asked_again(db, keys, leaving.tenant, stream, at))
             return False
         told = {"address": one.value, "stream": stream, "source": source}
         key = f"{one.value}\0{stream}\0{at}"
@@ -111,14 +115,17 @@ class OptOut:
         self._emit(OptedOut(leaving.tenant, leaving.stream, scope, source))
         return True
 
-    async def _latest(self, address: Address, tenant: str, stream: str) -> float | None:
-        """When they asked for it last, where that still stands."""
+    def _keys(self, address: Address) -> list[bytes]:
+        """Under which an opt-out of this address may stand."""
         exact, base = address.exact, folded(address)
         keys = [mailbox_key(exact)]
         if self._folding and base != exact:
             keys.append(mailbox_key(base))
-        if self._address_key:
-            keys += keyed_keys(address, self._address_key)
+        return [*keys, *keyed_keys(address, self._address_key)] if self._address_key else keys
+
+    async def _latest(self, address: Address, tenant: str, stream: str) -> float | None:
+        """When they asked for it last, where that still stands."""
+        keys = self._keys(address)
         rows = await self._db.read(
             "SELECT max(coalesce(again, added)) FROM suppression"
             f" WHERE key IN ({', '.join('?' * len(keys))}) AND tenant = ? AND stream IN ('', ?) AND reason = 'opt-out'",
@@ -149,6 +156,7 @@ class OptOut:
                 self._spill = None  # another process has it
                 return
             self._waiting, bad = await asyncio.to_thread(self._spill.lines)
+            await asyncio.to_thread(self._spill.resume)  # the store may be away still, and more people come
         except OSError as error:
             self._spill = None
             self._emit(StoreFailed(what="opt-out file", error=type(error).__name__))
@@ -198,3 +206,11 @@ class OptOut:
             except OSError as error:
                 self._emit(StoreFailed(what="opt-out file", error=type(error).__name__))
             return True
+
+
+def _asked_again(db: sqlite3.Connection, keys: Sequence[bytes], tenant: str, stream: str, at: float) -> None:
+    db.execute(
+        "UPDATE suppression SET again = ?1 WHERE tenant = ?2 AND stream = ?3 AND reason = 'opt-out'"
+        f" AND coalesce(again, added) < ?1 AND key IN ({', '.join(f'?{4 + i}' for i in range(len(keys)))})",
+        (at, tenant, stream, *keys),
+    )

@@ -167,7 +167,7 @@ class Outbox:
         """Webhooks that are on and have something to send."""
         rows = await self._db.read(
             "SELECT DISTINCT d.webhook FROM webhook_delivery d JOIN webhook w ON w.id = d.webhook"
-            " WHERE d.state = 'waiting' AND d.due <= ? AND w.state = 'on' LIMIT 1000",
+            " WHERE d.state = 'waiting' AND d.due <= ? AND w.state = 'on' LIMIT 20000",
             (now,),
         )
         return [row[0] for row in rows]

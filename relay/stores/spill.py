@@ -67,6 +67,16 @@ class Spill:
             pass  # no room now, or not this kind of file system: then it grows as it is written
         os.fsync(self._file)
 
+    def resume(self) -> None:
+        """Open the file as it is: what is appended comes behind what stands in it.  Raises OSError."""
+        if self._file is None:
+            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        data = self._path.read_bytes().rstrip(b"\0")
+        self._end = len(data)
+        if data and not data.endswith(b"\n"):
+            os.pwrite(self._file, b"\n", self._end)  # a line that was cut off stays one of its own
+            self._end += 1
+
     def append(self, payloads: Iterable[bytes]) -> None:
         """Durable when it returns.  Raises OSError; then nothing of it counts."""
         if self._file is None:

@@ -28,6 +28,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from relay.ports import Unavailable
 from relay.tokens import is_reference
@@ -148,6 +149,41 @@ def _unknown() -> Response:
     return _page("Nothing to show", _UNKNOWN, 404)
 
 
+HEAD_TIME = 10.0
+"""Seconds in which the header of a request must be there."""
+
+
+class _Protocol(H11Protocol):
+    """Ends a connection on which no whole request comes: few that send nothing, or a letter now and then, would
+    otherwise take all the places.  A request that is being answered has its own bounds (relay/web/unsubscribe.py)."""
+
+    _looking: asyncio.TimerHandle | None = None
+    _since = 0.0
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._since = self.loop.time()
+        self._looking = self.loop.call_later(HEAD_TIME, self._look)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._looking is not None:
+            self._looking.cancel()
+        super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        self._since = self.loop.time()
+        super().on_response_complete()
+
+    def _look(self) -> None:
+        left = self._since + HEAD_TIME - self.loop.time()
+        if self.cycle is not None and not self.cycle.response_complete:
+            left = HEAD_TIME
+        if left > 0:
+            self._looking = self.loop.call_later(left, self._look)
+        else:
+            self.transport.abort()
+
+
 class _Server(uvicorn.Server):
     """Signals are the process' own matter (relay/serve.py), not the web server's."""
 
@@ -170,7 +206,7 @@ async def serve_http(app: Starlette, sockets: Sequence[socket.socket], stop: asy
             timeout_keep_alive=5,
             timeout_graceful_shutdown=5,
             h11_max_incomplete_event_size=16384,
-            http="h11",
+            http=_Protocol,
             ws="none",
             forwarded_allow_ips="",
         )

@@ -33,7 +33,10 @@ BODY = 1 << 20
 """Octets of a request."""
 BODY_TIME = 20.0
 AT_ONCE = 8
-"""Requests that are read and stored at the same time; more are told to come again."""
+"""Requests that are stored at the same time; more are told to come again.  Those whose body is still on its way do
+not count, or a few slow clients would keep all providers out."""
+HELD = 64 << 20
+"""Octets of bodies that are in memory."""
 TOKENS = 50_000
 """Tokens of Mailgun that are remembered against replays."""
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-Robots-Tag": "noindex, nofollow"}
@@ -109,7 +112,7 @@ class _Doors:
         self._intake = intake
         self._emit = emit
         self._clock = clock
-        self._busy = 0
+        self._busy = self._held = 0
         self._tokens: OrderedDict[str, None] = OrderedDict()
 
     def page(
@@ -125,11 +128,16 @@ class _Doors:
         return answer
 
     async def _answer(self, request: Request, act: Callable[[Request, bytes], Awaitable[None]]) -> int:
-        if self._busy >= AT_ONCE:
-            return 503
-        self._busy += 1
+        parts: list[bytes] = []
         try:
-            await act(request, await _body(request))
+            await self._read(request, parts)
+            if self._busy >= AT_ONCE:
+                return 503
+            self._busy += 1
+            try:
+                await act(request, b"".join(parts))
+            finally:
+                self._busy -= 1
         except _Refused as refused:
             return refused.status
         except BadEvents:
@@ -137,8 +145,26 @@ class _Doors:
         except (Unavailable, ClientDisconnect, TimeoutError):
             return 503
         finally:
-            self._busy -= 1
+            self._held -= sum(map(len, parts))
         return 200
+
+    async def _read(self, request: Request, parts: list[bytes]) -> None:
+        """The body into `parts`."""
+        if request.headers.get("content-encoding", "identity").lower() != "identity":
+            raise _Refused(400)  # nobody compresses these, and what unpacks to a gigabyte is not tried
+        length = request.headers.get("content-length", "0")
+        if length.isdigit() and int(length) > BODY:
+            raise _Refused(413)
+        size = 0
+        async with asyncio.timeout(BODY_TIME):
+            async for chunk in request.stream():
+                parts.append(chunk)
+                self._held += len(chunk)
+                size += len(chunk)
+                if size > BODY:
+                    raise _Refused(413)
+                if self._held > HELD:
+                    raise _Refused(503)
 
     # -- Amazon SES by SNS ----------------------------------------------------------------
     async def ses(self, request: Request, body: bytes) -> None:
@@ -146,7 +172,9 @@ class _Doors:
         topic, kind = message.get("TopicArn"), message.get("Type")
         url = message.get("SigningCertURL")
         assert self._providers.certificate is not None
-        if topic not in self._providers.topics or not isinstance(url, str) or not signatures.is_sns_certificate(url):
+        if not isinstance(topic, str) or topic not in self._providers.topics:
+            raise _Refused(403)
+        if not isinstance(url, str) or not signatures.is_sns_certificate(url):
             raise _Refused(403)
         if not signatures.sns(message, await self._providers.certificate(url)):
             raise _Refused(403)
@@ -163,9 +191,8 @@ class _Doors:
         raw = ses.content(event)
         now = self._clock()
         if raw is not None:
-            to = ""
-            for each in _mapping(_mapping(event).get("receipt")).get("recipients") or ():
-                to = to or str(each)[:320]
+            named = _mapping(_mapping(event).get("receipt")).get("recipients")
+            to = str(named[0])[:320] if isinstance(named, list) and named else ""
             await self._intake.message(raw, to, "ses-sns", now)
         else:
             await self._take(ses.read(event), "ses-sns", now)
@@ -203,22 +230,6 @@ class _Doors:
     async def _take(self, heard: Sequence[Heard], source: str, now: float) -> None:
         if heard:
             await self._intake.events(heard, source, now)
-
-
-async def _body(request: Request) -> bytes:
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise _Refused(400)  # nobody compresses these, and what unpacks to a gigabyte is not tried
-    length = request.headers.get("content-length", "0")
-    if length.isdigit() and int(length) > BODY:
-        raise _Refused(413)
-    parts, size = [], 0
-    async with asyncio.timeout(BODY_TIME):
-        async for chunk in request.stream():
-            parts.append(chunk)
-            size += len(chunk)
-            if size > BODY:
-                raise _Refused(413)
-    return b"".join(parts)
 
 
 def _json(octets: bytes) -> Any:

@@ -49,7 +49,7 @@ WRONG = 60
 NETWORKS = 10_000
 """Networks that are counted at once."""
 
-_RUBBISH = re.compile(r"\s+|[^A-Za-z0-9_-]+\Z")
+_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
 
 
 def routes(read: Read, leave: Leave, sender: Sender, clock: Callable[[], float] = time.time) -> list[Route]:
@@ -90,7 +90,11 @@ def routes(read: Read, leave: Leave, sender: Sender, clock: Callable[[], float] 
 
 def _token(request: Request) -> str:
     """As it stands in the path, less what clings to a link that was copied out of a text."""
-    return _RUBBISH.sub("", str(request.path_params["token"])[:2000])
+    text = "".join(str(request.path_params["token"])[:2000].split())
+    end = len(text)
+    while end and text[end - 1] not in _LETTERS:
+        end -= 1
+    return text[:end]
 
 
 async def _form(request: Request) -> Mapping[str, str]:

@@ -1,0 +1,315 @@
+"""Links, reports, deliveries and pages as somebody would use them who means harm, or has bad luck: nobody is opted
+out who did not ask, nobody is mailed who did, and nobody keeps the others waiting."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import json
+import socket
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from relay.feedback.heard import Heard
+from relay.incoming import open_intake
+from relay.jobs.prober import Prober
+from relay.jobs.visit import Broken, Visitor
+from relay.jobs.webhooks import AT_ONCE as WEBHOOKS_AT_ONCE
+from relay.jobs.webhooks import REST
+from relay.model import MARKETING
+from relay.ports import Answer
+from relay.stores import probes
+from relay.stores.consents import Consents, record
+from relay.stores.database import Database
+from relay.stores.leave import OptOut
+from relay.stores.migrate import migrate
+from relay.tokens import reference
+from relay.trace import Trace
+from relay.unsubscribe import Leaving, Unsubscribe
+from relay.web import app as pages
+from relay.web import feedback, unsubscribe
+
+
+def _neighbour(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"_{name}", Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+intake, doors, hooks = (_neighbour(f"test_{name}") for name in ("feedback_intake", "feedback_doors", "webhooks"))
+world, web = intake.world, doors.web
+HARD, NOW, HOUR = intake.HARD, intake.NOON, 3600.0
+JO = Leaving("acme", MARKETING, "jo@example.com")
+
+
+# -- nobody is mailed who asked to leave ------------------------------------------------------------
+def agreed(at: float) -> Any:
+    return record("acme", JO.address, "opt-in", now=NOW + 50 * HOUR, at=at, source="form", ip="192.0.2.1")
+
+
+async def test_who_left_came_back_and_left_again_has_left_whenever_the_consent_between_is_told_of(world):
+    opt_out = OptOut(world.database, world.keys.address)
+    assert await opt_out.leave(JO, "stream", "one-click", NOW, NOW)
+    assert not await opt_out.leave(JO, "stream", "one-click", NOW + 1200, NOW + 1200)
+    await Consents(world.database, world.keys.address).add([agreed(NOW + 600)])
+    assert await world.reasons(JO.address) == ["opt-out"]
+
+
+async def test_a_consent_that_opens_the_older_wish_in_the_middle_of_a_newer_one_does_not_swallow_that(world):
+    opt_out = OptOut(world.database, world.keys.address)
+    await opt_out.leave(JO, "stream", "one-click", NOW, NOW)
+    latest = opt_out._latest
+
+    async def slow(*asked: Any) -> float | None:
+        found = await latest(*asked)
+        await Consents(world.database, world.keys.address).add([agreed(NOW + 600)])
+        assert await world.reasons(JO.address) == [], "the consent is newer than what stands"
+        return found
+
+    opt_out._latest = slow
+    await opt_out.leave(JO, "stream", "one-click", NOW + 1200, NOW + 1200)
+    assert set(await world.reasons(JO.address)) == {"opt-out"}
+
+
+# -- nobody is stopped who did not bounce, and only for whose mail it was -----------------------------
+@pytest.mark.parametrize("second", ["bob+b@example.net", "BOB+B@Example.net"])
+async def test_of_two_spellings_of_a_mailbox_the_one_that_bounced_is_stopped(world, second):
+    ref = reference(b"y" * 16)
+    await world.sent(ref, "bob+a@example.net", "bob+b@example.net")
+    assert await world.hear("bounce", trace=world.trace.token(ref), recipient=second, **HARD) == "suppressed"
+    assert await world.reasons("bob+a@example.net") == [] and await world.reasons("bob+b@example.net") == ["bounce"]
+
+
+async def test_a_spelling_that_may_be_either_of_two_stops_neither(world):
+    ref = reference(b"y" * 16)
+    await world.sent(ref, "bob+a@example.net", "bob+b@example.net")
+    assert await world.hear("bounce", trace=world.trace.token(ref), recipient="bob@example.net", **HARD) == "counted"
+    assert await world.reasons("bob+a@example.net") == [] == await world.reasons("bob+b@example.net")
+
+
+async def test_a_message_id_that_two_tenants_used_for_one_recipient_is_neithers(world):
+    await world.sent(reference(b"z" * 16), "ann@example.net", tenant="globex", message_id="<2@acme.example>")
+    told = {"message_id": "2@acme.example", "recipient": "ann@example.net"}
+    assert await world.hear("bounce", **told, **HARD) == "unattributed"
+    assert await world.reasons("ann@example.net") == [] == await world.reasons("ann@example.net", "globex")
+
+
+async def test_a_token_of_one_kind_is_none_of_the_other(world):
+    link = world.links.token("acme", MARKETING, "ann@example.net")
+    trace = world.trace.token(intake.MANY)
+    assert world.trace.read(link[:40].lower()) is None and world.links.read(trace) is None
+    assert world.links.read(trace + "u") is None and world.links.find(f"unsubscribe {trace}") is None
+
+
+# -- what others' machines say ------------------------------------------------------------------------
+class Dns:
+    async def resolve(self, name: str, type: str) -> Answer:
+        return Answer(("93.184.215.14",) if type == "A" else (), True)
+
+
+class Line:
+    """One end of a connection: what was written, and an answer for it."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.answer, self.written = answer, b""
+        self.transport = self
+
+    async def connect(self, *where: Any) -> tuple[asyncio.StreamReader, Any]:
+        reader = asyncio.StreamReader()
+        reader.feed_data(self.answer)
+        reader.feed_eof()
+        return reader, self
+
+    def write(self, octets: bytes) -> None:
+        self.written += octets
+
+    def abort(self) -> None:
+        pass
+
+
+BAD = [
+    "https://[::1/", "https://a.example/\ud800", "https://a.example/?q=\ud800", "https://\ud800.example/",
+    "https://a.example:99999/", "https://a.example:x/", "https://user@a.example/", "gopher://a.example/", "https://",
+    "https://[fe80::1%25eth0]]/", "https://" + "a" * 64 + ".example/",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("url", BAD)
+async def test_what_is_no_web_address_is_said_and_raises_nothing_else(url):
+    line = Line(b"HTTP/1.1 200 OK\r\n\r\n")
+    visitor = Visitor(Dns(), "x", connect=line.connect, ports=())  # type: ignore[arg-type]
+    assert await visitor.look(url, exact=True)
+    for ask in (visitor.post(url, {}, b""), visitor.fetch(url)):
+        with pytest.raises(Broken):
+            await ask
+    assert line.written == b""
+
+
+@pytest.mark.parametrize("to", ["https://[::1/", "//[x/", "https://a.example:99999/", "javascript:alert(1)"])
+async def test_a_page_that_redirects_to_nonsense_does_not_stop_the_prober(tmp_path, to):
+    migrate(tmp_path / "relay.db")
+    database = await Database.open(tmp_path / "relay.db")
+    try:
+        known = probes.Probes(database, lambda event: None, lambda: NOW)
+        known.state("https://a.example/u/0", NOW)
+        await known.refresh()
+        line = Line(f"HTTP/1.1 302 Found\r\nLocation: {to}\r\n\r\n".encode())
+        prober = Prober(database, Visitor(Dns(), "x", connect=line.connect), print, clock=lambda: NOW)  # type: ignore[arg-type]
+        assert await prober.once() == 1
+        [(why,)] = await database.read("SELECT why FROM probe")
+        assert "web" in why
+    finally:
+        await database.close()
+
+
+async def test_nothing_of_an_address_gets_into_a_request_but_its_place():
+    line = Line(b"HTTP/1.1 200 OK\r\n\r\n")
+    visitor = Visitor(Dns(), "x", connect=line.connect, ports=(), allowed=lambda address: True)  # type: ignore[arg-type]
+    await visitor.post("https://[2001:db8::1]:8443/a b\r\nX-Evil: 1?\tq#frag", {"webhook-id": "1"}, b"{}")
+    head = line.written.decode().split("\r\n")
+    assert head[0] == "POST /a%20bX-Evil:%201?q HTTP/1.1" and head[1] == "Host: [2001:db8::1]:8443"
+    assert not any(one.startswith(("X-Evil", "#")) for one in head)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"TopicArn": []}, {"TopicArn": {}}, {"TopicArn": None}, {"TopicArn": doors.TOPIC, "SigningCertURL": {}},
+        {"TopicArn": doors.TOPIC, "SigningCertURL": doors.CERTIFICATE_URL, "Type": []},
+        {"TopicArn": doors.TOPIC, "SigningCertURL": doors.CERTIFICATE_URL, "SignatureVersion": []},
+    ],
+)  # fmt: skip
+async def test_json_of_other_shapes_is_refused_like_every_forgery(web, message):
+    assert await web.sns(message) == 403
+
+
+@pytest.mark.parametrize("recipients", [5, "x", {}, [], [[]], None])
+async def test_mail_of_ses_for_nobody_in_particular_is_read_all_the_same(web, recipients):
+    event = {"notificationType": "Received", "receipt": {"recipients": recipients}, "content": "From: a\r\n\r\nx"}
+    assert await web.sns(doors.sns(event)) == 200
+
+
+# -- nobody keeps the others waiting --------------------------------------------------------------------
+async def test_slow_clients_do_not_keep_providers_out(web):
+    slow = []
+    try:
+        for _ in range(2 * feedback.AT_ONCE):
+            _, writer = await asyncio.open_connection("127.0.0.1", web.port)
+            writer.write(b"POST /feedback/postmark HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+            await writer.drain()
+            slow.append(writer)
+        assert await web.sendgrid([{"event": "spamreport", "email": "bob@example.net"}]) == 200
+    finally:
+        for writer in slow:
+            writer.close()
+
+
+async def test_bodies_that_wait_for_their_end_have_a_bound_together(web, monkeypatch):
+    monkeypatch.setattr(feedback, "HELD", 100)
+    assert await web.post("/feedback/postmark", b"x" * 101) == 503
+    assert await web.post("/feedback/postmark", b"x" * 99) == 403, "and what is done with is given back"
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET / HT", b"GET /healthz HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx"])
+async def test_a_connection_on_which_no_request_comes_is_ended(monkeypatch, begun):
+    monkeypatch.setattr(pages, "HEAD_TIME", 0.05)
+
+    async def nothing(ref: str) -> None:
+        return None
+
+    sock = socket.create_server(("127.0.0.1", 0))
+    stop = asyncio.Event()
+    task = asyncio.create_task(pages.serve_http(pages.public(nothing), [sock], stop))
+    reader, writer = await asyncio.open_connection("127.0.0.1", sock.getsockname()[1])
+    writer.write(begun)
+    try:
+        async with asyncio.timeout(4):  # a connection that is kept for the next request has five seconds
+            with contextlib.suppress(ConnectionError):
+                while await reader.read(4096):
+                    pass
+    finally:
+        writer.close()
+        stop.set()
+        await task
+
+
+@pytest.mark.parametrize("bad", ["!", "! ", "é", "a!"])
+def test_a_link_full_of_rubbish_is_read_at_once(bad):
+    class Asked:
+        path_params = {"token": bad * 1000 + "a"}  # noqa: RUF012
+
+    least = min(_took(lambda: unsubscribe._token(Asked())) for _ in range(5))  # type: ignore[arg-type]
+    assert least < 0.005, "38 ms at each such link would keep everybody waiting"
+
+
+def _took(act: Any) -> float:
+    begun = time.process_time()
+    act()
+    return time.process_time() - begun
+
+
+@pytest.mark.parametrize(("written", "read"), [("abc", "abc"), ("ab c>.", "abc"), ("-abc-", "-abc-"), ("..", "")])
+def test_what_clings_to_a_link_is_taken_off(written, read):
+    class Asked:
+        path_params = {"token": written}  # noqa: RUF012
+
+    assert unsubscribe._token(Asked()) == read  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def outbox(tmp_path: Path) -> AsyncIterator[Any]:
+    migrate(tmp_path / "relay.db")
+    database = await Database.open(tmp_path / "relay.db")
+    ledger = await hooks.SqliteLedger.open(database, "office", hooks.KEY, tmp_path / "spill")
+    try:
+        yield hooks.World(database, ledger)
+    finally:
+        await ledger.close()
+        await database.close()
+
+
+async def test_many_webhooks_that_hang_do_not_take_all_places_for_ever(outbox):
+    for number in range(2 * WEBHOOKS_AT_ONCE):
+        url = f"https://hangs{number}.example/"
+        await outbox.add("acme", url)
+        outbox.endpoints.answers[url] = Broken("no answer within 20 s")
+    await outbox.add("acme", hooks.URL)  # the last of them
+    for number in range(5):
+        await outbox.note(str(number))
+    for _ in range(4):
+        await outbox.once()
+        outbox.now += REST / 2
+    assert [url for url, *_ in outbox.endpoints.got].count(hooks.URL) == 5
+    assert json.loads(json.dumps(outbox.results)).count("sent") == 5
+
+
+# -- keys --------------------------------------------------------------------------------------------------
+async def test_links_and_traces_of_a_key_that_came_while_it_runs_are_read(world):
+    """A command may rotate it: the office then reads mail that newer workers sent."""
+    config: Any = SimpleNamespace(
+        suppression=SimpleNamespace(plaintext=True, folding=True, bounce=HOUR),
+        operator=SimpleNamespace(abuse="abuse@platform.example"),
+        feedback=SimpleNamespace(domain="feedback.example", listen=(), abuse_within=HOUR),
+        http=SimpleNamespace(base_url="https://mail.example"),
+    )
+    leave = OptOut(world.database, world.keys.address)
+    read = open_intake(config, world.database, world.keys, world.feedback, leave, lambda name: None, print)
+    old = world.links.token("acme", MARKETING, "old@example.com")
+    new = world.keys.rotate().tokens
+    for address, token in (
+        (JO.address, Unsubscribe(new).token("acme", MARKETING, JO.address)),
+        ("old@example.com", old),
+    ):
+        raw = f"From: <{address}>\r\nSubject: unsubscribe {token}\r\n\r\n".encode()
+        assert (await read.message(raw, "unsubscribe@feedback.example", "mail", NOW)).effects == ("left",)
+        assert await world.reasons(address) == ["opt-out"]
+    for key, who in ((new, "ann@example.net"), (world.keys.tokens, "eve@example.net")):
+        heard = Heard("bounce", recipient=who, traces=(Trace(key).token(intake.MANY),), permanence="hard")
+        assert (await read.events([heard], "mail", NOW)).effects == ("suppressed",)
