@@ -7,15 +7,17 @@ with the process, however that ends, and no copy of a list stays behind.
 
 from __future__ import annotations
 
-import errno
 import marshal
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
+
+from relay.ports import Unavailable
 
 PARTS = 256
 """Parts that are put in order one at a time: all rows whose key begins with the same octet."""
@@ -31,9 +33,18 @@ GROWS = 3
 _key = itemgetter(0)
 
 
+@contextmanager
+def _disk(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"{folder}: {error.strerror or error}") from error
+
+
 class Aside:
-    """
-    folder  where the file is; raises OSError if it cannot be made
+    """Trouble with the disk is Unavailable.
+
+    folder  where the file is
     past    parts whose rows are stored already, and not kept
     octets  of the file
     """
@@ -41,20 +52,22 @@ class Aside:
     def __init__(self, folder: Path, past: int = 0) -> None:
         self._folder = folder
         self._past = past
-        self._file = tempfile.TemporaryFile(dir=folder, prefix=".import-", buffering=0)  # noqa: SIM115
+        with _disk(folder):
+            self._file = tempfile.TemporaryFile(dir=folder, prefix=".import-", buffering=0)  # noqa: SIM115
         self._held: list[list[Any]] = [[] for _ in range(PARTS)]
         self._pieces: list[list[tuple[int, int]]] = [[] for _ in range(PARTS)]
         self._waiting = 0
         self.octets = 0
 
     def add(self, rows: Sequence[Any]) -> None:
-        """Rows are tuples of plain values, the key first.  Raises OSError."""
+        """Rows are tuples of plain values, the key first."""
         held = self._held
         for row in rows:
             held[row[0][0]].append(row)
         self._waiting += len(rows)
         if self._waiting >= HELD:
-            self._flush()
+            with _disk(self._folder):
+                self._flush()
 
     def _flush(self) -> None:
         descriptor = self._file.fileno()
@@ -71,20 +84,23 @@ class Aside:
 
     def room(self) -> bool:
         """Whether the disk has room for more, and for what becomes of it in the store."""
-        return shutil.disk_usage(self._folder).free > GROWS * self.octets + RESERVE
+        with _disk(self._folder):
+            free = shutil.disk_usage(self._folder).free
+        return free > GROWS * self.octets + RESERVE
 
     def part(self, number: int) -> list[Any]:
-        """Its rows by key, those of one key as they came.  Raises OSError, also when the disk is nearly full."""
-        if shutil.disk_usage(self._folder).free < LAST:
-            raise OSError(errno.ENOSPC, "the disk is nearly full; the import stopped, so that mail goes on")
-        if self._waiting:
-            self._flush()
+        """Its rows by key, those of one key as they came.  Unavailable when the disk is nearly full, too."""
         rows: list[Any] = []
-        for at, length in self._pieces[number]:
-            piece = os.pread(self._file.fileno(), length, at)
-            if len(piece) != length:
-                raise OSError("what was put aside is not all there")
-            rows += marshal.loads(piece)
+        with _disk(self._folder):
+            if shutil.disk_usage(self._folder).free < LAST:
+                raise OSError("the disk is nearly full; the import stopped, so that mail goes on")
+            if self._waiting:
+                self._flush()
+            for at, length in self._pieces[number]:
+                piece = os.pread(self._file.fileno(), length, at)
+                if len(piece) != length:
+                    raise OSError("what was put aside is not all there")
+                rows += marshal.loads(piece)
         rows.sort(key=_key)
         return rows
 

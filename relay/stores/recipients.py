@@ -281,6 +281,8 @@ class Recipients:
 
         mark     asked when the last entry of a piece has been read; goes with what says that it is stored
         resumed  how far the first piece came when it was cut off; `entries` begin with it
+
+        Raises Unavailable, also when the disk is nearly full: mail needs the rest of it.
         """
         if resumed is None:
             first, rows = await self._read(entries, CHUNK)
@@ -292,18 +294,14 @@ class Recipients:
         else:
             first, rows = 0, []
         while True:
-            try:
-                aside = Aside(self._db.path.parent, resumed.done if resumed else 0)
-                with closing(aside):
-                    aside.add(rows)
-                    rows.clear()
-                    count = first + await self._put_aside(entries, aside, (resumed.piece if resumed else PIECE) - first)
-                    if not count:
-                        return
-                    async for stored in self._in_order(aside, count, mark(), resumed.done if resumed else 0):
-                        yield stored
-            except OSError as error:
-                raise Unavailable(f"{self._db.path.parent}: {error.strerror or error}") from error
+            with closing(Aside(self._db.path.parent, resumed.done if resumed else 0)) as aside:
+                aside.add(rows)
+                rows.clear()
+                count = first + await self._put_aside(entries, aside, (resumed.piece if resumed else PIECE) - first)
+                if not count:
+                    return
+                async for stored in self._in_order(aside, count, mark(), resumed.done if resumed else 0):
+                    yield stored
             first, resumed = 0, None
 
     async def _read(self, entries: Iterator[Entry], most: int) -> tuple[int, list[tuple[Any, ...]]]:
@@ -334,7 +332,7 @@ class Recipients:
             while done < PARTS:
                 rows: list[tuple[Any, ...]] = []
                 while done < PARTS and len(rows) < AT_LEAST:
-                    rows += aside.part(done)  # raises OSError when the disk is nearly full: mail needs the rest
+                    rows += aside.part(done)
                     done += 1
                 if writing:
                     new, writing = await writing, None
