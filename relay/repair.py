@@ -61,12 +61,14 @@ class _Plan:
     untouchable  why nothing may be changed, "" if it may
     no_link      why it gets no link of its recipient, else "" and `link` is that
     footers      by sections: the footer and its edits; no edits: there is no place for it
+    places       where in its pages the first of them, which has all sections, is seen
     """
 
     untouchable: str
     no_link: str
     link: str
     footers: dict[frozenset[str], tuple[Footer, tuple[Edit, ...]]] = field(default_factory=dict)
+    places: dict[int, int] = field(default_factory=dict)
 
 
 class Repairs:
@@ -161,7 +163,7 @@ class Repairs:
             assert message is not None
             template = self._templates.template(mail.tenant, languages(message))
             made = footer(template, mail.tenant.profile, sections, plan.link)
-            known = plan.footers[sections] = made, footer_edits(message, made) if readable(message) else ()
+            known = plan.footers[sections] = made, footer_edits(message, made, plan.places) if readable(message) else ()
         return known
 
 

@@ -23,6 +23,7 @@ from relay.checks import CHECKS
 from relay.dns.authentication import DomainAuthentication
 from relay.dns.resolver import StaticResolver, everything
 from relay.events import Event
+from relay.footers import Footers
 from relay.lists import Lists
 from relay.message import Message
 from relay.message.content import Content
@@ -31,10 +32,12 @@ from relay.phrases import Phrases
 from relay.policy import Policy, Rule, judge
 from relay.policy_file import Policies
 from relay.ports import SpamScore, Tools
+from relay.repair import Repairs
 from relay.smtp.body import Chunks
 from relay.stores.memory import MemoryDirectory, MemoryRecipients
 from relay.stores.memory_quotas import MemoryQuotas
 from relay.stores.memory_sightings import MemorySightings
+from relay.unsubscribe import Unsubscribe
 
 Make = Callable[[], bytes]
 
@@ -206,6 +209,40 @@ MARKUP: dict[str, Make] = {
     "amp": lambda: text("<html amp4email>" + "<form>" * 5000, "text/x-amp-html"),
     "size-600k": lambda: page("<p>some words here</p>" * 28_000),
     "size-60k": lambda: page("<p>some words here</p>" * 2800),
+}  # fmt: skip
+
+
+def bare(body: str) -> bytes:
+    """A page that lacks all that a repair can add: the footer has to be found a place in it."""
+    html = f"<!DOCTYPE html><html><head><title>x</title></head><body>{body}</body></html>"
+    kind = b"MIME-Version: 1.0\r\nContent-Type: text/html; charset=utf-8\r\n\r\n"
+    return b"From: <news@acme.example>\r\nSubject: x\r\n" + kind + html.encode()
+
+
+REPAIRED: dict[str, Make] = {
+    "end-tags-9000": lambda: bare("</body" * 9000),
+    "end-tags-60k": lambda: bare("</body" * 60_000),
+    "ends": lambda: bare("<p>x</p></body>" * 4000),
+    "ends-in-comment": lambda: bare("<!--" + "</body>" * 5000),
+    "ends-in-attribute": lambda: bare('<a href="' + "</body>" * 9000),
+    "ends-for-some": lambda: bare("</body><!--[if mso]>" * 2500),
+    "ends-for-others": lambda: bare("<![if x]></body>" * 4000),
+    "closing-tags": lambda: bare("<p>x" + "</p>" * 100_000),
+    "lines": lambda: bare("<p>x</p>" + "\n" * 60_000),
+    "old-line-ends": lambda: bare("\r" * 60_000),
+    "style-900": lambda: bare("<style>a{color:red}</style>" * 900),
+    "style-2400": lambda: bare("<style>a{}</style>" * 2400),
+    "style-rules": lambda: bare("<style>" + "div{display:none}" * 3500 + "</style>"),
+    "style-selectors": lambda: bare("<style>" + "".join(f"div:not(.a{i}) p{{opacity:0}}" for i in range(800)) + "</style>" + "<p>x" * 3900),
+    "style-classes": lambda: bare("<style>" + "".join(f".c{i}{{display:none}}" for i in range(1500)) + "</style>" + "<p class=c1>x" * 2200),
+    "none-seen": lambda: bare("<style>div{display:none}</style>" + "<div>x</div>" * 4500),
+    "all-hidden": lambda: bare("<style>*{display:none}</style>" + "<b>x</b>" * 4500),
+    "some-hidden": lambda: bare("<style>b{visibility:hidden}</style>" + "<b>x</b>" * 4500),
+    "hidden-2300": lambda: bare("<p style='display:none'>x" * 2300),
+    "backgrounds": lambda: bare("".join(f'<p style="background:#{i % 500:06x}">x' for i in range(1600))),
+    "lists": lambda: bare("<ul>" * 250 + "</body>" * 4),
+    "tables": lambda: bare("<table>" * 250 + "x" * 60_000),
+    "large": lambda: bare("<p style='display:none'>x</p>" + "<p>some words here</p>\n" * 4900),
 }  # fmt: skip
 
 
@@ -414,7 +451,7 @@ FILES: dict[str, Make] = {
 
 
 def fixed() -> Iterator[tuple[str, Make]]:
-    for group, some in (("markup", MARKUP), ("structure", STRUCTURE), ("file", FILES)):
+    for group, some in (("markup", MARKUP), ("repair", REPAIRED), ("structure", STRUCTURE), ("file", FILES)):
         for name, make in some.items():
             yield f"{group}/{name}", make
 
@@ -505,6 +542,7 @@ class Judge:
             malware=_Scanners(),
             spam=_Scanners(),
             aside=self.aside,
+            repairs=Repairs(Footers(), Unsubscribe([b"k" * 32], "https://mail.platform.example")),
         )
 
     def close(self) -> None:

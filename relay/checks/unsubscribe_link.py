@@ -80,9 +80,9 @@ _UNRENDERED = re.compile(r"\{\{|\}\}|\{%|\*\||\|\*|\[\[|<%|%%|\$\{")
 def _any_leads_out(links: Sequence[Link]) -> bool:
     """The addresses, which are others for each recipient, are first looked through all at once."""
     addresses = "\n".join([link.href[:_LONGEST] for link in links]).lower()
-    if any(letters in addresses for letters in opt_out.ADDRESS_LETTERS):
-        return any(leads_out(link) for link in links)
-    return any(_says(link.text[:300]) and leads_out(link) for link in links)
+    told = any(letters in addresses for letters in opt_out.ADDRESS_LETTERS)
+    told = told or any(_says(text) for text in {link.text[:300] for link in links})
+    return told and any(leads_out(link) for link in links)
 
 
 def leads_out(link: Link) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import codecs
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,7 +17,7 @@ from relay.message.content import SLICE, Buffer
 from relay.message.header import codec, parameters, text_of, unfolded
 from relay.message.html import TextPart
 from relay.message.mime import Message, Part
-from relay.message.place import HARMLESS, HTML, bodies, in_page, own_fields, value
+from relay.message.place import HARMLESS, HTML, MOST_HIDDEN, begins_line, bodies, in_page, own_fields, value
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,18 +203,24 @@ class _New:
         return decoded[:at] + self.octets + self.behind
 
 
-def footer_edits(message: Message, footer: Footer) -> tuple[Edit, ...]:
+Places = MutableMapping[int, int]
+"""Where in a page a footer is seen: the character, by the first octet of the part."""
+
+
+def footer_edits(message: Message, footer: Footer, places: Places | None = None) -> tuple[Edit, ...]:
     """Edits that put the footer below what is to be read, into each alternative; () where it has no place.
 
     What a reader decodes is what was there, the footer, and line ends around it, in the character set that the part
     has; a part labelled US-ASCII, or one whose set lacks a letter of the footer, becomes UTF-8.  In HTML all that is
     not ASCII is written as numbers.  A message without an octet over 127 gets none.
+
+    places  what is found out is kept in it, for another footer of the same message with some of the same lines
     """
-    found = _footed(message, footer)
+    found = _footed(message, footer, {} if places is None else places)
     return () if found is None else _checked(message, _encoded(message, found))
 
 
-def _footed(message: Message, footer: Footer) -> list[_New] | None:
+def _footed(message: Message, footer: Footer, places: Places) -> list[_New] | None:
     parts = bodies(message)
     if not parts:
         return None
@@ -223,7 +229,10 @@ def _footed(message: Message, footer: Footer) -> list[_New] | None:
     for part in parts:
         if part.end - part.start > LARGEST or not _ended(message, part):
             return None
-        new = _in_html(message, part, html) if part.content_type in HTML else _in_text(message, part, footer.text)
+        if part.content_type in HTML:
+            new = _in_html(message, part, html, places)
+        else:
+            new = _in_text(message, part, footer.text)
         if new is None:
             return None
         found.append(new)
@@ -344,7 +353,7 @@ def _in_wide_text(part: Part, content: bytes, lines: list[str]) -> _New | None:
 
 
 # -- HTML
-def _in_html(message: Message, part: Part, footer: str) -> _New | None:
+def _in_html(message: Message, part: Part, footer: str, places: Places) -> _New | None:
     label = _label(message, part)
     content = message.raw[part.start : part.end]
     read = _read(message, part)
@@ -360,6 +369,8 @@ def _in_html(message: Message, part: Part, footer: str) -> _New | None:
         name = _codec(part.charset)
     if label is None or not name or (read is None and "visible" in message.__dict__ and message.visible.too_complex):
         return None
+    if read is not None and len(read.hidden) > MOST_HIDDEN:
+        return None
     end = "\n" if part.cte == "base64" and "\n" in page[-200:] and "\r\n" not in page else "\r\n"
     text = footer.replace("\r\n", "\n").replace("\r", "\n").strip("\n")
     if end != "\n":
@@ -372,10 +383,13 @@ def _in_html(message: Message, part: Part, footer: str) -> _New | None:
     def made(begins: bool) -> str:
         return f"{'' if begins else end}{text}{end}"
 
-    found = in_page(page, made, read.open if read is not None else None)
-    if found is None:
-        return None
-    at, footer = found
+    at = places.get(part.start)
+    if at is None:
+        at = in_page(page, made, read.open if read is not None else None)
+        if at is None:
+            return None
+        places[part.start] = at
+    footer = made(begins_line(page, at))
     rest = page[at:]
     try:
         if wide:
@@ -523,7 +537,7 @@ def seven_bit_edits(message: Message, footer: Footer | None = None) -> tuple[Edi
     where no encoding may be: in a header, in a message within the message, between parts, in what is signed.
     With a footer such a message gets that alone.
     """
-    new = [] if footer is None else _footed(message, footer)
+    new = [] if footer is None else _footed(message, footer, {})
     if new is None:
         return ()
     plain = _checked(message, _encoded(message, new)) if new else ()

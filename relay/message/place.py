@@ -23,6 +23,8 @@ MOST_PLACES = 4
 MOST_READ = 64 * 1024
 """Characters of pages that are read to try ends; one end is tried in any case."""
 MOST_END_TAGS = 5000
+MOST_HIDDEN = 300
+"""Hidden texts of a page: newsletters have some dozens, and each makes it take longer to read the page anew."""
 HARMLESS = frozenset((mime.CONTROL,))
 """Defects that leave no doubt about where a part begins and ends."""
 
@@ -160,20 +162,23 @@ def _for_some_readers(page: str, at: int) -> bool:
     return begins >= 0 and page.find("<![endif]", begins, at) < 0
 
 
-def in_page(page: str, made: Callable[[bool], str], was: Open | None = None) -> tuple[int, str] | None:
-    """(the character before which the footer goes, the footer with its line ends) where a reader sees it all; None
-    where there is no such place.
+def begins_line(page: str, at: int) -> bool:
+    return at == 0 or page[at - 1] == "\n"
+
+
+def in_page(page: str, made: Callable[[bool], str], was: Open | None = None) -> int | None:
+    """The character before which the footer goes, where a reader sees all of it; None where there is no such place.
 
     made  whether it begins a line of its own already -> the footer, a `<div>` with its line end
     was   the page as it was read, where nothing in it can hide anything
     """
     room = MOST_READ
     for at in ends(page):
-        footer = made(at == 0 or page[at - 1] == "\n")
+        footer = made(begins_line(page, at))
         if was is not None and is_seen_at_end(was, page, at, footer):
-            return at, footer
+            return at
         if is_seen(page[:at] + footer + page[at:], at + footer.index("<div"), at + len(footer)):
-            return at, footer
+            return at
         room -= len(page)
         if room < len(page):
             break

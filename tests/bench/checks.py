@@ -153,14 +153,20 @@ async def loop_time(judge: hostile.Judge, raw: bytes) -> tuple[float, float, str
     for name, make in SHARED.items():
         with clock.of(name):
             make(message)
+    mended = []
     for rule in judge.everything[Stage.MESSAGE]:
         with clock.of(rule.check.name):
             try:
                 found: Any = rule.check.run(mail, rule.settings, judge.tools)
                 if rule.check.waits:
-                    await found
+                    found = await found
             except Unavailable:
-                pass
+                found = None
+        if found is not None and found.repairable:
+            mended.append(rule.check.name)
+    if judge.tools.repairs is not None and mended:
+        with clock.of("(repair)"):
+            judge.tools.repairs.mend(mail, mended)
     loop = time.thread_time() - own
     step = max(clock.took, key=lambda one: clock.took[one])
     return loop, time.process_time() - start - loop, step, clock.took[step]
