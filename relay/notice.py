@@ -365,7 +365,8 @@ def people(kind: str, contact: str, operator: Operator) -> list[str]:
     to = []
     try:
         found = parse(contact.strip().removeprefix("mailto:"))
-        if found.local.isascii():  # else it would need SMTPUTF8 all the way
+        # Else it would need SMTPUTF8 all the way; and what is quoted may hold a comma, which stands between two.
+        if found.local.isascii() and not found.local.startswith('"'):
             to = [found.text]
     except BadAddress:
         pass

@@ -78,6 +78,27 @@ async def test_a_consent_that_opens_the_older_wish_in_the_middle_of_a_newer_one_
     assert set(await world.reasons(JO.address)) == {"opt-out"}
 
 
+@pytest.mark.parametrize("by", ["reply", "mailto"])
+async def test_who_came_back_leaves_again_by_an_answer_to_the_same_mail(world, by):
+    """The mail they answer is a year old; what they ask for is new."""
+    address = "Bob.Smith@gmail.com"
+    if by == "reply":
+        asked = f"From: <{address}>\r\nSubject: Re: news\r\nIn-Reply-To: <1@acme.example>\r\n"
+        said, to = "unsubscribe me", f"bounce+{world.trace.token(intake.REF)}@feedback.example"
+    else:
+        asked = f"From: <{address}>\r\nSubject: unsubscribe {world.trace.token(intake.REF)}\r\n"
+        said, to = "", "unsubscribe@feedback.example"
+    days = ((NOW, "Wed, 21 Oct 2026 10:00:00 +0000"), (NOW + 100 * HOUR, "Sun, 25 Oct 2026 14:00:00 +0000"))
+    for when, date in days:
+        raw = f"{asked}Date: {date}\r\n\r\n{said}\r\n".encode()
+        assert (await world.intake.message(raw, to, "mail", when)).effects == ("left",)
+        assert (await world.intake.message(raw, to, "mail", when)).effects == ("again",)
+        assert set(await world.reasons(address)) == {"opt-out"}
+        back = record("acme", address, "opt-in", now=when + HOUR, at=when + HOUR, source="form", ip="192.0.2.1")
+        await Consents(world.database, world.keys.address).add([back])
+        assert await world.reasons(address) == []
+
+
 # -- nobody is stopped who did not bounce, and only for whose mail it was -----------------------------
 @pytest.mark.parametrize("second", ["bob+b@example.net", "BOB+B@Example.net"])
 async def test_of_two_spellings_of_a_mailbox_the_one_that_bounced_is_stopped(world, second):

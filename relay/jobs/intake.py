@@ -325,11 +325,11 @@ def _key(heard: Heard, whose: Whose, digest: bytes) -> bytes:
     unnamed = heard.kind == "complaint" and not whose.recipient  # two of them on one mail may be two people
     if heard.kind == "abuse" or unnamed or not (known or (whose.tenant and whose.recipient)):
         parts += [digest.hex(), heard.reporter, heard.diagnostic, str(heard.at)]
-    elif known:
+    elif known and heard.kind not in ("unsubscribe", "removal"):
         parts.append(known)
     else:
-        # By a link alone: a person may leave, come back with a consent, and leave again.
-        parts.append(str(heard.at) if heard.at is not None else digest.hex())
+        # A person may leave, come back with a consent, and leave again by the same link or mail.
+        parts += [known, str(heard.at) if heard.at is not None else digest.hex()]
     return hashlib.blake2b("\0".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
