@@ -23,11 +23,12 @@ from relay.jobs.webhooks import AT_ONCE as WEBHOOKS_AT_ONCE
 from relay.jobs.webhooks import REST
 from relay.model import MARKETING
 from relay.ports import Answer
-from relay.stores import probes
+from relay.stores import leave, probes
 from relay.stores.consents import Consents, record
 from relay.stores.database import Database
 from relay.stores.leave import OptOut
 from relay.stores.migrate import migrate
+from relay.stores.spill import Spill
 from relay.tokens import reference
 from relay.trace import Trace
 from relay.unsubscribe import Leaving, Unsubscribe
@@ -78,6 +79,36 @@ async def test_a_consent_that_opens_the_older_wish_in_the_middle_of_a_newer_one_
     assert set(await world.reasons(JO.address)) == {"opt-out"}
 
 
+async def test_who_leaves_while_the_store_hangs_is_answered_and_nobody_waits_for_another(world, tmp_path, monkeypatch):
+    monkeypatch.setattr(leave, "PATIENCE", 0.02)
+    opt_out = OptOut(
+        world.database, world.keys.address, spill=Spill(tmp_path / "opt-outs", "office", b"s" * 32), clock=lambda: NOW
+    )
+    await opt_out.open()
+    free, run = asyncio.Event(), world.database.run
+
+    async def hangs(*what: Any, **how: Any) -> Any:
+        await free.wait()
+        return await run(*what, **how)
+
+    monkeypatch.setattr(world.database, "run", hangs)
+    async with asyncio.timeout(20):
+        assert await opt_out.leave(JO, "stream", "one-click", NOW, NOW)
+        replaying = asyncio.create_task(opt_out.run())
+        await asyncio.sleep(0)
+        people = [Leaving("acme", MARKETING, f"p{number}@example.com") for number in range(5)]
+        for one in people:  # while the first is being stored, and the store hangs on
+            assert await opt_out.leave(one, "stream", "one-click", NOW, NOW)
+        assert len(Spill(tmp_path / "opt-outs", "office", b"s" * 32).lines()[0]) == 6, "all of it would outlive a kill"
+        free.set()
+        while opt_out._waiting or not opt_out._spill.empty:
+            await asyncio.sleep(0)
+    replaying.cancel()
+    for one in [JO, *people]:
+        assert await world.reasons(one.address) == ["opt-out"]
+    await opt_out.close()
+
+
 @pytest.mark.parametrize("by", ["reply", "mailto"])
 async def test_who_came_back_leaves_again_by_an_answer_to_the_same_mail(world, by):
     """The mail they answer is a year old; what they ask for is new."""
@@ -120,6 +151,33 @@ async def test_a_message_id_that_two_tenants_used_for_one_recipient_is_neithers(
     told = {"message_id": "2@acme.example", "recipient": "ann@example.net"}
     assert await world.hear("bounce", **told, **HARD) == "unattributed"
     assert await world.reasons("ann@example.net") == [] == await world.reasons("ann@example.net", "globex")
+
+
+async def test_a_bounce_on_mail_to_one_person_is_about_that_person_unless_it_names_another(world):
+    told = {"trace": world.trace.token(intake.REF), **HARD}
+    assert await world.hear("bounce", recipient="bob.smith@elsewhere.example", **told) == "counted"
+    assert await world.reasons("bob.smith@gmail.com") == [], "it is forwarded there, and has not left here"
+    assert await world.hear("bounce", **told) == "suppressed"
+    assert await world.reasons("bob.smith@gmail.com") == ["bounce"]
+
+
+async def test_a_message_id_alone_stops_nobody(world):
+    assert await world.hear("bounce", message_id="1@acme.example", **HARD) == "unattributed"
+    assert await world.reasons("bob.smith@gmail.com") == []
+
+
+async def test_what_was_refused_before_it_went_does_not_hide_it(world):
+    for number in range(30):
+        refused = reference(bytes([number]) * 16)
+        await world.sent(refused, "ann@example.net", action="refuse", message_id="<2@acme.example>")
+    told = {"message_id": "2@acme.example", "recipient": "ann@example.net"}
+    assert await world.hear("bounce", **told, **HARD) == "suppressed"
+
+
+async def test_strings_that_are_no_trace_of_ours_do_not_hide_one_that_is(world):
+    traces = ("x" * 40, world.trace.token(reference(b"n" * 16)), "a" * 26, world.trace.token(intake.MANY))
+    heard = Heard("bounce", recipient="ann@example.net", traces=traces, permanence="hard")
+    assert (await world.intake.events([heard], "mail", NOW)).effects == ("suppressed",)
 
 
 async def test_a_token_of_one_kind_is_none_of_the_other(world):
@@ -318,10 +376,10 @@ async def test_links_and_traces_of_a_key_that_came_while_it_runs_are_read(world)
         suppression=SimpleNamespace(plaintext=True, folding=True, bounce=HOUR),
         operator=SimpleNamespace(abuse="abuse@platform.example"),
         feedback=SimpleNamespace(domain="feedback.example", listen=(), abuse_within=HOUR),
-        http=SimpleNamespace(base_url="https://mail.example"),
+        http=SimpleNamespace(base_url="https://mail.example", public=None),
     )
-    leave = OptOut(world.database, world.keys.address)
-    read = open_intake(config, world.database, world.keys, world.feedback, leave, lambda name: None, print)
+    opt_out = OptOut(world.database, world.keys.address)
+    read = open_intake(config, world.database, world.keys, world.feedback, opt_out, lambda name: None, print)
     old = world.links.token("acme", MARKETING, "old@example.com")
     new = world.keys.rotate().tokens
     for address, token in (

@@ -17,6 +17,7 @@ from typing import Literal
 
 import orjson
 
+from relay import replies
 from relay.address import Address, folded, parse
 from relay.events import Emit, OptedOut, StoreFailed
 from relay.ports import Unavailable
@@ -38,6 +39,9 @@ AGAIN = 60.0
 of them, and is told of after both, must not open what the second closed."""
 RETRY = 1.0
 """Seconds between two attempts to store what was kept aside."""
+PATIENCE = 2.0
+"""Seconds after which a wish is kept aside, whatever becomes of the attempt to store it: it may be made twice.  While
+another process locks the store, attempts wait for each other, and a provider does not wait for us."""
 
 
 class OptOut:
@@ -69,7 +73,7 @@ class OptOut:
         self._retry = retry
         self._spill = spill
         self._waiting: list[bytes] = []
-        self._turn = asyncio.Lock()
+        self._turn = asyncio.Lock()  # of the file
         self._wake = asyncio.Event()
         self._clock = clock
 
@@ -80,12 +84,16 @@ class OptOut:
         Raises Unavailable if neither the store nor the file takes it, BadEntry for what is no address.
         """
         try:
-            return await self._store(leaving, scope, source, min(at, now), now)
-        except Unavailable as error:
+            if self._waiting:
+                raise Unavailable("store: others wait for it", replies.STORE_DOWN)
+            async with asyncio.timeout(None if self._spill is None else PATIENCE):
+                return await self._store(leaving, scope, source, min(at, now), now)
+        except (Unavailable, TimeoutError) as error:
             if self._spill is None:
                 raise
             wish = [leaving.tenant, leaving.stream, leaving.address, scope, source, min(at, now)]
-            await self._keep(orjson.dumps(wish), error)
+            slow = Unavailable("store: no answer in time", replies.STORE_DOWN)
+            await self._keep(orjson.dumps(wish), error if isinstance(error, Unavailable) else slow)
             return True
 
     async def _store(self, leaving: Leaving, scope: Scope, source: Source, at: float, now: float) -> bool:
@@ -191,8 +199,8 @@ class OptOut:
     async def _replay(self) -> bool:
         """Whether all of it is stored now, and the file empty."""
         assert self._spill is not None
-        async with self._turn:
-            while self._waiting:
+        while True:
+            while self._waiting:  # others may come to stand behind them meanwhile
                 tenant, stream, address, scope, source, at = orjson.loads(self._waiting[0])
                 try:
                     with contextlib.suppress(BadEntry):
@@ -201,11 +209,14 @@ class OptOut:
                     self._wake.set()
                     return False
                 del self._waiting[0]
-            try:
-                await asyncio.to_thread(self._spill.ready)
-            except OSError as error:
-                self._emit(StoreFailed(what="opt-out file", error=type(error).__name__))
-            return True
+            async with self._turn:
+                if self._waiting:
+                    continue
+                try:
+                    await asyncio.to_thread(self._spill.ready)
+                except OSError as error:
+                    self._emit(StoreFailed(what="opt-out file", error=type(error).__name__))
+                return True
 
 
 def _asked_again(db: sqlite3.Connection, keys: Sequence[bytes], tenant: str, stream: str, at: float) -> None:
