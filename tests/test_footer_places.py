@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import email
+
 import pytest
 from relay.address import parse
 from relay.footers import Footers
 from relay.message import Message, place
-from relay.message.edit import Footer, footer_edits, splice
+from relay.message.edit import Footer, footer_edits, seven_bit_edits, splice
 from relay.model import Domain, Envelope, Mail, Profile, Recipient, Session, Tenant
 from relay.repair import Repairs
 from relay.unsubscribe import Unsubscribe
@@ -44,7 +46,7 @@ def test_a_page_is_read_once_more_however_much_of_a_footer_it_gets(
     seen = place.is_seen
     monkeypatch.setattr(place, "is_seen", lambda *a: reads.append(a) or seen(*a))  # type: ignore[func-returns-value]
     assert it.message is not None
-    it.message.visible  # noqa: B018 - as the checks do before
+    it.message.visible
     assert [REPAIRS.hindrance(it, check) for check in checks] == [""] * len(checks)
     mended = REPAIRS.mend(it, checks)
     assert len(reads) == 1
@@ -75,3 +77,33 @@ def test_a_page_with_hundreds_of_hidden_texts_gets_no_footer() -> None:
         it = message(f"<html><body>{'<p style=display:none>x</p>' * count}<p>Hello</p></body></html>")
         assert it.visible.text.strip() == "Hello"
         assert bool(footer_edits(it, footer)) is is_edited
+
+
+ODD = ["X Foo Bar: 1", "\u2705 Loading: done", "From ann@b.example Sat Jan 1 10:00:00 2026"]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_field_with_an_odd_name_leaves_no_doubt_where_the_text_ends(odd: str) -> None:
+    """Python's parser, as mutt's, ends the header there and shows the rest as text; others read on."""
+    head = f"From: <news@acme.example>\r\nMIME-Version: 1.0\r\n{odd}\r\nSubject: Tea\r\n"
+    footer = Footer("Sent by Acme\n", "<div>Sent by Acme</div>")
+    it = Message.parse(f"{head}Content-Type: text/plain; charset=utf-8\r\n\r\nHello,\r\n\r\nkettles.\r\n".encode())
+    sent = b"".join(splice(it, b"", (), footer_edits(it, footer)))
+    assert Message.parse(sent).visible.text.endswith("kettles.\r\n\r\nSent by Acme\r\n")
+    shown = email.message_from_bytes(sent).get_payload()
+    assert isinstance(shown, str) and shown.endswith("kettles.\r\n\r\nSent by Acme\r\n")
+    # And in a part.
+    page = "--b\r\nContent-Type: text/html\r\n\r\n<html><body><p>Hello</p></body></html>\r\n--b--\r\n"
+    it = Message.parse(f"{head}Content-Type: multipart/mixed; boundary=b\r\n\r\n{page}".encode())
+    sent = b"".join(splice(it, b"", (), footer_edits(it, footer)))
+    assert Message.parse(sent).visible.text.split() == ["Hello", "Sent", "by", "Acme"]
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_but_nothing_is_encoded_anew_for_who_did_not_read_how_it_is_encoded(odd: str) -> None:
+    raw = f"From: <news@acme.example>\r\nMIME-Version: 1.0\r\n{odd}\r\nContent-Type: text/plain\r\n\r\nHello\r\n"
+    footer = Footer("Müller\n", "<div>M&#252;ller</div>")
+    assert footer_edits(Message.parse(raw.encode()), footer) == ()
+    assert footer_edits(Message.parse(raw.replace(odd + "\r\n", "").encode()), footer)
+    eight = Message.parse((raw + "caf\u00e9\r\n").encode())
+    assert seven_bit_edits(eight) == ()

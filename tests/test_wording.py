@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from relay.checks import opt_out, postal_address, sender_identity, unsubscribe_link
@@ -30,9 +31,10 @@ def test_pieces_are_the_text_or_its_ends(text: str, long: bool) -> None:
     assert all(piece.endswith("\n") for piece in cut(text)[:-1])
 
 
-def test_the_greeting_does_not_move_what_stands_below() -> None:
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_the_greeting_does_not_move_what_stands_below(end: str) -> None:
     body = "\n\n".join(f"Paragraph {number}. " + "Some words of it. " * 9 for number in range(8))
-    ann, bob = cut(f"Dear Ann,\n\n{body}"), cut(f"Dear Wilhelmina,\n\n{body}")
+    ann, bob = [cut(f"Dear {name},\n\n{body}".replace("\n", end)) for name in ("Ann", "Wilhelmina")]
     assert len(ann) > 3
     assert ann[1:] == bob[1:]
 

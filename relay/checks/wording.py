@@ -39,12 +39,15 @@ def pieces(view: View) -> list[str]:
 def cut(text: str) -> list[str]:
     if len(text) > 2 * EDGE:
         text = text[:EDGE] + "\n\n" + text[-EDGE:]
+    blank = "\n\r\n" if "\r" in text else "\n\n"
     found = []
     at, last = 0, len(text)
     while last - at > _SHORT:
         # At a blank line, which stays where it is whoever is greeted above.
-        end = text.find("\n\n", at + _SHORT, at + _LONG) + 2
-        if end < 2:
+        end = text.find(blank, at + _SHORT, at + _LONG)
+        if end >= 0:
+            end += len(blank)
+        else:
             end = text.find("\n", at + _LONG) + 1
             if end < 1:
                 break

@@ -225,6 +225,7 @@ def _footed(message: Message, footer: Footer, places: Places) -> list[_New] | No
     if not parts:
         return None
     html = footer.html.encode("ascii", "xmlcharrefreplace").decode()
+    sure = all(defect in HARMLESS for defect in message.defects)
     found = []
     for part in parts:
         if part.end - part.start > LARGEST or not _ended(message, part):
@@ -233,7 +234,7 @@ def _footed(message: Message, footer: Footer, places: Places) -> list[_New] | No
             new = _in_html(message, part, html, places)
         else:
             new = _in_text(message, part, footer.text)
-        if new is None:
+        if new is None or (new.change is None and not sure):
             return None
         found.append(new)
     return found

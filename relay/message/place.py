@@ -27,13 +27,17 @@ MOST_HIDDEN = 300
 """Hidden texts of a page: newsletters have some dozens, and each makes it take longer to read the page anew."""
 HARMLESS = frozenset((mime.CONTROL,))
 """Defects that leave no doubt about where a part begins and ends."""
+HARMLESS_TO_ENDS = HARMLESS | {mime.BAD_NAME}
+"""Those that leave none about where it ends.  At a field with an odd name some take the header to be over (mutt,
+Python) and others read on: what stands last in a part is the last that any of them shows.  But who stopped before it
+was said how the text is encoded takes every encoding for text."""
 
 
 def bodies(message: Message) -> list[Part]:
     """The parts that a footer goes into, all of them or none; [] where there is none, or where readers may
     see other parts than these."""
     parts, multiparts = message.parts, message.multiparts
-    if any(defect not in HARMLESS for defect in message.defects):
+    if any(defect not in HARMLESS_TO_ENDS for defect in message.defects):
         return []
     if not multiparts:
         (only,) = parts
