@@ -1031,11 +1031,12 @@ def _tenant_refusals(config: Config, policies: Policies) -> Iterator[tuple[Path_
     if (dkim := config.operator.dkim) is not None:
         problems = _dkim_refusals(dkim) if dkim.by == "relay" else ("the relay itself signs its notices: by: relay",)
         yield from ((("operator", "dkim"), what) for what in problems)
-    if not config.http.base_url.startswith("https://"):
+    lacks = "" if config.http.base_url.startswith("https://") else "an https base_url"
+    if lacks or config.http.public is None:
         for name in policies.names():
             if check := policies.needs_base_url(name):
-                what = f"policy {name!r} repairs {check} and has no else: that needs an https base_url"
-                yield ("http", "base_url"), what
+                what = f"policy {name!r} repairs {check} and has no else: that needs {lacks or 'pages'}"
+                yield ("http", "base_url" if lacks else "public"), what
 
 
 def _dkim_refusals(dkim: Dkim) -> Iterator[str]:

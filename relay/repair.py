@@ -79,7 +79,7 @@ class Repairs:
 
     def __init__(self, templates: Templates, links: Links | None = None) -> None:
         self._templates = templates
-        self._links = links
+        self.links = links
 
     # -- asked by checks ----------------------------------------------------------------
     def hindrance(self, mail: Mail, check: str) -> str:
@@ -128,22 +128,22 @@ class Repairs:
 
     def _link(self, mail: Mail) -> tuple[str, str]:
         """(why there is none, or "", the link)"""
-        if self._links is None or not self._links.possible:
-            return "no https base_url for links of ours", ""
+        if self.links is None or not self.links.possible:
+            return "no https base_url with a public page for links of ours", ""
         if mail.tenant.opt_out == "synced":
             return "people leave by the tenant's own link (opt_out: synced)", ""
         recipients = mail.envelope.recipients
         if len(recipients) != 1:
             return "several recipients, and a link is for one", ""
         try:
-            return "", self._links.link(mail.tenant.id, mail.envelope.stream, recipients[0].address.text)
+            return "", self.links.link(mail.tenant.id, mail.envelope.stream, recipients[0].address.text)
         except ValueError:  # half a surrogate pair, a stream of a later version
             return "no link can be made for this recipient", ""
 
     def _list_fields(self, mail: Mail, plan: _Plan) -> bytes:
-        assert self._links is not None
+        assert self.links is not None
         recipient = mail.envelope.recipients[0].address.text
-        mailto = self._links.mailto(mail.tenant.id, mail.envelope.stream, recipient)
+        mailto = self.links.mailto(mail.tenant.id, mail.envelope.stream, recipient)
         # RFC 2369 section 2: commas between, the preferred one first; a field is folded at white space alone.
         also = f",\r\n <{mailto}>" if mailto else ""
         return f"List-Unsubscribe: <{plan.link}>{also}\r\n".encode() + _POST

@@ -178,9 +178,11 @@ def traces(config: Config, tokens: Sequence[bytes]) -> Trace:
 
 
 def unsubscribe_links(config: Config, tokens: Sequence[bytes]) -> Unsubscribe:
-    """tokens: keys.tokens"""
+    """tokens: keys.tokens.  Without `http.public` no page would answer, so none of them is put into mail."""
     reads_mail = config.feedback.domain if config.feedback.listen else None
-    return Unsubscribe(tokens, config.http.base_url, reads_mail or "")
+    links = Unsubscribe(tokens, config.http.base_url, reads_mail or "")
+    links.possible = links.possible and config.http.public is not None
+    return links
 
 
 class LinkReader:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
 
@@ -19,6 +20,7 @@ from relay.flow import Flow
 from relay.flow import Limits as FlowLimits
 from relay.footers import Footers
 from relay.holds import Holds
+from relay.keys import TokenFile
 from relay.lists import Lists
 from relay.outgoing import Outgoing, return_paths
 from relay.phrases import Phrases
@@ -47,6 +49,7 @@ from relay.stores.probes import Probes
 from relay.stores.quotas import SqliteQuotas
 from relay.stores.rulings import SqliteRulings
 from relay.stores.sightings import SqliteSightings
+from relay.unsubscribe import Unsubscribe
 from relay.wiring import (
     DnsOf,
     Random,
@@ -83,6 +86,9 @@ class Worker:
     lists: Lists
     phrases: Phrases
     footers: Footers
+    repairs: Repairs
+    token_file: TokenFile
+    make_links: Callable[[Sequence[bytes]], Unsubscribe]
     tools: Tools
     dns: Dns
     quotas: SqliteQuotas
@@ -102,6 +108,7 @@ class Worker:
             stack.push_async_callback(database.close)
             database.on_slow = lambda seconds: emit(LookupSlow(ms=round(seconds * 1000, 1)))
             keys = await open_keys(database, config.keys)
+            token_file = TokenFile(keys)
             directory = Directory(
                 database,
                 config.file_tenants(),
@@ -150,7 +157,8 @@ class Worker:
             await reviews.start()
             stack.push_async_callback(reviews.close)
             footers = config.load_footers()
-            repairs = Repairs(footers, unsubscribe_links(config, keys.tokens))
+            make_links = partial(unsubscribe_links, config)  # http changes with a restart
+            repairs = Repairs(footers, make_links(keys.tokens))
             tools = Tools(
                 dns=dns,
                 authentication=DomainAuthentication(
@@ -256,12 +264,13 @@ class Worker:
             _watch(process, hops, load_, ledger)
             _watch_scanners(emit, tools)
             return cls(
-                config, emit, database, directory, policies, lists, phrases, footers, tools, dns, quotas, ledger, hops,
-                login, listeners, certificate, stack.pop_all(),
+                config, emit, database, directory, policies, lists, phrases, footers, repairs, token_file,
+                make_links, tools, dns, quotas, ledger, hops, login, listeners, certificate, stack.pop_all(),
             )  # fmt: skip
 
     async def reload(self, config: Config) -> None:
-        """SIGHUP: policies, tenants of the file, certificates, scanners, log level.  Raises if it cannot be used."""
+        """SIGHUP: policies, tenants of the file, certificates, scanners, the key of new unsubscribe links, log level.
+        Raises if it cannot be used."""
         malware, spam = await asyncio.to_thread(scanners, config)
         tenants = await asyncio.to_thread(config.file_tenants)  # to look at an RSA key takes 50 ms
         credentials = await asyncio.to_thread(config.file_credentials)  # hashes what is plain text
@@ -272,6 +281,8 @@ class Worker:
         if self.certificate is not None:
             await asyncio.to_thread(self.certificate.reload)
         self.directory.declare(tenants, credentials)
+        if (tokens := await asyncio.to_thread(self.token_file.renewed)) is not None:
+            self.repairs.links = self.make_links(tokens)
         self.tools.malware, self.tools.spam = malware, spam  # who waits for the old ones gets their answer
         _watch_scanners(self.emit, self.tools)
         self.config = config

@@ -16,6 +16,7 @@ from relay import wiring
 from relay.app import App
 from relay.config import Config, load
 from relay.emit import Emitter
+from relay.keys import Keys
 from relay.lists import BadList, Lists
 from relay.serve import RESTART_NEEDED, Process
 from relay.worker import Worker
@@ -139,6 +140,48 @@ async def test_a_worker_takes_scanners_that_were_added_changed_or_taken_away(con
         finally:
             await worker.drain(1)
             await worker.close()
+
+
+async def test_a_worker_makes_links_with_the_key_of_a_rotation(tmp_path: Path) -> None:
+    http = 'http: {{public: {{host: 127.0.0.1, port: 0}}, base_url: "{}"}}'
+    (tmp_path / "own.txt").write_text("own.example\n")
+    config = written(tmp_path, http.format("https://mail.platform.example"))
+    await asyncio.to_thread(App().prepare, config)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        worker = await Worker.open(process(tmp_path, config, listening), wiring.resolver)
+        try:
+            links = worker.repairs.links
+            assert links is not None
+            first = links.link("acme", "marketing", "jo@example.com")
+            await worker.reload(config)
+            assert worker.repairs.links is links, "nothing was rotated"
+            rotated = Keys.open(config.keys, create=False).rotate()
+            await worker.reload(written(tmp_path, http.format("https://other.example")))
+            assert worker.repairs.links is not None
+            second = worker.repairs.links.link("acme", "marketing", "jo@example.com")
+            assert second != first
+            assert second.startswith("https://mail.platform.example/u/"), "another address needs a restart"
+            reader = wiring.unsubscribe_links(config, rotated.tokens)
+            assert reader.read(first.rpartition("/")[2]) == reader.read(second.rpartition("/")[2]) != None  # noqa: E711
+        finally:
+            await worker.drain(1)
+            await worker.close()
+
+
+@pytest.mark.parametrize(
+    ("http", "possible"),
+    [
+        ('{public: {host: 127.0.0.1, port: 0}, base_url: "https://mail.platform.example"}', True),
+        ('{public: {host: 127.0.0.1, port: 0}, base_url: "http://mail.platform.example"}', False),
+        ('{base_url: "https://mail.platform.example"}', False),
+        ("{public: {host: 127.0.0.1, port: 0}}", False),
+    ],
+)
+def test_links_are_promised_where_a_page_answers_them(tmp_path: Path, http: str, possible: bool) -> None:
+    (tmp_path / "own.txt").write_text("own.example\n")
+    links = wiring.unsubscribe_links(written(tmp_path, f"http: {http}"), [b"k" * 32])
+    assert links.possible is possible
 
 
 def test_every_setting_is_read_again_or_says_that_it_needs_a_restart() -> None:

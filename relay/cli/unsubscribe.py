@@ -67,7 +67,9 @@ def link(shell: Shell, address: str, tenant: str, stream: str, as_json: bool) ->
     if mailto:
         click.echo(mailto)
     if not links.possible:
-        click.echo("http.base_url is not https: no such link is put into mail", err=True)
+        secure = config.http.base_url.startswith("https://")
+        lacks = "http.public is not set" if secure else "http.base_url is not https"
+        click.echo(f"{lacks}: no such link is put into mail", err=True)
 
 
 @command.command("show")
@@ -123,7 +125,7 @@ def show_(shell: Shell, token: str, as_json: bool) -> None:
 def rotate(shell: Shell, yes: bool, as_json: bool) -> None:
     """A new key for links, and for the other tokens in mail.  Links made with the old ones work on, for ever.
 
-    A running relay reads links of the new key at once, and makes links with it after its next start.  The old
+    A running relay reads links of the new key at once, and makes links with it after a reload (SIGHUP).  The old
     keys stay in tokens.key: keep its backup up to date.
     """
     config = shell.config()
