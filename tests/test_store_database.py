@@ -11,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from relay.address import parse
@@ -213,6 +214,19 @@ class TestTrouble:
         database = await Database.open(path)
         await database.close()
         assert all(await every_port(database))
+
+    async def test_one_slow_look_up_on_a_busy_machine_is_not_a_slow_disk(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What the process read from the disk long before is not held against it."""
+        blocks, now = 10**6, 1000.0
+        monkeypatch.setattr(module.resource, "getrusage", lambda who: SimpleNamespace(ru_inblock=blocks))
+        monkeypatch.setattr(module.time, "monotonic", lambda: now)
+        said = []
+        for wait, read in ((0.0, 0), (60.0, 8), (0.5, 0), (0.5, 8), (60.0, 8), (0.5, 8)):
+            now, blocks = now + wait, blocks + read
+            said.append(database._asked_the_disk())
+        assert said == [False, False, False, True, False, True]
 
     async def test_slow_look_ups_go_to_a_thread_and_are_told(
         self, database: Database, monkeypatch: pytest.MonkeyPatch

@@ -35,6 +35,8 @@ BUSY = 5.0
 """Seconds to wait for another process's write before giving up."""
 SLOW = 0.010
 """Seconds on the loop after which look-ups go to a thread for a while."""
+LATELY = 2.0
+"""Seconds between two slow look-ups that tell of a slow disk."""
 SLOW_FOR = 10.0
 """Seconds for which they do."""
 AGAIN = 0.5
@@ -68,6 +70,7 @@ class Database:
         self._opening: asyncio.Lock | None = None
         self._slow_until = 0.0
         self._blocks = resource.getrusage(resource.RUSAGE_THREAD).ru_inblock
+        self._asked = -LATELY
         self._not_before = 0.0
         self._closed = True
 
@@ -223,9 +226,13 @@ class Database:
         return rows
 
     def _asked_the_disk(self) -> bool:
-        """Whether this thread has read from a disk since the last time this was asked."""
+        """Whether this thread has read from a disk since the last time this was asked, a moment ago.
+
+        What it read long before (its own code, a log) says nothing of this look-up; a disk that is slow is slow twice.
+        """
         before, self._blocks = self._blocks, resource.getrusage(resource.RUSAGE_THREAD).ru_inblock
-        return self._blocks != before
+        asked, self._asked = self._asked, time.monotonic()
+        return self._blocks != before and self._asked - asked < LATELY
 
     async def view(self, fn: Callable[[sqlite3.Connection], T]) -> T:
         """fn(connection) in a thread, read-only, on one state of the store: for what takes longer
