@@ -242,6 +242,9 @@ REPAIRED: dict[str, Make] = {
     "backgrounds": lambda: bare("".join(f'<p style="background:#{i % 500:06x}">x' for i in range(1600))),
     "lists": lambda: bare("<ul>" * 250 + "</body>" * 4),
     "tables": lambda: bare("<table>" * 250 + "x" * 60_000),
+    "comments": lambda: bare(("<!--<a href=x>" + "if not, no longer " * 1100 + "-->") * 25),
+    "links-long": lambda: bare(f'<a href="https://a.example/{"stopped/" * 240}">x</a>' * 250),
+    "links-many": lambda: bare("".join(f'<a href="https://a.example/{i}">x{i}</a>' for i in range(4000))),
     "large": lambda: bare("<p style='display:none'>x</p>" + "<p>some words here</p>\n" * 4900),
 }  # fmt: skip
 

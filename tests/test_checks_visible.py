@@ -101,6 +101,8 @@ OUT = '<a href="https://x.example/u">Unsubscribe</a>'
         (f"<!-- {OUT} -->", "comment"),
         (f"<!--[if mso]><table><tr><td>{OUT}</td></tr></table><![endif]-->", "comment"),
         ("<!-- Unsubscribe block starts here -->", None),
+        (f"<!-- <a href=x>x</a>{'x' * 15_000} -->" + f"<!-- {OUT} -->", "comment"),
+        (f"<!-- <a href=x>x</a>{'x' * 15_000} -->" * 3 + f"<!-- {OUT} -->", None),  # no more than this is read
         (f"<!-- {OUT} --> {OUT}", None),
         (f"<p style='font-size:4px'>{OUT}</p>", "size"),
         (f"<p style='font-size:7px'>{OUT}</p>", None),

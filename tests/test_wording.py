@@ -98,6 +98,13 @@ def test_a_link_says_so_in_any_place() -> None:
     assert not unsubscribe_link.has_opt_out(View("html", "x", (Link("#optout", "Unsubscribe"), *others)))
 
 
+def test_of_very_many_long_addresses_the_ends_are_looked_at() -> None:
+    others = [Link(f"https://a.example/stopped/{number}/{'x' * 1900}", "Buy") for number in range(300)]
+    for place, found in ((10, True), (150, False), (290, True)):
+        links = (*others[:place], Link("https://a.example/optout/1", "x"), *others[place:])
+        assert unsubscribe_link.has_opt_out(View("html", "x", links)) is found
+
+
 def test_no_pattern_goes_over_the_end_of_a_line() -> None:
     """What pieces rely on."""
     for pattern in (opt_out.SAYS, opt_out.NO_THANKS, opt_out.ORDER):

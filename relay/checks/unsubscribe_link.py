@@ -67,18 +67,22 @@ def _has_opt_out(view: View) -> bool:
     for link in reversed(links):
         if ("nsubscribe" in link.text or "nsubscribe" in link.href) and leads_out(link):
             return True
-    return _footer(view.lower[-EDGE:]) or _any_leads_out(links) or _in_words(view)
+    return _footer(view.lower[-EDGE:]) or any_leads_out(links) or _in_words(view)
 
 
 # -- links ------------------------------------------------------------------------------
 _LINKS = 300
 """Links at both ends of a text that are looked at."""
+_ADDRESSES, _FEW = 200_000, 50
+"""So many, where all addresses together have so many characters."""
 _LEADS = ("https://", "http://", "mailto:", "www.", "sms:", "tel:")
 _UNRENDERED = re.compile(r"\{\{|\}\}|\{%|\*\||\|\*|\[\[|<%|%%|\$\{")
 
 
-def _any_leads_out(links: Sequence[Link]) -> bool:
+def any_leads_out(links: Sequence[Link]) -> bool:
     """The addresses, which are others for each recipient, are first looked through all at once."""
+    if sum([len(link.href) for link in links]) > _ADDRESSES and len(links) > 2 * _FEW:
+        links = (*links[:_FEW], *links[-_FEW:])
     addresses = "\n".join([link.href[:_LONGEST] for link in links]).lower()
     told = any(letters in addresses for letters in opt_out.ADDRESS_LETTERS)
     told = told or any(_says(text) for text in {link.text[:300] for link in links})

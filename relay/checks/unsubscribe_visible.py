@@ -26,7 +26,7 @@ from pydantic import Field
 from relay import replies
 from relay.checks import opt_out
 from relay.checks.check import Check, CheckSettings
-from relay.checks.unsubscribe_link import has_opt_out, leads_out
+from relay.checks.unsubscribe_link import any_leads_out, has_opt_out, leads_out
 from relay.message.html import Faint, Reader, View
 from relay.model import Evidence, Mail, Stage
 from relay.ports import Tools
@@ -63,17 +63,23 @@ def _look(view: View, settings: Settings) -> tuple[str, str] | None:
 # -- hidden ----------------------------------------------------------------------------------
 _MOST = 50
 _LONGEST = 20_000
+_COMMENTS = 40_000
+"""Characters of comments with links that are looked at; what is for Outlook has some thousand."""
 _CONDITION = re.compile(r"\[(?:if|endif)[^\]]{0,100}\]>?")
 
 
 def _concealed(view: View) -> tuple[str, str] | None:
     for one in view.hidden[:_MOST]:
         # Where nothing else can be asked about it, an odd wording does not count.
-        plain = opt_out.STRONG.search(one.text.lower()) or any(leads_out(link) for link in one.links)
+        plain = opt_out.STRONG.search(one.text.lower()) or any_leads_out(one.links)
         if plain and has_opt_out(View("html", one.text, one.links)):
             return f"hidden: {one.why}", one.text
+    room = _COMMENTS
     for part in view.parts:
         for comment in _comments(part.source):
+            room -= len(comment)
+            if room < 0:
+                return None
             if opt_out.SAYS.search(comment.lower()):
                 reader = Reader()
                 reader.html(_CONDITION.sub("", comment), None)
@@ -84,13 +90,16 @@ def _concealed(view: View) -> tuple[str, str] | None:
 
 
 def _comments(source: str) -> Iterator[str]:
+    """Those that have a link."""
     at = 0
     for _ in range(_MOST):
         at = source.find("<!--", at)
         end = source.find("-->", at + 4) if at >= 0 else -1
         if end < 0:
             return
-        yield source[at + 4 : min(end, at + _LONGEST)]
+        comment = source[at + 4 : min(end, at + _LONGEST)]
+        if "href" in comment or "HREF" in comment:
+            yield comment
         at = end
 
 
