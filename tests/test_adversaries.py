@@ -161,6 +161,20 @@ async def test_a_bounce_on_mail_to_one_person_is_about_that_person_unless_it_nam
     assert await world.reasons("bob.smith@gmail.com") == ["bounce"]
 
 
+async def test_a_complaint_on_mail_to_one_person_is_about_that_person_whatever_it_calls_them(world):
+    told = {"trace": world.trace.token(intake.REF), "recipient": "bob.smith@elsewhere.example"}
+    assert await world.hear("complaint", **told) == "suppressed"
+    assert await world.reasons("bob.smith@gmail.com") == ["complaint"]
+
+
+async def test_who_has_the_link_may_leave_by_mail_from_another_address_and_nobody_else_does(world):
+    """As on the page: mail to one address is often read under another."""
+    token = world.links.token("acme", MARKETING, "ann@example.net")
+    raw = f"From: <eve@example.net>\r\nSubject: unsubscribe {token}\r\n\r\n".encode()
+    assert (await world.intake.message(raw, "unsubscribe@feedback.example", "mail", NOW)).effects == ("left",)
+    assert await world.reasons("ann@example.net") == ["opt-out"] and await world.reasons("eve@example.net") == []
+
+
 async def test_a_message_id_alone_stops_nobody(world):
     assert await world.hear("bounce", message_id="1@acme.example", **HARD) == "unattributed"
     assert await world.reasons("bob.smith@gmail.com") == []
