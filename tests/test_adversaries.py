@@ -79,6 +79,21 @@ async def test_a_consent_that_opens_the_older_wish_in_the_middle_of_a_newer_one_
     assert set(await world.reasons(JO.address)) == {"opt-out"}
 
 
+async def test_an_entry_that_is_taken_back_in_the_middle_of_a_newer_wish_does_not_swallow_that(world):
+    opt_out = OptOut(world.database, world.keys.address)
+    await opt_out.leave(JO, "stream", "one-click", NOW, NOW)
+    latest = opt_out._latest
+
+    async def slow(*asked: Any) -> float | None:
+        found = await latest(*asked)
+        await world.database.run(lambda db: db.execute("DELETE FROM suppression").close())
+        return found
+
+    opt_out._latest = slow
+    await opt_out.leave(JO, "stream", "one-click", NOW + 1200, NOW + 1200)
+    assert await world.reasons(JO.address) == ["opt-out"]
+
+
 async def test_who_leaves_while_the_store_hangs_is_answered_and_nobody_waits_for_another(world, tmp_path, monkeypatch):
     monkeypatch.setattr(leave, "PATIENCE", 0.02)
     opt_out = OptOut(
@@ -137,6 +152,12 @@ async def test_of_two_spellings_of_a_mailbox_the_one_that_bounced_is_stopped(wor
     await world.sent(ref, "bob+a@example.net", "bob+b@example.net")
     assert await world.hear("bounce", trace=world.trace.token(ref), recipient=second, **HARD) == "suppressed"
     assert await world.reasons("bob+a@example.net") == [] and await world.reasons("bob+b@example.net") == ["bounce"]
+
+
+async def test_another_spelling_of_the_only_one_it_can_be_is_that_one(world):
+    heard = {"trace": world.trace.token(intake.MANY), "recipient": "eve+news@example.net"}
+    assert await world.hear("bounce", **heard, **HARD) == "suppressed"
+    assert await world.reasons("eve@example.net") == ["bounce"]
 
 
 async def test_a_spelling_that_may_be_either_of_two_stops_neither(world):

@@ -241,6 +241,21 @@ class TestRotation:
         await directory.refresh()
         assert selectors(directory) == ["s2", "s2e"]
 
+    async def test_a_domain_that_is_given_up_while_the_dns_is_asked_stops_nothing(
+        self, world: World, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        await world.keys.add([NEW], world.now)
+        world.publish(NEW)
+        await world.after(60)
+        asked = dkim.publication
+
+        async def slow(*which: Any) -> Any:
+            await Tenants(database).drop_domain("acme.example", "acme")
+            return await asked(*which)
+
+        monkeypatch.setattr(dkim, "publication", slow)
+        assert await world.after(SETTLE) == {} and world.ledger.acts == []
+
     async def test_a_record_that_goes_again_or_is_another_does_not_count(self, world: World) -> None:
         await world.keys.add([NEW], world.now)
         world.publish(NEW)

@@ -18,6 +18,7 @@ from relay.model import Decision
 from relay.ports import Dns, Ledger, Unavailable
 from relay.stores.database import Database
 from relay.stores.domain_keys import SETTLE, DomainKey, DomainKeys
+from relay.stores.tenants import Conflict
 from relay.tokens import reference
 
 EVERY = 300.0
@@ -83,7 +84,10 @@ class Rotation:
         if gone := [key for key in keys if key not in there and key.seen is not None]:
             await self._keys.seen(gone, None)
         if len(there) == len(keys) and all(key.seen is not None and key.seen <= now - SETTLE for key in keys):
-            if not await self._keys.activate(keys, now):
+            try:
+                if not await self._keys.activate(keys, now):
+                    return
+            except Conflict:  # the domain was given up while the DNS was asked
                 return
             for key in keys:
                 self._emit(DomainKeyChanged(key.domain, key.selector, "activated"))
