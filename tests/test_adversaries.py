@@ -79,6 +79,19 @@ async def test_a_consent_that_opens_the_older_wish_in_the_middle_of_a_newer_one_
     assert set(await world.reasons(JO.address)) == {"opt-out"}
 
 
+async def test_a_bounce_of_just_now_is_no_wish_to_leave(world):
+    await world.hear("bounce", trace=world.trace.token(intake.MANY), recipient="ann@example.net", **HARD)
+    ann = Leaving("acme", MARKETING, "ann@example.net")
+    assert await OptOut(world.database, world.keys.address).leave(ann, "stream", "one-click", NOW + 1, NOW + 1)
+    assert sorted(await world.reasons("ann@example.net")) == ["bounce", "opt-out"]
+
+
+async def test_another_spelling_of_who_has_just_left_is_not_told_of_again(world):
+    opt_out = OptOut(world.database, world.keys.address)
+    assert await opt_out.leave(Leaving("acme", MARKETING, "Jo+news@example.com"), "stream", "page", NOW, NOW)
+    assert not await opt_out.leave(JO, "stream", "page", NOW + 1, NOW + 1)
+
+
 async def test_an_entry_that_is_taken_back_in_the_middle_of_a_newer_wish_does_not_swallow_that(world):
     opt_out = OptOut(world.database, world.keys.address)
     await opt_out.leave(JO, "stream", "one-click", NOW, NOW)
@@ -213,6 +226,12 @@ async def test_strings_that_are_no_trace_of_ours_do_not_hide_one_that_is(world):
     traces = ("x" * 40, world.trace.token(reference(b"n" * 16)), "a" * 26, world.trace.token(intake.MANY))
     heard = Heard("bounce", recipient="ann@example.net", traces=traces, permanence="hard")
     assert (await world.intake.events([heard], "mail", NOW)).effects == ("suppressed",)
+
+
+@pytest.mark.parametrize("token", ["", "é" * 40, "ab" + "c" * 26 + "é" * 12, "\u212a" * 40, "\ud800" * 40, "a" * 4000])
+async def test_what_is_no_token_is_none(world, token):
+    assert world.trace.read(token) is None and world.links.read(token) is None
+    assert world.trace.read("aa" + intake.MANY + "é" * 12) is None
 
 
 async def test_a_token_of_one_kind_is_none_of_the_other(world):
@@ -402,6 +421,26 @@ async def test_many_webhooks_that_hang_do_not_take_all_places_for_ever(outbox):
         outbox.now += REST / 2
     assert [url for url, *_ in outbox.endpoints.got].count(hooks.URL) == 5
     assert json.loads(json.dumps(outbox.results)).count("sent") == 5
+
+
+async def test_what_was_sent_long_ago_does_not_slow_down_what_is_to_be_sent(outbox):
+    hook = await outbox.add()
+
+    def fill(db: Any) -> None:
+        db.execute("INSERT INTO webhook_event (id, tenant, kind, at, data) VALUES ('e', 'x', 'bounce', 1, '{}')")
+        row = "INSERT INTO webhook_delivery (webhook, event, state, due, at) VALUES (?, 1, 'sent', 1, 1)"
+        for number in range(30_000):
+            db.execute(row, (f"{hook.id}{number}",)) if number else None
+
+    await outbox.database.run(fill)
+    least = NOW
+    for _ in range(3):
+        begun = time.process_time()
+        assert await outbox.outbox.due(outbox.now) == []
+        least = min(least, time.process_time() - begun)
+    assert least < 0.005
+    await outbox.note()
+    assert await outbox.outbox.due(outbox.now) == [hook.id]
 
 
 # -- keys --------------------------------------------------------------------------------------------------
