@@ -757,7 +757,11 @@ def _no_feedback(config: Any, tenants: Sequence[Tenant]) -> tuple[str, bool] | N
 def _lack(clause: Clause, rule: Rule, config: Any, tenants: Sequence[Tenant]) -> tuple[str, bool]:
     """What keeps a check from being enforced, and whether all of it."""
     check = rule.check
-    unlinked = check.name in _LINKED and config is not None and not config.http.base_url.startswith("https://")
+    unlinked = (
+        check.name in _LINKED
+        and config is not None
+        and (config.http.public is None or not config.http.base_url.startswith("https://"))
+    )
     then = rule.otherwise if rule.then is Then.REPAIR and (unlinked or not check.repairs) else rule.then
     bound = check.name in NEVER_IN_SHADOW or not check.shadowed
     if not bound and (rule.shadow or (tenants and all(t.shadow for t in tenants))):
