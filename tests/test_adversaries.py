@@ -15,13 +15,16 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from relay.address import parse
 from relay.feedback.heard import Heard
 from relay.incoming import open_intake
 from relay.jobs.prober import Prober
 from relay.jobs.visit import Broken, Visitor
 from relay.jobs.webhooks import AT_ONCE as WEBHOOKS_AT_ONCE
 from relay.jobs.webhooks import REST
-from relay.model import MARKETING
+from relay.message import Message
+from relay.model import MARKETING, Action, Envelope, Mail, Recipient, Session, Verdict
+from relay.outgoing import Outgoing
 from relay.ports import Answer
 from relay.stores import leave, probes
 from relay.stores.consents import Consents, record
@@ -44,7 +47,9 @@ def _neighbour(name: str) -> ModuleType:
     return module
 
 
-intake, doors, hooks = (_neighbour(f"test_{name}") for name in ("feedback_intake", "feedback_doors", "webhooks"))
+intake, doors, hooks, signed = (
+    _neighbour(f"test_{name}") for name in ("feedback_intake", "feedback_doors", "webhooks", "signed_mail")
+)
 world, web = intake.world, doors.web
 HARD, NOW, HOUR = intake.HARD, intake.NOON, 3600.0
 JO = Leaving("acme", MARKETING, "jo@example.com")
@@ -77,6 +82,34 @@ async def test_a_consent_that_opens_the_older_wish_in_the_middle_of_a_newer_one_
     opt_out._latest = slow
     await opt_out.leave(JO, "stream", "one-click", NOW + 1200, NOW + 1200)
     assert set(await world.reasons(JO.address)) == {"opt-out"}
+
+
+async def test_who_leaves_one_stream_later_has_left_the_other_no_later_than_before(world):
+    opt_out, people = OptOut(world.database, world.keys.address), Consents(world.database, world.keys.address)
+    await opt_out.leave(JO, "tenant", "page", NOW, NOW)
+    await opt_out.leave(JO, "stream", "one-click", NOW + 1200, NOW + 1200)
+    await people.add([agreed(NOW + 600)._replace(purpose="all")])
+    assert await world.reasons(JO.address) == ["opt-out"]
+    assert await world.reasons(JO.address, stream="transactional") == []
+
+
+def test_a_file_that_was_torn_takes_more_and_loses_only_the_torn_line(tmp_path):
+    first = Spill(tmp_path, "office", b"s" * 32)
+    first.hold()
+    first.ready()
+    first.append([b"one", b"two"])
+    first.close()
+    path = tmp_path / "office.spill"
+    whole = path.read_bytes().rstrip(b"\0")
+    for cut in range(len(whole) + 1):
+        path.write_bytes(whole[:cut] + b"\0" * 50)
+        again = Spill(tmp_path, "office", b"s" * 32)
+        again.hold()
+        before = again.lines()[0]
+        again.resume()
+        again.append([b"three"])
+        assert again.lines()[0] == [*before, b"three"]
+        again.close()
 
 
 async def test_a_bounce_of_just_now_is_no_wish_to_leave(world):
@@ -228,6 +261,26 @@ async def test_strings_that_are_no_trace_of_ours_do_not_hide_one_that_is(world):
     assert (await world.intake.events([heard], "mail", NOW)).effects == ("suppressed",)
 
 
+async def test_every_letter_of_a_link_counts(world):
+    token = world.links.token("acme", MARKETING, JO.address)
+    assert world.links.read(token) == JO
+    for at in range(len(token)):
+        for other in ("A", "v", "_"):
+            if token[at] != other and at != len(token) - 2:  # whose last bits base64 leaves over
+                assert world.links.read(token[:at] + other + token[at + 1 :]) is None
+        assert world.links.read(token[:at]) is None and world.links.read(token + token[at]) is None
+
+
+def test_links_of_two_keys_that_share_their_first_octet_are_both_read():
+    first = b"\x00" * 32
+    same = Unsubscribe([first])._id
+    second = next(
+        key for key in (number.to_bytes(32, "big") for number in range(1, 5000)) if Unsubscribe([key])._id == same
+    )
+    token = Unsubscribe([first]).token("acme", MARKETING, JO.address)
+    assert Unsubscribe([second, first]).read(token) == JO and Unsubscribe([second]).read(token) is None
+
+
 @pytest.mark.parametrize("token", ["", "é" * 40, "ab" + "c" * 26 + "é" * 12, "\u212a" * 40, "\ud800" * 40, "a" * 4000])
 async def test_what_is_no_token_is_none(world, token):
     assert world.trace.read(token) is None and world.links.read(token) is None
@@ -327,6 +380,21 @@ async def test_json_of_other_shapes_is_refused_like_every_forgery(web, message):
 async def test_mail_of_ses_for_nobody_in_particular_is_read_all_the_same(web, recipients):
     event = {"notificationType": "Received", "receipt": {"recipients": recipients}, "content": "From: a\r\n\r\nx"}
     assert await web.sns(doors.sns(event)) == 200
+
+
+# -- what goes on ---------------------------------------------------------------------------------------
+async def test_a_signature_that_covers_the_list_fields_goes_with_them():
+    """The client signed a List-Unsubscribe that gives way to ours: its signature would fail at every receiver."""
+    envelope = Envelope("ref", 0.0, signed.ACME, MARKETING, None, [Recipient(parse("bob@customer.example"))])
+    theirs = b"DKIM-Signature: v=1; a=rsa-sha256; d=acme.example; s=old; h=from:list-unsubscribe; bh=x; b=x\r\n"
+    raw = theirs + signed.HEAD + b"List-Unsubscribe: <mailto:x@acme.example>\r\n\r\nHello\r\n"
+    mail = Mail(signed.NOW, Session("0", "192.0.2.1", "l"), envelope, message=Message.parse(raw))
+    outgoing = Outgoing("r.test", "0" * 16, "full", lambda tenant: "mta", bytes, signed.REPAIRS)
+    kept = b"".join(await outgoing.make(mail, Verdict(Action.FORWARD)))
+    assert b"s=old" in kept and b"<mailto:x@acme.example>" in kept
+    mended = b"".join(await outgoing.make(mail, Verdict(Action.FORWARD, repairs=("one-click-unsubscribe",))))
+    assert b"s=old" not in mended and b"<mailto:x@acme.example>" not in mended
+    assert mended.count(b"List-Unsubscribe: <https://") == 1 and mended.endswith(b"\r\n\r\nHello\r\n")
 
 
 # -- nobody keeps the others waiting --------------------------------------------------------------------
