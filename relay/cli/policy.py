@@ -338,8 +338,8 @@ def replay_(
 async def _replay(
     shell: Shell, new: str, since: float | None, until: float | None, tenant_id: str | None, offline: bool, quiet: bool
 ) -> Any:
-    from relay.examiner import examiner
     from relay.cli.shell import open_store
+    from relay.examiner import examiner
     from relay.policy_file import Policies, PolicyError
     from relay.replay import Replay
     from relay.sealed import Unsealable

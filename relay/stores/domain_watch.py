@@ -201,8 +201,8 @@ def _claim(db: sqlite3.Connection, domain: str, tenant: str, before: Record | No
         db.execute("UPDATE domain SET verified = 0 WHERE name = ? AND tenant = ? AND verified = 1", (domain, tenant))
     elif after.stage == "well" and before is not None and before.stage == "refuse":
         db.execute(
-            "UPDATE domain SET verified = 1, checked = ?3 WHERE name = ?1 AND tenant = ?2 AND verified = 0 AND NOT EXISTS"
-            " (SELECT 1 FROM domain other WHERE other.name = ?1 AND other.verified = 1)",
+            "UPDATE domain SET verified = 1, checked = ?3 WHERE name = ?1 AND tenant = ?2 AND verified = 0"
+            " AND NOT EXISTS (SELECT 1 FROM domain other WHERE other.name = ?1 AND other.verified = 1)",
             (domain, tenant, after.looked),
         )
 
@@ -213,7 +213,7 @@ def _records(db: sqlite3.Connection, domain: str, tenant: str) -> dict[str, Reco
 
 
 def _put(db: sqlite3.Connection, domain: str, tenant: str, record: Record, grace: float) -> None:
-    names = [each.name for each in fields(Record)][1:] + ["grace"]
+    names = [*[each.name for each in fields(Record)][1:], "grace"]
     db.execute(
         f"INSERT INTO domain_record (domain, tenant, {_FIELDS}, grace) VALUES ({_MARKS})"
         f" ON CONFLICT (domain, tenant, kind) DO UPDATE SET {', '.join(f'{n} = excluded.{n}' for n in names)}",
