@@ -4,18 +4,26 @@ out who did not ask, nobody is mailed who did, and nobody keeps the others waiti
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import importlib.util
 import json
 import socket
 import time
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256
+from cryptography.hazmat.primitives.serialization import Encoding
 from relay.address import parse
+from relay.feedback import signatures
 from relay.feedback.heard import Heard
 from relay.incoming import open_intake
 from relay.jobs.prober import Prober
@@ -37,6 +45,7 @@ from relay.trace import Trace
 from relay.unsubscribe import Leaving, Unsubscribe
 from relay.web import app as pages
 from relay.web import feedback, unsubscribe
+from relay.webhooks import event_id
 
 
 def _neighbour(name: str) -> ModuleType:
@@ -374,6 +383,67 @@ async def test_nothing_of_an_address_gets_into_a_request_but_its_place():
 )  # fmt: skip
 async def test_json_of_other_shapes_is_refused_like_every_forgery(web, message):
     assert await web.sns(message) == 403
+
+
+AMAZON = "https://sns.eu-west-1.amazonaws.com"
+
+
+@pytest.mark.parametrize(
+    ("url", "certificate", "confirmation"),
+    [
+        (f"{AMAZON}/SimpleNotificationService-0a.pem", True, False),
+        (f"{AMAZON}.cn/SimpleNotificationService-0a.pem", True, False),
+        (f"{AMAZON}/?Action=ConfirmSubscription&Token=2", False, True),
+        (f"{AMAZON}/SimpleNotificationService-0a.pem?x", False, False),
+        (f"{AMAZON}/SimpleNotificationService-0a.pem/../evil", False, False),
+        (f"{AMAZON}/SimpleNotificationService-0a.pem\n", False, False),
+        (f"{AMAZON}/SimpleNotificationService-../../etc/passwd.pem", False, False),
+        (f"{AMAZON}.evil.example/SimpleNotificationService-0a.pem", False, False),
+        (f"{AMAZON}.evil.example/?Action=ConfirmSubscription", False, False),
+        (f"{AMAZON}@evil.example/?Action=ConfirmSubscription", False, False),
+        (f"{AMAZON}:25/?Action=ConfirmSubscription", False, False),
+        (f"{AMAZON}/x/?Action=ConfirmSubscription", False, False),
+        (f"{AMAZON}/?Action=Confirm Subscription", False, False),
+        (f"{AMAZON}/?Action=x\r\nHost: evil.example", False, False),
+        (f"{AMAZON}/?Action=x\n", False, False),
+        ("https://evil.example#.sns.eu-west-1.amazonaws.com/?Action=x", False, False),
+        ("https://sns.evil.example/.amazonaws.com/?Action=x", False, False),
+        ("http://sns.eu-west-1.amazonaws.com/?Action=x", False, False),
+    ],
+)
+def test_only_addresses_of_amazon_itself_are_fetched(url, certificate, confirmation):
+    assert (signatures.is_sns_certificate(url), signatures.is_sns_confirmation(url)) == (certificate, confirmation)
+
+
+@pytest.mark.parametrize("lacks", ["Timestamp", "MessageId", "TopicArn", "Type"])
+async def test_a_good_signature_over_too_little_is_none(lacks):
+    message = {"Type": "Notification", "Message": "{}", "MessageId": "1", "Timestamp": "t", "TopicArn": doors.TOPIC}
+    pem = doors.certificate()
+
+    def answer(fields: dict[str, Any], version: str = "1") -> bool:
+        octets = "".join(f"{name}\n{fields[name]}\n" for name in sorted(fields)).encode()
+        made = base64.b64encode(doors.RSA.sign(octets, PKCS1v15(), SHA1())).decode()
+        return signatures.sns({**fields, "Signature": made, "SignatureVersion": version}, pem)
+
+    assert answer(message) and answer({**message, "Subject": "x"})
+    assert not answer(message, "3") and not answer({name: text for name, text in message.items() if name != lacks})
+
+
+def test_a_certificate_with_a_key_of_another_kind_is_no_error():
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "sns.amazonaws.com")])
+    day = datetime(2026, 1, 1, tzinfo=UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, day, day + timedelta(days=1)).sign(key, SHA256())
+    message = {**dict.fromkeys(("Message", "MessageId", "Timestamp", "TopicArn"), "x"), "Type": "Notification"}
+    assert not signatures.sns(
+        {**message, "Signature": "eA==", "SignatureVersion": "2"}, made.public_bytes(Encoding.PEM)
+    )
+
+
+def test_happenings_of_two_tenants_are_two_events():
+    known = event_id("bounce", "a", "k")
+    assert known == event_id("bounce", "a", "k")
+    assert known not in {event_id("bounce", "b", "k"), event_id("complaint", "a", "k"), event_id("bounce", "a", "l")}
 
 
 @pytest.mark.parametrize("recipients", [5, "x", {}, [], [[]], None])
