@@ -6,11 +6,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import hmac
 import importlib.util
 import json
 import socket
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -31,9 +33,10 @@ from relay.jobs.visit import Broken, Visitor
 from relay.jobs.webhooks import AT_ONCE as WEBHOOKS_AT_ONCE
 from relay.jobs.webhooks import REST
 from relay.message import Message
-from relay.model import MARKETING, Action, Envelope, Mail, Recipient, Session, Verdict
+from relay.message.edit import untouchable
+from relay.model import MARKETING, Action, Domain, Envelope, Mail, Recipient, Session, Verdict
 from relay.outgoing import Outgoing
-from relay.ports import Answer
+from relay.ports import Answer, Unavailable
 from relay.stores import leave, probes
 from relay.stores.consents import Consents, record
 from relay.stores.database import Database
@@ -128,10 +131,12 @@ async def test_a_bounce_of_just_now_is_no_wish_to_leave(world):
     assert sorted(await world.reasons("ann@example.net")) == ["bounce", "opt-out"]
 
 
-async def test_another_spelling_of_who_has_just_left_is_not_told_of_again(world):
+@pytest.mark.parametrize("spellings", [("Jo+news@example.com", JO.address), (JO.address, "Jo+news@example.com")])
+async def test_another_spelling_of_who_has_just_left_is_not_told_of_again(world, spellings):
     opt_out = OptOut(world.database, world.keys.address)
-    assert await opt_out.leave(Leaving("acme", MARKETING, "Jo+news@example.com"), "stream", "page", NOW, NOW)
-    assert not await opt_out.leave(JO, "stream", "page", NOW + 1, NOW + 1)
+    first, second = (Leaving("acme", MARKETING, address) for address in spellings)
+    assert await opt_out.leave(first, "stream", "page", NOW, NOW)
+    assert not await opt_out.leave(second, "stream", "page", NOW + 1, NOW + 1)
 
 
 async def test_an_entry_that_is_taken_back_in_the_middle_of_a_newer_wish_does_not_swallow_that(world):
@@ -293,7 +298,7 @@ def test_links_of_two_keys_that_share_their_first_octet_are_both_read():
 @pytest.mark.parametrize("token", ["", "é" * 40, "ab" + "c" * 26 + "é" * 12, "\u212a" * 40, "\ud800" * 40, "a" * 4000])
 async def test_what_is_no_token_is_none(world, token):
     assert world.trace.read(token) is None and world.links.read(token) is None
-    assert world.trace.read("aa" + intake.MANY + "é" * 12) is None
+    assert world.trace.read(world.trace.token(intake.MANY)[:28] + "é" * 12) is None
 
 
 async def test_a_token_of_one_kind_is_none_of_the_other(world):
@@ -440,6 +445,24 @@ def test_a_certificate_with_a_key_of_another_kind_is_no_error():
     )
 
 
+@pytest.mark.parametrize(
+    ("age", "token", "good"), [(0, "t", True), (3700, "t", False), (-3700, "t", False), (0, "", False)]
+)
+def test_an_old_signature_of_mailgun_is_none(age, token, good):
+    stamp = str(int(NOW - age))
+    made = hmac.new(b"key", f"{stamp}{token}".encode(), "sha256").hexdigest()
+    told = {"timestamp": stamp, "token": token, "signature": made}
+    assert signatures.mailgun(b"key", told, NOW) is good
+    assert not signatures.mailgun(b"other", told, NOW)
+
+
+@pytest.mark.parametrize(("scheme", "good"), [("Basic", True), ("basic", True), ("Bearer", False), ("", False)])
+def test_a_password_counts_under_its_own_scheme(scheme, good):
+    assert signatures.basic(b"secret", f"{scheme} {base64.b64encode(b'x:secret').decode()}") is good
+    for wrong in (b"x:secre", b"x:secret2", b"x:", b"secret"):
+        assert not signatures.basic(b"secret", f"{scheme} {base64.b64encode(wrong).decode()}")
+
+
 def test_happenings_of_two_tenants_are_two_events():
     known = event_id("bounce", "a", "k")
     assert known == event_id("bounce", "a", "k")
@@ -465,6 +488,62 @@ async def test_a_signature_that_covers_the_list_fields_goes_with_them():
     mended = b"".join(await outgoing.make(mail, Verdict(Action.FORWARD, repairs=("one-click-unsubscribe",))))
     assert b"s=old" not in mended and b"<mailto:x@acme.example>" not in mended
     assert mended.count(b"List-Unsubscribe: <https://") == 1 and mended.endswith(b"\r\n\r\nHello\r\n")
+
+
+@pytest.mark.parametrize("trace", ["private", "full"])
+async def test_who_connected_is_told_only_where_the_operator_wants_it(trace):
+    envelope = Envelope("ref", 0.0, signed.ACME, MARKETING, None, [Recipient(parse("bob@customer.example"))])
+    session = Session("0", "198.51.100.7", "l", helo="desk-of-jo.example")
+    mail = Mail(signed.NOW, session, envelope, message=Message.parse(signed.HEAD + b"\r\nHello\r\n"))
+    outgoing = Outgoing("r.test", "0" * 16, trace, lambda tenant: "mta", bytes, signed.REPAIRS)
+    sent = b"".join(await outgoing.make(mail, Verdict(Action.FORWARD)))
+    assert (b"198.51.100.7" in sent, b"desk-of-jo" in sent) == (trace == "full", trace == "full")
+
+
+async def test_nobody_signs_for_a_domain_that_another_signs_for_and_nothing_goes_unsigned_for_want_of_a_key():
+    def mail(domain: Domain) -> Mail:
+        tenant = replace(
+            signed.ACME, domains=(domain, Domain("other.example", "acme", True, "relay", signers=signed.KEYS))
+        )
+        envelope = Envelope("ref", 0.0, tenant, MARKETING, None, [Recipient(parse("bob@customer.example"))])
+        message = Message.parse(signed.HEAD + b"\r\nHello\r\n")
+        return Mail(signed.NOW, Session("0", "192.0.2.1", "l"), envelope, message=message)
+
+    outgoing = Outgoing("r.test", "0" * 16, "full", lambda tenant: "mta", bytes, signed.REPAIRS)
+    theirs = mail(Domain("acme.example", "acme", True, "next-hop", signers=signed.KEYS))
+    assert b"DKIM-Signature" not in b"".join(await outgoing.make(theirs, Verdict(Action.FORWARD)))
+    with pytest.raises(Unavailable):
+        await outgoing.make(mail(Domain("acme.example", "acme", True, "relay")), Verdict(Action.FORWARD))
+
+
+FILE = b"Content-Disposition: attachment%s\r\n"
+NAMED = FILE % b"; filename=%s"
+
+
+@pytest.mark.parametrize(
+    ("kind", "disposition", "alone", "among"),
+    [
+        (b"application/pkcs7-mime", NAMED % b"smime.p7m", "encrypted", "encrypted"),
+        (b"application/pkcs7-mime", FILE % b"", "encrypted", "encrypted"),
+        (b"application/pkcs7-mime", b"", "encrypted", "encrypted"),
+        (b"application/pkcs7-mime", NAMED % b"contract.pdf.p7m", "encrypted", ""),
+        (b"application/pkcs7-signature", NAMED % b"contract.p7s", "signed", ""),
+        (b"application/pgp-signature", NAMED % b"release.tar.sig", "signed", ""),
+        (b"application/pgp", NAMED % b"text.pgp", "signed", "signed"),
+        (b"application/pgp-encrypted", FILE % b"", "encrypted", "encrypted"),
+        (b"application/octet-stream", NAMED % b"smime.p7m", "encrypted", ""),
+        (b"application/octet-stream", NAMED % b"list.csv", "", ""),
+        (b"message/delivery-status", b"", "report", "report"),
+        (b"text/calendar; method=REPLY", b"", "calendar", "calendar"),
+        (b"text/calendar; method=PUBLISH", NAMED % b"fair.ics", "calendar", ""),
+    ],
+)
+def test_what_programs_read_is_left_alone_and_a_file_is_a_file(kind, disposition, alone, among):
+    part = b"Content-Type: " + kind + b"\r\n" + disposition + b"\r\nx\r\n"
+    text = b"--b\r\nContent-Type: text/plain\r\n\r\nHello\r\n--b\r\n"
+    mixed = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + text + part + b"--b--\r\n"
+    found = [untouchable(Message.parse(signed.HEAD + each), lambda name: True) for each in (part, mixed)]
+    assert found == [alone, among]
 
 
 # -- nobody keeps the others waiting --------------------------------------------------------------------
