@@ -36,6 +36,7 @@ tenants:
     policy: none
     legal_name: Acme Outreach Ltd
     credentials: {acme-file: {networks: [192.0.2.0/24]}}
+  gamma: {policy: none, legal_name: Gamma Ltd}
 """
 NOON = 1_777_204_800.0
 REFUSED, SENT, DOUBT = (reference(bytes([n]) * 16) for n in (1, 2, 3))
@@ -109,7 +110,7 @@ def refs(result: Result) -> list[str]:
         (("--domain", "example.org", "--until", "2026-04-26T12:00:02"), [SENT, REFUSED]),
         (("--message-id", "<1@acme.example>"), [SENT]),
         (("--since", "2026-04-27"), []),
-        (("--tenant", "beta"), []),
+        (("--tenant", "gamma"), []),
         (("--limit", "1"), [DOUBT, SENT]),
     ],
 )

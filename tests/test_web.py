@@ -161,3 +161,11 @@ async def test_what_is_not_http_gets_an_end(raw: bytes) -> None:
     writer.close()
     stop.set()
     await task
+
+
+async def test_nobody_is_redirected(get: Get) -> None:
+    """Who posts for a reader does not follow (RFC 8058 section 3.1)."""
+    app = public(lookup)
+    for path in (f"/r/{REF}/", "/healthz/"):
+        status, headers, _ = await get(app, path)
+        assert status == 404 and "location" not in headers

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from relay.cli.shell import Duration, Group, Shell, fail, json_option, near, open_store, show, told, when, who
+from relay.cli.tenant import not_misspelt
 
 if TYPE_CHECKING:
     from relay.stores.cases import Case
@@ -59,7 +60,9 @@ def list_(shell: Shell, tenant: str, check: str, state: str | None, limit: int, 
         from relay.stores.cases import Cases
 
         async with open_store(config) as database:
-            return await Cases(database).find(tenant=tenant, check=check, state=state or "", limit=limit)
+            found = await Cases(database).find(tenant=tenant, check=check, state=state or "", limit=limit)
+            await not_misspelt(config, database, tenant, found)
+            return found
 
     rows = [_row(case) for case in shell.run(main)]
     columns = ("id", "state", "tenant", "check", "held", "refused", "passed", "last", "decide_by", "by")

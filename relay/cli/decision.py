@@ -22,6 +22,7 @@ from relay.cli.shell import (
     when,
     who,
 )
+from relay.cli.tenant import not_misspelt
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -102,6 +103,8 @@ def list_(shell: Shell, /, limit: int, before: int | None, as_json: bool, **give
                 open_ = await in_doubt(database, _spill(config), wanted)
                 rows += [row for row in open_ if bottom <= row["at"] < top]
                 rows.sort(key=lambda row: row["at"], reverse=True)
+            if before is None:
+                await not_misspelt(config, database, wanted.tenant, rows)
             return rows, following
 
     rows, following = shell.run(main)

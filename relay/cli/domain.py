@@ -19,6 +19,7 @@ import click
 
 from relay.address import BadAddress, domain_name
 from relay.cli.shell import Group, Shell, fail, json_option, near, open_store, progress, show, when
+from relay.cli.tenant import not_misspelt
 from relay.config import ConfigError
 from relay.config import read_key as read_pem
 from relay.dns import dkim, ownership, published
@@ -238,7 +239,11 @@ def add(shell: Shell, domain: str, tenant: str, by: str | None, selectors: tuple
                 ids = [known.id for known in await at.tenants.all()]
                 fail(f"no tenant {tenant!r}{near(tenant, ids)}")
             value = ownership.value(at.keys.master, tenant, name)
+            _not_of_another(config, name, tenant)
+            new = await at.tenants.domain(name, tenant) is None
             row = await at.tenants.claim(tenant, name, value, time.time())
+            if new:
+                await shell.record(config, at.database, "domain added", tenant=tenant, note=name)
             if by:
                 for key in await at.signing.all(name, tenant):
                     if key.state != "retired":
@@ -282,6 +287,7 @@ def list_(shell: Shell, tenant: str | None, as_json: bool) -> None:
                     stages = {kind: record.stage for kind, record in look.records.items()}
                     looked = {"state": _state(look), "records": stages, "looked": when(look.looked)}
                     rows.append({**asdict(claim), **looked})
+            await not_misspelt(config, database, tenant, rows)
             columns = ("domain", "tenant", "verified", "dkim", "selectors", "checked", "source", "state")
             show(rows, as_json, columns, empty="no domains; add one with: domain add DOMAIN --tenant ID")
 
@@ -303,6 +309,7 @@ def verify(shell: Shell, domain: str, tenant: str | None, as_json: bool) -> None
     async def main() -> bool:
         async with desk(config) as at:
             claim = await at.find(domain, tenant)
+            _not_of_another(config, claim.domain, claim.tenant)
             value = at.token(claim)
             why = ""
             try:
@@ -315,6 +322,8 @@ def verify(shell: Shell, domain: str, tenant: str | None, as_json: bool) -> None
                     await at.tenants.claim(claim.tenant, claim.domain, value, now)
                 await _take_over(shell, config, at, claim, now)
                 await at.tenants.set_domain(claim.domain, claim.tenant, verified=True, checked=now)
+                if not claim.verified:
+                    await shell.record(config, at.database, "domain verified", tenant=claim.tenant, note=claim.domain)
                 await _look(config, at, replace(claim, verified=True))
             verified = good or claim.verified
             selectors = await at.selectors(claim)
@@ -339,6 +348,13 @@ def verify(shell: Shell, domain: str, tenant: str | None, as_json: bool) -> None
 
     if not shell.run(main):
         sys.exit(1)
+
+
+def _not_of_another(config: Any, name: str, tenant: str) -> None:
+    """Exit 2 if the configuration says that the domain is another tenant's: no DNS record takes it away from there."""
+    for id, other in config.tenants.items():
+        if id != tenant and (declared := other.domains.get(name)) is not None and declared.verified:
+            fail(f"{name} stands in {config.file} as a verified domain of {id}; take it out there first")
 
 
 async def _take_over(shell: Shell, config: Any, at: Desk, claim: Known, now: float) -> None:

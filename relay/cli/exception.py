@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from relay.cli.shell import Duration, Group, Moment, Shell, fail, json_option, near, open_store, show, when, who
-from relay.cli.tenant import known_tenant
+from relay.cli.tenant import known_tenant, not_misspelt
 
 if TYPE_CHECKING:
     from relay.stores.exceptions import Exception_
@@ -107,7 +107,9 @@ def list_(shell: Shell, tenant: str, check: str, every: bool, as_json: bool) -> 
         from relay.stores.exceptions import Exceptions
 
         async with open_store(config) as database:
-            return await Exceptions(database).find(tenant=tenant, check=check, now=None if every else now)
+            found = await Exceptions(database).find(tenant=tenant, check=check, now=None if every else now)
+            await not_misspelt(config, database, tenant, found)
+            return found
 
     rows = [_row(each, now) for each in shell.run(main)]
     show(rows, as_json, ("number", "tenant", "check", "case", "domain", "until", "by", "why", "state"), "no exception")

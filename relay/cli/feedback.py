@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from relay.cli.shell import Duration, Group, Shell, fail, json_option, open_store, progress, show, when, who
-from relay.cli.tenant import known_tenant
+from relay.cli.tenant import known_tenant, not_misspelt
 
 if TYPE_CHECKING:
     from relay.jobs.intake import Intake
@@ -219,9 +219,11 @@ def list_(
     config = shell.config()
 
     async def main() -> list[Report]:
-        async with _opened(config) as (_, feedback, _intake):
+        async with _opened(config) as (database, feedback, _intake):
             since = time.time() - ago if ago else 0.0
-            return await feedback.find(tenant=tenant, kind=kind or "", waiting=waiting, since=since, limit=limit)
+            found = await feedback.find(tenant=tenant, kind=kind or "", waiting=waiting, since=since, limit=limit)
+            await not_misspelt(config, database, tenant, found)
+            return found
 
     rows = [_row(each) for each in shell.run(main)]
     columns = ("number", "at", "kind", "permanence", "tenant", "recipient", "status", "effect", "state", "due")
@@ -369,7 +371,7 @@ def stats(shell: Shell, tenant: str, ago: float, as_json: bool) -> None:
                 "heard": counts,
                 "rates": rate,
                 "providers": dict(await feedback.verdicts(tenant, since)),
-                "next hop": hop,
+                "next_hop": hop,
             }
 
     found = shell.run(main)
@@ -379,9 +381,9 @@ def stats(shell: Shell, tenant: str, ago: float, as_json: bool) -> None:
     click.echo(f"{tenant} since {found['since']}: {found['delivered']} delivered")
     for name, rate in found["rates"].items():
         click.echo(f"  {name}: {'-' if rate is None else format(rate, '.3%')}")
-    for title in ("heard", "providers", "next hop"):
+    for title in ("heard", "providers", "next_hop"):
         for name, count in found[title].items():
-            click.echo(f"  {title}: {name} {count}")
+            click.echo(f"  {title.replace('_', ' ')}: {name} {count}")
 
 
 async def _next_hop(database: Database, terms: Any, tenant: str, since: float) -> dict[str, int]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from relay.cli.shell import Group, Shell, fail, json_option, near, open_store, show, when, who
+from relay.cli.tenant import not_misspelt
 
 if TYPE_CHECKING:
     from relay.stores.database import Database
@@ -60,6 +61,7 @@ def list_(shell: Shell, tenant: str, case: str, state: str | None, limit: int, a
 
         async with open_store(config) as database:
             found = await HoldRows(database).find(tenant=tenant, case=case, state=state or "", limit=limit)
+            await not_misspelt(config, database, tenant, found)
             return found, await (await _copies(config, database)).envelopes([hold.ref for hold in found])
 
     holds, envelopes = shell.run(main)

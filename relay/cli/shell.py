@@ -205,9 +205,12 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, (list, tuple)):
-        return ", ".join(map(str, value)) or "-"
-    # Hostile mail is never trusted when shown: no control characters reach the terminal.
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))
+        return ", ".join(map(_cell, value)) or "-"
+    if isinstance(value, dict):
+        return _cell([f"{name}={each}" for name, each in value.items()])
+    # Hostile mail is never trusted when shown: no control characters reach the terminal.  Ends of lines (a postal
+    # address has some) and blanks of other widths (French puts them before colons) are blanks.
+    return "".join(c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}" for c in str(value))
 
 
 def progress(items: Iterable[T], what: str, total: int | None = None) -> Iterable[T]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -180,7 +180,7 @@ def set_(
                 await shell.record(config, database, "agreement taken back", tenant=id, note=withdrawn)
 
     shell.run(main)
-    click.echo(f"tenant {id} changed: {', '.join(sorted(changes))}")
+    click.echo(f"tenant {id} changed: {', '.join(sorted(_WORDS.get(name, name) for name in changes))}")
     if unverified:
         click.echo(f"  its profile counts as unverified until: aup-relay tenant set {id} --profile-verified")
 
@@ -428,6 +428,15 @@ async def every_tenant(config: Any, database: Database) -> list[Tenant]:
     ]
 
 
+async def not_misspelt(config: Any, database: Database, id: str | None, found: Collection[Any]) -> None:
+    """Of a tenant that does not exist nothing is found: that it was misspelt is said, and not that there is nothing.
+
+    What is left of a tenant that was erased is found all the same.
+    """
+    if id and not found:
+        await known_tenant(config, database, id)
+
+
 async def known_tenant(config: Any, database: Database, id: str) -> Tenant:
     tenants = {t.id: t for t in await every_tenant(config, database)}
     if id not in tenants:
@@ -450,6 +459,10 @@ def _regions(text: str) -> tuple[str, ...]:
         return tuple(dict.fromkeys(region(name) for name in text.split(",") if name.strip()))
     except ValueError as error:
         fail(f"{text!r}: {error}")
+
+
+_WORDS = {"single": "recipients", "verified": "profile_verified"}
+"""Of settings that are called otherwise in the model."""
 
 
 def _single(given: tuple[str, ...], before: frozenset[str]) -> frozenset[str]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from relay.cli.shell import Group, Shell, fail, json_option, near, open_store, show, when
-from relay.cli.tenant import known_tenant
+from relay.cli.tenant import known_tenant, not_misspelt
 
 if TYPE_CHECKING:
     from relay.stores.database import Database
@@ -115,13 +115,14 @@ def list_(shell: Shell, tenant: str | None, operator: bool, as_json: bool) -> No
     config = shell.config()
 
     async def main() -> list[dict[str, Any]]:
-        async with _outbox(config) as (_, outbox):
+        async with _outbox(config) as (database, outbox):
             counts = await outbox.counts()
             hooks = await outbox.find("" if operator else tenant)
+            await not_misspelt(config, database, tenant, hooks)
             return [{**_row(hook), **counts.get(hook.id, {"waiting": 0, "sent": 0, "dead": 0})} for hook in hooks]
 
     rows = shell.run(main)
-    columns = ("id", "tenant", "url", "kinds", "state", "waiting", "dead", "failing since")
+    columns = ("id", "tenant", "url", "kinds", "state", "waiting", "dead", "failing_since")
     show(rows, as_json, columns, "no webhook")
 
 
@@ -227,7 +228,11 @@ def retry(shell: Shell, id: str, number: int | None) -> None:
             if hook.state == "off":
                 await outbox.switch(id, "on", "")
                 await shell.record(config, database, "webhook switched on", tenant=hook.tenant, note=id)
-            return await outbox.again(id, time.time(), number)
+            count = await outbox.again(id, time.time(), number)
+            if count:
+                note = f"{id}: {f'delivery {number}' if number else f'{count} deliveries'}"
+                await shell.record(config, database, "webhook retried", tenant=hook.tenant, note=note)
+            return count
 
     count = shell.run(main)
     click.echo(f"{count} to be sent again" if count else "nothing waits")
@@ -259,7 +264,7 @@ def _row(hook: Webhook) -> dict[str, Any]:
         "state": hook.state,
         "why": hook.why,
         "created": when(hook.created),
-        "failing since": when(hook.failing) or None,
+        "failing_since": when(hook.failing),
     }
 
 

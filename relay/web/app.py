@@ -112,7 +112,10 @@ def _application(routes: list[Route]) -> Starlette:
     async def fault(request: Request, error: Exception) -> Response:
         return _out_of_order()
 
-    return Starlette(routes=routes, exception_handlers={HTTPException: neutral, Exception: fault})
+    application = Starlette(routes=routes, exception_handlers={HTTPException: neutral, Exception: fault})
+    # A slash too many is no address of ours: who posts for a reader does not follow a redirect (RFC 8058 section 3.1).
+    application.router.redirect_slashes = False
+    return application
 
 
 def _shown(ref: str, decision: Mapping[str, Any]) -> str:
