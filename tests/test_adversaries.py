@@ -456,6 +456,13 @@ def test_an_old_signature_of_mailgun_is_none(age, token, good):
     assert not signatures.mailgun(b"other", told, NOW)
 
 
+@pytest.mark.parametrize("stamp", ["\u00b2", "9" * 5000, "-1", "1e9", "", " 1"])
+def test_a_time_that_is_none_is_no_error(stamp):
+    made = hmac.new(b"key", f"{stamp[:200]}t".encode(), "sha256").hexdigest()
+    assert not signatures.mailgun(b"key", {"timestamp": stamp, "token": "t", "signature": made}, NOW)
+    assert not signatures.sendgrid(doors.EC.public_key(), "eA==", stamp, b"", NOW)
+
+
 @pytest.mark.parametrize(("scheme", "good"), [("Basic", True), ("basic", True), ("Bearer", False), ("", False)])
 def test_a_password_counts_under_its_own_scheme(scheme, good):
     assert signatures.basic(b"secret", f"{scheme} {base64.b64encode(b'x:secret').decode()}") is good
@@ -514,6 +521,29 @@ async def test_nobody_signs_for_a_domain_that_another_signs_for_and_nothing_goes
     assert b"DKIM-Signature" not in b"".join(await outgoing.make(theirs, Verdict(Action.FORWARD)))
     with pytest.raises(Unavailable):
         await outgoing.make(mail(Domain("acme.example", "acme", True, "relay")), Verdict(Action.FORWARD))
+
+
+@pytest.mark.parametrize("traced", [True, False])
+async def test_mail_has_a_trace_only_where_reports_come_back_and_a_feedback_id_only_with_our_signature(traced):
+    tenant = replace(signed.ACME, domains=())
+    envelope = Envelope(intake.REF, 0.0, tenant, MARKETING, None, [Recipient(parse("bob@customer.example"))])
+    mail = Mail(
+        signed.NOW, Session("0", "192.0.2.1", "l"), envelope, message=Message.parse(signed.HEAD + b"\r\nHello\r\n")
+    )
+    outgoing = Outgoing(
+        "r.test", "0" * 16, "full", lambda tenant: "mta", bytes, signed.REPAIRS,
+        traces=Trace([b"k" * 32]), traced=lambda tenant: traced,
+    )  # fmt: skip
+    sent = b"".join(await outgoing.make(mail, Verdict(Action.FORWARD)))
+    assert (b"X-AUP-Trace:" in sent) == traced and b"Feedback-ID:" not in sent
+
+
+def test_an_attached_text_with_a_signature_of_its_own_is_a_file():
+    armour = b"-----BEGIN PGP SIGNED MESSAGE-----\r\nx\r\n"
+    for disposition, found in ((b"", "signed"), (NAMED % b"keys.txt", "")):
+        raw = signed.HEAD + b"Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\r\nHello\r\n--b\r\n"
+        raw += b"Content-Type: text/plain\r\n" + disposition + b"\r\n" + armour + b"--b--\r\n"
+        assert untouchable(Message.parse(raw), lambda name: True) == found
 
 
 FILE = b"Content-Disposition: attachment%s\r\n"
