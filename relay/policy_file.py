@@ -223,6 +223,13 @@ class Policies:
         self._policies, self._no_else, self.broken, lines = self._read()
         return self, lines
 
+    @classmethod
+    def beside(cls, path: Path) -> Policies:
+        """This file and what it extends; other files of its folder may be anything.  Raises PolicyError."""
+        if lines := validate(path):
+            raise PolicyError(lines)
+        return cls.partly(path.parent)[0]
+
     def _read(self) -> tuple[dict[str, Policy], dict[str, str], frozenset[str], list[str]]:
         checks = {check.name: check for check in (built.CHECKS if self._checks is None else self._checks)}
         reads = {}

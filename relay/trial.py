@@ -114,7 +114,7 @@ class Trials:
     @classmethod
     def beside(cls, file: Path, folder: Path | None = None) -> Trials:
         """The messages of a policy file.  Raises FileError with every problem of policy and setup."""
-        policies = Policies(file.parent)
+        policies = Policies.beside(file)
         folder = folder or file.with_suffix("")
         return cls(policies.get(file.stem), folder, read_setup(folder / "setup.yaml"))
 

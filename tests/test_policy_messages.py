@@ -72,6 +72,15 @@ def test_as_expected(mine: Path) -> None:
     assert "ok  refuse" in run(mine, "--verbose").stdout
 
 
+def test_other_files_of_the_folder_do_not_matter(mine: Path) -> None:
+    """A draft often lies beside a configuration."""
+    (mine.parent / "relay.yaml").write_text("listen: []\n")
+    assert run(mine).exit_code == 0
+    mine.write_text(POLICY.replace("says:", "syas:"))
+    assert "mine.yaml:3:" in (wrong := run(mine)).stderr and wrong.exit_code == 2
+    assert "relay.yaml" not in wrong.stderr
+
+
 def test_what_is_not_as_expected_is_told_with_its_reason(mine: Path) -> None:
     folder = mine.with_suffix("")
     shutil.copy(folder / "refuse/postal-address.eml", folder / "pass/footerless.eml")

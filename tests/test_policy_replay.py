@@ -83,6 +83,7 @@ def test_nothing_changes(world):
 def test_a_draft_since_a_day_of_one_tenant(world, tmp_path):
     (tmp_path / "drafts").mkdir()
     (tmp_path / "drafts" / "mine.yaml").write_text(NEW.replace("strict", "mine"))
+    (tmp_path / "drafts" / "setup.yaml").write_text("from: news@acme.example\n")
     kept = {"a1": ("acme", WITHOUT), "a2": ("acme", WITHOUT), "o1": ("other", WITHOUT)}
     draft = str(tmp_path / "drafts" / "mine.yaml")
     result = world(kept, "--policy", draft, "--since", "2026-11-22", "--tenant", "acme", "--offline", "--json")

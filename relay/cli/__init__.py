@@ -19,7 +19,7 @@ COMMANDS = {
     "tenant": "Tenants: add, list, show, set, suspend, reinstate, terminate.",
     "credential": "What tenants log in with: add, list, revoke.",
     "footer": "Footers that repairs put under messages: list, show, set, remove, preview.",
-    "domain": "Sending domains: add, list, verify, show, and their DKIM keys.",
+    "domain": "Sending domains: add, list, verify, show, watch, and their DKIM keys.",
     "quota": "Quotas: show what is used, set limits.",
     "suppression": "Who must not be mailed: add, remove, show, import, export, report.",
     "unsubscribe": "Unsubscribe links: make one, read one, change their key.",

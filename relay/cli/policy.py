@@ -349,7 +349,7 @@ async def _replay(
     config = shell.config()
     replay = Replay()
     try:
-        other = Policies(Path(new).parent) if new.endswith((".yaml", ".yml")) else _policies(config)
+        other = Policies.beside(Path(new)) if new.endswith((".yaml", ".yml")) else _policies(config)
     except (PolicyError, OSError) as error:
         fail(str(error))
     after = _named(other, Path(new).stem if new.endswith((".yaml", ".yml")) else new)
