@@ -361,6 +361,30 @@ async def test_a_tenant_is_forgotten_and_its_peoples_opt_outs_stand(store: Store
     assert not any(again.gone.values()) and again.kept == erased.kept
 
 
+async def test_what_an_erased_tenant_leaves_takes_nothing_from_other_tenants(store: Store) -> None:
+    """Their proof of consent stays readable; erasing the person takes it."""
+    await tenant(store)
+    recipients = Recipients(store.database, store.keys.address)
+    consents = Consents(store.database, store.keys.address)
+    await recipients.add([entry("address", "jo@example.com", "opt-out", tenant="acme", now=NOW)])
+    await erasure.erase_tenant(store.database, store.keys, "acme", NOW)
+    jo = parse("jo@example.com")
+    await recipients.add([entry("address", "jo@example.com", "dnd", tenant="beta", now=NOW)])
+    await consents.add([Record("beta", "jo@example.com", "opt-in", "marketing", NOW, "form", proof="crm:4711")])
+    plain = "SELECT count(*) FROM suppression WHERE value = 'jo@example.com'"
+    assert await store.database.read(plain) == [(1,)]
+    assert await store.database.read("SELECT proof FROM consent WHERE tenant = 'beta'") == [("crm:4711",)]
+    assert [each.reason for each in (await recipients.facts("acme", "marketing", "", jo, NOW)).suppressions] == [
+        "opt-out"
+    ]
+    await erasure.erase_person(store.database, store.keys, jo, NOW)
+    await recipients.add([entry("address", "jo@example.com", "manual", tenant="gamma", now=NOW)])
+    assert await store.database.read(plain) == [(0,)], "now the person is erased, whoever brings them back"
+    assert [each.reason for each in (await recipients.facts("acme", "marketing", "", jo, NOW)).suppressions] == [
+        "opt-out"
+    ]
+
+
 async def test_a_backup_from_before_shows_nothing_of_an_erased_tenant(store: Store, tmp_path: Path) -> None:
     await tenant(store)
     await store.ledger.record(decision(1))

@@ -305,6 +305,8 @@ def decide(shell: Shell, number: int, what: str, tenant: str, address: str, why:
                 await known_tenant(config, database, of)
 
             def beside(db: Any) -> None:
+                if of and not report.tenant:  # from now on it is on record whose mail it was
+                    db.execute("UPDATE feedback SET tenant = ? WHERE number = ?", (of, number))
                 if what == "confirmed":
                     confirm(db, of, report, now)
 

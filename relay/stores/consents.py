@@ -28,7 +28,7 @@ from relay.model import MARKETING, TRANSACTIONAL, Consent, RecipientFacts, Suppr
 from relay.ports import Unavailable
 from relay.replies import Reply
 from relay.stores.database import Database
-from relay.stores.forms import BadEntry, hash_keys, keyed_keys, mailbox_key
+from relay.stores.forms import BadEntry, erased_keys, hash_keys, keyed_keys, mailbox_key
 
 BASES = ("opt-in", "double-opt-in", "explicit", "requested", "existing-customer", "inquiry")
 WITHDRAWN = "withdrawn"
@@ -400,7 +400,7 @@ class Consents:
         for start in range(0, len(keyed), ASKED):
             some = keyed[start : start + ASKED]
             marks = ", ".join("?" * len(some))
-            erased.update(k for (k,) in db.execute(f"SELECT key FROM suppression WHERE key IN ({marks})", some))
+            erased |= erased_keys(db, some)
             for tenant in tenants:
                 sql = f"SELECT key FROM consent WHERE tenant = ? AND key IN ({marks})"
                 erased.update(k for (k,) in db.execute(sql, (tenant, *some)))

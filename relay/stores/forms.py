@@ -9,7 +9,8 @@ No I/O.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import sqlite3
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
@@ -205,3 +206,16 @@ def same_mailbox(addresses: Iterable[str], address: Address) -> list[str]:
         except BadAddress:
             continue
     return found
+
+
+# -- who was erased ---------------------------------------------------------------------
+LEFT = "tenant erased: "
+"""Before the source of entries that stand behind keyed hashes because their tenant was erased, and not the person."""
+
+
+def erased_keys(db: sqlite3.Connection, keyed: Sequence[bytes]) -> set[bytes]:
+    """Those keyed hashes that stand for people who were erased.  What a tenant left behind that was erased itself
+    says nothing of the person: other tenants may go on to keep what they know."""
+    marks = ", ".join("?" * len(keyed))
+    sql = f"SELECT key FROM suppression WHERE key IN ({marks}) AND source NOT LIKE '{LEFT}%'"
+    return {key for (key,) in db.execute(sql, keyed)}

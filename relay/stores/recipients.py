@@ -29,10 +29,12 @@ from relay.stores.contacts import Contacts
 from relay.stores.database import Database
 from relay.stores.forms import (
     DIGESTS,
+    LEFT,
     Entry,
     digest_key,
     domain_keys,
     entry_key,
+    erased_keys,
     hash_keys,
     keyed_keys,
     mailbox_key,
@@ -413,8 +415,7 @@ class Recipients:
         keyed = {row[5]: mailbox_key(row[5], self._address_key) for row in rows if row[4] == "address"}
         erased: set[bytes] = set()
         for some in _batches(list(keyed.values()), ASKED):
-            sql = f"SELECT key FROM suppression WHERE key IN ({', '.join('?' * len(some))})"
-            erased.update(key for (key,) in db.execute(sql, some))
+            erased |= erased_keys(db, some)
         for row in rows:
             if row[4] == "address" and keyed[row[5]] in erased:
                 for key in self._forms(row[5], self._address_key):
@@ -502,6 +503,10 @@ class Recipients:
                 source = "" if "@" in source else source
                 kept.add((tenant, stream, reason, source, added, until, FOLDING, stored, again))
             _keep(db, [(key, *row) for key in sorted(keyed) for row in kept])
+            db.executemany(  # from now on it is the person who was erased
+                "UPDATE suppression SET source = substr(source, ?) WHERE key = ? AND source LIKE ?",
+                [(len(LEFT) + 1, key, LEFT + "%") for key in keyed],
+            )
             marks = ", ".join("?" * len(plain))
             db.execute(
                 f"UPDATE suppression_removed SET value = NULL, form = 'keyed', key = ? WHERE key IN ({marks})",
@@ -585,7 +590,7 @@ class Recipients:
                 " AND form IN ('address', 'folded')",
                 [(each, tenant, stream, reason) for each in (key, *base)],
             )
-            source = "" if "@" in source else source
+            source = LEFT + ("" if "@" in source else source)
             kept += [(each, tenant, stream, reason, source, *rest) for each in self._forms(value, self._address_key)]
         _keep(db, kept)
 
