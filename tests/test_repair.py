@@ -241,11 +241,15 @@ def test_coverage_says_where_the_else_is_all_there_is(tmp_path: Path) -> None:
     text = "policy: p\nclauses:\n  - {id: A, says: x, checks: {unsubscribe-link: {then: repair, else: pass}}}\n"
     (tmp_path / "p.yaml").write_text(text)
     own = Policies(tmp_path)
-    for url, enforced in (("https://mail.platform.example", "yes"), ("http://mail.platform.example", "not-configured")):
+    public = "public: {host: 127.0.0.1, port: 8025}, base_url: "
+    for http, enforced in (
+        (public + "'https://mail.platform.example'", "yes"),
+        (public + "'http://mail.platform.example'", "not-configured"),
+        ("base_url: 'https://mail.platform.example'", "not-configured"),
+    ):
         config = parse_config(
             b"listen: [{host: 127.0.0.1, port: 2525, tls: none}]\nnext_hop: {host: mta.example, tls: none}\n"
-            b"operator: {name: P, from: p@platform.example, abuse: p@platform.example}\nhttp: {base_url: '%s'}\n"
-            % url.encode(),
+            b"operator: {name: P, from: p@platform.example, abuse: p@platform.example}\nhttp: {%s}\n" % http.encode(),
             "f",
             folder=tmp_path,
         )
