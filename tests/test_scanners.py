@@ -42,8 +42,11 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 @asynccontextmanager
 async def serving(talk: Talk, path: Path | None = None) -> AsyncIterator[int]:
     """A scanner that does as it is told; yields its port."""
+    # Held here: one that waits for ever is known to nobody else, and the collector would take it in the middle.
+    tasks: set[asyncio.Task[None] | None] = set()
 
     async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        tasks.add(asyncio.current_task())
         try:
             await talk(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
