@@ -26,7 +26,7 @@ from relay.stores.feedback import Feedback
 from relay.stores.leave import OptOut
 from relay.stores.recipients import Recipients
 from relay.web.feedback import Providers
-from relay.wiring import LinkReader, TraceReader
+from relay.wiring import Reader, traces, unsubscribe_links
 
 
 def open_intake(
@@ -47,8 +47,8 @@ def open_intake(
         recipients=Recipients(database, keys.address, plaintext=plain, folding=False),
         everybody=Recipients(database, keys.address, plaintext=plain, folding=suppression.folding),
         leave=leave,
-        trace=TraceReader(config, keys),
-        unsubscribe=LinkReader(config, keys),
+        trace=Reader(config, keys, traces),
+        unsubscribe=Reader(config, keys, unsubscribe_links),
         terms=Terms(keys.ledger),
         owner=owner,
         emit=emit,

@@ -196,13 +196,13 @@ def _write_once(path: Path, value: bytes) -> None:
             pass  # another process was first; its key is the key
     finally:
         temporary.unlink()
-    _sync(path.parent)
+    sync_folder(path.parent)
 
 
 def _replace(path: Path, value: bytes) -> None:
     """Whole or not at all, durable, over the one that is there."""
     _written(path, value).replace(path)
-    _sync(path.parent)
+    sync_folder(path.parent)
 
 
 def _written(path: Path, value: bytes) -> Path:
@@ -220,12 +220,13 @@ def _written(path: Path, value: bytes) -> Path:
     return temporary
 
 
-def _sync(path: Path) -> None:
-    folder = os.open(path, os.O_RDONLY)
+def sync_folder(folder: Path) -> None:
+    """A name that was made or taken away in it outlives a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
 def _private(path: Path, kind: str, mode: int) -> None:

@@ -53,8 +53,8 @@ from relay.web.app import admin, serve_http
 from relay.web.app import public as public_pages
 from relay.wiring import (
     DnsOf,
-    LinkReader,
     Random,
+    Reader,
     declare,
     domain_key,
     open_contacts,
@@ -63,6 +63,7 @@ from relay.wiring import (
     own_key,
     spill_folder,
     traces,
+    unsubscribe_links,
 )
 
 
@@ -235,11 +236,12 @@ async def run_office(process: Process, dns_of: DnsOf, beside: Callable[[Process]
         tasks = [asyncio.create_task(job.run(), name=type(job).__name__) for job in jobs]
         if beside is not None:
             tasks.append(asyncio.create_task(beside(process), name="beside"))
+        links = Reader(config, keys, unsubscribe_links)
         pages = {
             "public": public_pages(
                 lambda ref: _explain(database, policies, ref),
                 [
-                    *unsubscribe.routes(LinkReader(config, keys), opt_out.leave, partial(_sender, config, directory)),
+                    *unsubscribe.routes(links.read, opt_out.leave, partial(_sender, config, directory)),
                     *reports.routes(providers(config, dns), intake, process.emit),
                 ],
             ),

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from relay.tokens import purpose_key
+
 KEY = 32
 NONCE = 12
 
@@ -27,7 +29,7 @@ class Master:
 
     def __init__(self, key: bytes, random: Callable[[int], bytes]) -> None:
         # A key of its own for this use; the file may one day have others.
-        self._key = hashlib.blake2b(b"aup-relay data keys", key=key, digest_size=KEY).digest()
+        self._key = purpose_key(key, b"data keys")
         self._cipher = AESGCM(self._key)
         self._random = random
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import orjson
 
@@ -32,7 +32,7 @@ from relay.stores.directory import Directory
 from relay.stores.opt_outs import OptOuts
 from relay.stores.tenants import Tenants
 from relay.trace import Trace
-from relay.unsubscribe import Leaving, Unsubscribe
+from relay.unsubscribe import Unsubscribe
 
 DnsOf = Callable[[Config], Dns]
 
@@ -185,38 +185,31 @@ def unsubscribe_links(config: Config, tokens: Sequence[bytes]) -> Unsubscribe:
     return links
 
 
-class LinkReader:
-    """Reads unsubscribe links in a process that runs on while a command rotates their key."""
+Found = TypeVar("Found")
+Found_co = TypeVar("Found_co", covariant=True)
 
-    def __init__(self, config: Config, keys: Keys) -> None:
-        self._config = config
+
+class Reads(Protocol[Found_co]):
+    def read(self, token: str) -> Found_co | None: ...
+
+
+class Reader(Generic[Found]):
+    """Reads tokens in a process that runs on while a command rotates their key.
+
+    made  what reads them, of a configuration and keys.tokens: traces or unsubscribe_links
+    """
+
+    def __init__(self, config: Config, keys: Keys, made: Callable[[Config, Sequence[bytes]], Reads[Found]]) -> None:
+        self._made = partial(made, config)
         self._file = TokenFile(keys)
-        self._links = unsubscribe_links(config, keys.tokens)
+        self._reads = self._made(keys.tokens)
 
-    def read(self, token: str) -> Leaving | None:
-        leaving = self._links.read(token)
-        if leaving is None and (tokens := self._file.renewed()) is not None:
-            self._links = unsubscribe_links(self._config, tokens)
-            leaving = self._links.read(token)
-        return leaving
-
-    __call__ = read
-
-
-class TraceReader:
-    """The same for traces."""
-
-    def __init__(self, config: Config, keys: Keys) -> None:
-        self._config = config
-        self._file = TokenFile(keys)
-        self._traces = traces(config, keys.tokens)
-
-    def read(self, token: str) -> str | None:
-        ref = self._traces.read(token)
-        if ref is None and (tokens := self._file.renewed()) is not None:
-            self._traces = traces(self._config, tokens)
-            ref = self._traces.read(token)
-        return ref
+    def read(self, token: str) -> Found | None:
+        found = self._reads.read(token)
+        if found is None and (tokens := self._file.renewed()) is not None:
+            self._reads = self._made(tokens)
+            found = self._reads.read(token)
+        return found
 
 
 def domain_key(path: Path) -> Any:

@@ -278,12 +278,8 @@ def decide(shell: Shell, number: int, what: str, tenant: str, address: str, why:
 
     async def main() -> str:
         from relay.stores.feedback import confirm
-        from relay.stores.forms import entry
-        from relay.stores.leave import OptOut
-        from relay.stores.recipients import Recipients
-        from relay.unsubscribe import Leaving
 
-        async with _opened(config) as (database, feedback, _):
+        async with _opened(config) as (database, feedback, intake):
             report = await feedback.get(number)
             if report is None:
                 fail(f"no report {number}; see: feedback list --waiting")
@@ -312,18 +308,7 @@ def decide(shell: Shell, number: int, what: str, tenant: str, address: str, why:
 
             state = "dropped" if what == "ignore" else "answered"
             if what == "remove":
-                keys = await _keys(config, database)
-                suppression = config.suppression
-                if report.kind == "complaint":
-                    one = entry("address", to, "complaint", now=now, tenant=of, scope="tenant", source="feedback")
-                    recipients = Recipients(
-                        database, keys.address, plaintext=suppression.plaintext, folding=suppression.folding
-                    )
-                    await recipients.add([one])
-                else:
-                    leave = OptOut(database, keys.address, plaintext=suppression.plaintext, folding=suppression.folding)
-                    stream = report.stream or "marketing"
-                    await leave.leave(Leaving(of, stream, to), "stream", "reply", report.at, now)
+                await intake.remove(report, of, to, now)
             if not await feedback.decide(number, state, who(), why, now, beside):
                 fail(f"somebody else was faster; see: feedback show {number}")
             await shell.record(config, database, "feedback decided", tenant=of, note=said)

@@ -161,11 +161,9 @@ def test(shell: Shell, id: str, as_json: bool) -> None:
     config = shell.config()
 
     async def main() -> tuple[str, str]:
-        from relay.jobs.visit import Broken
-        from relay.jobs.webhooks import visitors
-        from relay.ports import Unavailable
+        from relay.jobs.webhooks import post, visitors
         from relay.stores.outbox import Delivery
-        from relay.webhooks import body, event_id, fields
+        from relay.webhooks import event_id
         from relay.wiring import resolver
 
         async with _outbox(config) as (_, outbox):
@@ -174,17 +172,13 @@ def test(shell: Shell, id: str, as_json: bool) -> None:
             dns = resolver(config)
             tenants, own = visitors(dns, f"aup-relay webhook ({config.operator.abuse})", config.webhooks.private)
             data = {"tenant": hook.tenant, "webhook": hook.id}
-            octets = body("webhook.test", now, data)
             event = event_id("webhook.test", hook.tenant, f"{hook.id} {now}")
             sent = Delivery(0, hook.id, event, "webhook.test", now, data, "waiting", 0, now, "", None)
             try:
-                asked = {"Content-Type": "application/json", **fields(sent.id, now, octets, outbox.secrets(hook, now))}
-                status = await (tenants if hook.tenant else own).post(hook.url, asked, octets)
-            except (Broken, Unavailable) as error:
-                return "failed", str(error)
+                status, said = await post(outbox, tenants if hook.tenant else own, hook, sent, now)
             finally:
                 await dns.close()  # type: ignore[attr-defined]  # the real one has a socket to close
-            return ("taken" if 200 <= status < 300 else "failed"), f"it answered {status}"
+            return ("taken" if 200 <= status < 300 else "failed"), said
 
     result, why = shell.run(main)
     if as_json:

@@ -257,6 +257,14 @@ class Intake:
         await self._feedback.add(key, report, excerpt=heard.diagnostic if not clear else "")
         return report.effect
 
+    async def remove(self, report: Report, tenant: str, address: str, now: float) -> None:
+        """A person read it and says who asked whom.  Raises BadEntry, Unavailable."""
+        whose = Whose(tenant, report.stream or MARKETING, report.ref, address)
+        if report.kind == "complaint":
+            await self._everybody.add([_entry(whose, "complaint", now)])
+        else:
+            await self._leave.leave(Leaving(tenant, whose.stream, address), "stream", "reply", report.at, now)
+
     async def _reported(self, heard: Heard, whose: Whose, report: Report, key: bytes, excerpt: str) -> str:
         # The recipient is who reports, as good as always: it stands nowhere in the clear.
         report = replace(

@@ -18,7 +18,6 @@ class Reports:
     """The job.
 
     keep  seconds for which reports are kept
-    told  called with each abuse report that nobody has answered in time
     """
 
     def __init__(self, feedback: Feedback, emit: Emit, *, keep: float, clock: Callable[[], float] = time.time) -> None:

@@ -12,6 +12,7 @@ import ipaddress
 import random
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -148,21 +149,11 @@ class Webhooks:
         """One try: sent, again, dead or off.  Raises Unavailable."""
         now = self._clock()
         visitor, data = (self._visitor, _shown(delivery.data)) if hook.tenant else (self._own, delivery.data)
-        octets = body(delivery.kind, delivery.at, data)
-        gone = False
-        try:
-            secrets = self._outbox.secrets(hook, now)
-            asked = {"Content-Type": "application/json", **fields(delivery.id, now, octets, secrets)}
-            status = await visitor.post(hook.url, asked, octets)
-            said, well, gone = f"it answered {status}", 200 <= status < 300, status == 410
-        except (Broken, Unsealable) as error:
-            said, well = str(error), False
-        except Unavailable as error:
-            said, well = f"no DNS: {error.why}", False
-        if well:
+        status, said = await post(self._outbox, visitor, hook, replace(delivery, data=data), now)
+        if 200 <= status < 300:
             await self._outbox.sent(delivery, said, now)
             result = "sent"
-        elif gone:
+        elif status == 410:
             await self._outbox.switch(hook.id, "off", "it answered 410: gone")
             result = "off"
         else:
@@ -228,6 +219,19 @@ class Webhooks:
                 **({"more": True} if before is not None else {}),
             }
         return digests
+
+
+async def post(outbox: Outbox, visitor: Visitor, hook: Webhook, delivery: Delivery, now: float) -> tuple[int, str]:
+    """Send it as it stands: the status, 0 without an answer, and what is to be said of it."""
+    octets = body(delivery.kind, delivery.at, delivery.data)
+    try:
+        signed = fields(delivery.id, now, octets, outbox.secrets(hook, now))
+        status = await visitor.post(hook.url, {"Content-Type": "application/json", **signed}, octets)
+    except (Broken, Unsealable) as error:
+        return 0, str(error)
+    except Unavailable as error:
+        return 0, f"no DNS: {error.why}"
+    return status, f"it answered {status}"
 
 
 async def switched_off(

@@ -24,6 +24,7 @@ import orjson
 
 from relay.model import Decision, Finding
 from relay.stores.data_keys import is_sealed
+from relay.tokens import purpose_key
 
 BODY = (
     "ref", "at", "kind", "action", "tenant", "stream", "credential", "policy", "check", "clauses", "shadow",
@@ -196,9 +197,7 @@ class Terms:
     """
 
     def __init__(self, ledger_key: bytes) -> None:
-        self._hash = hashlib.blake2b(
-            b"", key=hashlib.blake2b(b"aup-relay terms", key=ledger_key, digest_size=32).digest(), digest_size=8
-        )
+        self._hash = hashlib.blake2b(key=purpose_key(ledger_key, b"terms"), digest_size=8)
         self._domains: dict[str, int] = {}
         self._common: dict[tuple[Any, ...], tuple[int, ...]] = {}
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from relay.keys import sync_folder
 from relay.sealed import KEY, DataKey, Master, Unsealable
 
 LATELY = 1.0
@@ -133,7 +134,7 @@ class DataKeys:
                 file.write(secret)
                 file.flush()
                 os.fsync(file.fileno())
-            _sync(self._folder)
+            sync_folder(self._folder)
         except OSError:
             return b"", b""
         return name, secret
@@ -167,7 +168,7 @@ class DataKeys:
                 os.fsync(file.fileno())
             path.unlink()
         if gone:
-            _sync(self._folder)
+            sync_folder(self._folder)
         self._kept.clear()
         self._lately.clear()
         return gone
@@ -197,11 +198,3 @@ def _belongs(id: int) -> bytes:
 def _file(tenant: str) -> str:
     """The tenant's id as a part of a file's name; of one that could be no name, a digest of it."""
     return tenant if _NAME.match(tenant) else "x-" + hashlib.sha256(tenant.encode("utf-8", "surrogatepass")).hexdigest()
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,7 +12,6 @@ states, so that a crash leaves keys that sign, or none, as they were.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sqlite3
@@ -20,9 +19,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from relay.sealed import KEY, DataKey, Unsealable
+from relay.sealed import DataKey, Unsealable
 from relay.stores.database import Database
 from relay.stores.tenants import Conflict
+from relay.tokens import purpose_key
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -66,8 +66,7 @@ class Seal:
     """Private keys as the store keeps them.  master_key: 32 octets"""
 
     def __init__(self, master_key: bytes, random: Callable[[int], bytes] = os.urandom) -> None:
-        own = hashlib.blake2b(b"aup-relay signing keys", key=master_key, digest_size=KEY).digest()
-        self._key = DataKey(own, random)
+        self._key = DataKey(purpose_key(master_key, b"signing keys"), random)
 
     def seal(self, key: Private, of: DomainKey) -> bytes:
         from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat

@@ -5,7 +5,6 @@ Who reports, and what they wrote, is sealed with a key of its own: it is for the
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sqlite3
 from collections.abc import Callable, Mapping
@@ -13,9 +12,10 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from relay.enforcement import Enforcement
-from relay.sealed import KEY, DataKey, Unsealable
+from relay.sealed import DataKey, Unsealable
 from relay.standing import Measure
 from relay.stores.database import Database
+from relay.tokens import purpose_key
 
 DAY = 86400.0
 CODES = 50
@@ -61,8 +61,7 @@ class Feedback:
 
     def __init__(self, database: Database, master: bytes, random: Callable[[int], bytes] = os.urandom) -> None:
         self._db = database
-        key = hashlib.blake2b(b"aup-relay reports", key=master, digest_size=KEY).digest()
-        self._seal = DataKey(key, random)
+        self._seal = DataKey(purpose_key(master, b"reports"), random)
 
     # -- written ------------------------------------------------------------------------
     async def known(self, key: bytes) -> bool:

@@ -6,7 +6,6 @@ between the two cannot lose it; it is sent at least once, and its id stays the s
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sqlite3
@@ -14,9 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from relay.sealed import KEY, DataKey
+from relay.sealed import DataKey
 from relay.stores.database import Database
 from relay.stores.tenants import Conflict
+from relay.tokens import purpose_key
 from relay.webhooks import SECRET, TRIES, event_id
 
 GRACE = 86400.0
@@ -87,8 +87,7 @@ class Outbox:
 
     def __init__(self, database: Database, master: bytes, random: Callable[[int], bytes] = os.urandom) -> None:
         self._db = database
-        key = hashlib.blake2b(b"aup-relay webhook secrets", key=master, digest_size=KEY).digest()
-        self._seal = DataKey(key, random)
+        self._seal = DataKey(purpose_key(master, b"webhook secrets"), random)
         self._random = random
 
     # -- webhooks -----------------------------------------------------------------------

@@ -14,6 +14,8 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from relay.tokens import purpose_key
+
 ROOM = 1 << 20
 """Octets kept ready."""
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,60}\Z")
@@ -32,7 +34,7 @@ class Spill:
         self.folder = folder
         self.name = name
         self._path = folder / f"{name}.spill"
-        self._key = hashlib.blake2b(b"aup-relay spill", key=key, digest_size=32).digest()
+        self._key = purpose_key(key, b"spill")
         self._lock: int | None = None
         self._file: int | None = None
         self._end = 0

@@ -140,7 +140,7 @@ def _shown(ref: str, decision: Mapping[str, Any]) -> str:
 
 
 def _page(title: str, body: str, status: int) -> Response:
-    text = _PAGE.substitute(title=escape(title), style=_STYLE, body=body)
+    text = _PAGE.substitute(lang="en", title=escape(title), style=_STYLE, body=body, nav="")
     return Response(text, status, HEADERS, "text/html")
 
 

@@ -299,4 +299,4 @@ def _page(
 
 @cache
 def _template() -> Template:
-    return Template(_part("unsubscribe.html"))
+    return Template(_part("page.html"))

@@ -19,8 +19,6 @@ MOST = 1000
 HEADERS = 200
 """Header fields of one message that are looked at."""
 
-__all__ = ["printable"]
-
 
 class BadEvents(ValueError):
     """This is no report of that provider; the text says why, and holds nothing of it."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from relay.feedback.dsn import printable
 from relay.feedback.heard import Heard
 from relay.feedback.providers import fields
 from relay.feedback.providers.fields import BadEvents, mapping
@@ -52,10 +53,10 @@ def _failed(event: Mapping[str, Any], to: str, common: dict[str, Any]) -> Heard:
     words = " ".join(fields.text(said.get(name), 2000) for name in ("message", "description")).strip()
     reply = fields.code(said.get("code"))
     if fields.text(event.get("severity"), 20).lower() == "temporary":
-        return Heard("delay", to, "soft", code=reply, diagnostic=fields.printable(words), **common)
+        return Heard("delay", to, "soft", code=reply, diagnostic=printable(words), **common)
     if fields.text(event.get("reason"), 60).lower().startswith("suppress-"):
-        return Heard("other", to, diagnostic=fields.printable(words), **common)
+        return Heard("other", to, diagnostic=printable(words), **common)
     return fields.bounce(
         None, to=to, status=fields.text(said.get("enhanced-code"), 12), diagnostic=words, reply=reply,
-        mta=fields.printable(fields.text(said.get("mx-host"), 300)), **common,
+        mta=printable(fields.text(said.get("mx-host"), 300)), **common,
     )  # fmt: skip

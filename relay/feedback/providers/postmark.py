@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from relay.feedback.dsn import printable
 from relay.feedback.heard import Heard, Permanence
 from relay.feedback.providers import fields
 from relay.feedback.providers.fields import BadEvents, mapping
@@ -65,7 +66,7 @@ def _bounce(record: Mapping[str, Any], to: str, common: dict[str, Any]) -> Heard
     if type in _AUTOMATIC:
         return Heard("automatic", to, at=when, **common)
     if type == "unsubscribe":
-        return Heard("removal", to, sure=False, diagnostic=fields.printable(words), at=when, **common)
+        return Heard("removal", to, sure=False, diagnostic=printable(words), at=when, **common)
     if type == "subscribe":
         return Heard("other", to, at=when, **common)
     if type == "spamcomplaint":

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from relay.feedback.dsn import printable
 from relay.feedback.heard import Heard, Permanence
 from relay.feedback.providers import fields
 from relay.feedback.providers.fields import BadEvents, mapping
@@ -61,7 +62,7 @@ def _event(event: Mapping[str, Any]) -> Heard | None:
     if kind == "delivered":
         return Heard("delivered", to, **common)
     if kind == "deferred":
-        return Heard("delay", to, "soft", diagnostic=fields.printable(fields.text(event.get("response"))), **common)
+        return Heard("delay", to, "soft", diagnostic=printable(fields.text(event.get("response"))), **common)
     if kind == "dropped":
-        return Heard("other", to, diagnostic=fields.printable(fields.text(event.get("reason"))), **common)
+        return Heard("other", to, diagnostic=printable(fields.text(event.get("reason"))), **common)
     return None
