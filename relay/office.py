@@ -28,7 +28,7 @@ from relay.jobs.retention import Retention
 from relay.jobs.reviews import Reviews
 from relay.jobs.rotation import Rotation
 from relay.jobs.visit import Visitor
-from relay.jobs.webhooks import Webhooks, switched_off, visitors
+from relay.jobs.webhooks import Webhooks, off_notice, visitors
 from relay.notice import Operator as Writer
 from relay.outgoing import return_paths
 from relay.policy_file import Policies
@@ -44,7 +44,6 @@ from relay.stores.domain_keys import Seal
 from relay.stores.feedback import Feedback
 from relay.stores.leave import OptOut
 from relay.stores.ledger import SqliteLedger
-from relay.stores.notices import Notices
 from relay.stores.outbox import Outbox
 from relay.stores.spill import Spill
 from relay.web import feedback as reports
@@ -225,8 +224,8 @@ async def run_office(process: Process, dns_of: DnsOf, beside: Callable[[Process]
         jobs.append(watch)
         tenants, own = visitors(dns, f"aup-relay webhook ({config.operator.abuse})", config.webhooks.private)
         outbox = Outbox(database, keys.master)
-        told = partial(switched_off, Notices(database), random, time.time)
-        jobs.append(Webhooks(database, outbox, tenants, own, Terms(keys.ledger), process.emit, told=told))
+        off = partial(off_notice, random)
+        jobs.append(Webhooks(database, outbox, tenants, own, Terms(keys.ledger), process.emit, off=off))
         jobs.append(Reports(feedback, process.emit, keep=config.feedback.retention))
         doors = await open_doors(config, intake, process.emit, random)
         stack.callback(close_doors, doors)

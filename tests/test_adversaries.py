@@ -264,8 +264,8 @@ async def test_a_message_id_alone_stops_nobody(world):
 async def test_what_was_refused_before_it_went_does_not_hide_it(world):
     for number in range(30):
         refused = reference(bytes([number]) * 16)
-        await world.sent(refused, "ann@example.net", action="refuse", message_id="<2@acme.example>")
-    told = {"message_id": "2@acme.example", "recipient": "ann@example.net"}
+        await world.sent(refused, "Bob.Smith@Gmail.com", action="refuse", message_id="<1@acme.example>")
+    told = {"message_id": "1@acme.example", "recipient": "bob.smith@gmail.com"}
     assert await world.hear("bounce", **told, **HARD) == "suppressed"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -308,6 +309,30 @@ class TestRotation:
             await world.keys.retire(name, "acme", "s0", world.now)
         await world.after(AGING)
         assert not (tmp_path / "dkim/s.pem").exists() and (tmp_path / "elsewhere/s.pem").exists()
+
+    async def test_what_ends_the_process_leaves_no_file_that_nobody_looks_for(
+        self, world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "dkim").mkdir()
+        file = tmp_path / "dkim/s.pem"
+        file.write_text("x")
+        await Tenants(world.keys._db).set_domain(
+            "acme.example", "acme", dkim_by="relay", selector="s0", key_file=str(file)
+        )
+        await world.keys.retire("acme.example", "acme", "s0", world.now)
+        for step in ("_record", "unlink"):  # the one is ours, the other the folder's
+
+            def killed(*_: object, **__: object) -> None:
+                raise asyncio.CancelledError
+
+            with monkeypatch.context() as broken:
+                broken.setattr(*((world.job, "_record") if step == "_record" else (Path, "unlink")), killed)
+                world.now += AGING
+                with pytest.raises(asyncio.CancelledError):
+                    await world.job.once()
+        await world.job.once()
+        assert not file.exists() and world.ledger.acts == ["domain key deleted: acme.example: s0"]
+        assert await world.keys.aged(world.now) == []
 
     async def test_a_store_that_is_away_is_told_and_waited_for(
         self, world: World, database: Database, events: list[Event]

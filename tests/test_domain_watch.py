@@ -31,7 +31,7 @@ from relay.dns.resolver import StaticResolver
 from relay.domain_state import BROKEN, DAY, KINDS, Record, Seen, Watched, left, news, pause, step, told
 from relay.events import DomainChanged, Event
 from relay.jobs.domain_watch import Watch
-from relay.jobs.webhooks import switched_off
+from relay.jobs.webhooks import off_notice
 from relay.message import Message
 from relay.model import Domain, Envelope, Mail, Profile, Session, Signer, Tenant
 from relay.notice import KINDS as NOTICES
@@ -651,7 +651,7 @@ def test_a_webhook_that_is_switched_off_is_told_of() -> None:
 async def test_the_owner_of_a_webhook_that_is_off_gets_one_mail(world: World) -> None:
     hook, _ = await Outbox(world.database, MASTER).add("filed", "https://tool.example/hooks?key=secret", (), NOON)
     for _ in range(2):
-        await switched_off(world.notices, lambda size: b"r" * size, lambda: NOON, hook, "it answered 500")
+        await world.database.run(off_notice(lambda size: b"r" * size, hook, "it answered 500", NOON))
     [notice] = await world.notices.of("filed")
     assert notice.kind == "webhook-off" and notice.details["host"] == "tool.example"
     assert "secret" not in json.dumps(notice.details)

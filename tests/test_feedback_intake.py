@@ -214,11 +214,29 @@ async def test_what_was_refused_cannot_bounce(world):
 
 async def test_a_reference_of_our_received_line_and_a_message_id_lead_to_the_mail_too(world):
     assert await world.hear("bounce", trace=MANY, recipient="ann@example.net", **HARD) == "suppressed"
-    told = {"message_id": "2@acme.example", "recipient": "eve@example.net"}
+    told = {"message_id": "1@acme.example", "recipient": "bobsmith@gmail.com"}
     assert await world.hear("bounce", **told, **HARD) == "suppressed"
-    assert await world.reasons("eve@example.net") == ["bounce"]
+    assert await world.reasons("Bob.Smith@Gmail.com") == ["bounce"]
     # Of somebody who was not among its recipients a Message-ID, which many know, says nothing.
     assert await world.hear("bounce", message_id="2@acme.example", recipient="x@example.net", **HARD) == "unattributed"
+
+
+async def test_a_message_id_that_many_know_stops_another_only_through_a_door_with_a_signature(world):
+    told = {"message_id": "2@acme.example", "recipient": "eve@example.net"}
+    for kind in ("bounce", "complaint"):
+        assert await world.hear(kind, **told, **HARD) != "suppressed"
+    assert await world.reasons("eve@example.net") == []
+    assert await world.hear("removal", **told) == "left", "who asks for herself is heard"
+    told["recipient"] = "ann@example.net"
+    assert await world.hear("bounce", source="sendgrid", **told, **HARD) == "suppressed"
+
+
+async def test_a_message_id_of_a_whole_campaign_finds_the_mail_to_that_recipient(world):
+    for number in range(40):
+        await world.sent(reference(bytes([number]) * 16), f"p{number}@example.net", message_id="<all@acme.example>")
+    told = {"message_id": "all@acme.example", "recipient": "p1@example.net"}
+    assert await world.hear("bounce", **told, **HARD) == "suppressed"
+    assert (await world.newest()).ref == reference(bytes([1]) * 16)
 
 
 async def test_a_signed_report_is_known_by_its_recipient_if_one_tenant_mailed_it(world):

@@ -132,7 +132,8 @@ class World:
         self.endpoints = Endpoints()
         self.job = Webhooks(
             database, self.outbox, self.endpoints, self.endpoints, Terms(KEY), self.events.append,  # type: ignore[arg-type]
-            told=lambda hook, why: self.told.append((hook.id, why)), clock=lambda: self.now, jitter=lambda: 0.0,
+            off=lambda hook, why, now: lambda db: self.told.append((hook.id, why)),
+            clock=lambda: self.now, jitter=lambda: 0.0,
         )  # fmt: skip
 
     async def add(self, tenant: str = "acme", url: str = URL, *kinds: str) -> Webhook:
@@ -235,6 +236,60 @@ async def test_a_webhook_that_nothing_gets_through_to_is_switched_off_and_its_ow
     world.now += 1e6
     await world.once()
     assert len(world.endpoints.got) == tries
+
+
+async def test_the_notice_of_a_switch_and_the_switch_are_one(world):
+    hook = await world.add()
+    for answer in (410, Broken("no connection: refused")):
+        world.endpoints.answers[URL] = answer
+        await world.note(str(answer))
+        if answer != 410:
+            await world.database.run(lambda db: db.execute("UPDATE webhook SET failing = 1").close())
+
+        def broken(hook: Webhook, why: str, now: float) -> Any:
+            def put(db: sqlite3.Connection) -> None:
+                db.execute("INSERT INTO notice (tenant) VALUES ('acme')")
+
+            return put
+
+        world.job._off = broken
+        await world.once()
+        assert (await world.outbox.get(hook.id)).state == "on", "without its notice it is not off"
+        world.now += 10 * REST
+        world.job._off = lambda hook, why, now: lambda db: world.told.append((hook.id, why))
+        await world.once()
+        assert (await world.outbox.get(hook.id)).state == "off"
+        await world.outbox.switch(hook.id, "on", "")
+        await world.outbox.again(hook.id, world.now)
+    assert len(world.told) == 2
+
+
+async def test_dropping_what_is_old_looks_at_nothing_else(world):
+    await world.add()
+
+    def fill(db: sqlite3.Connection) -> None:
+        db.executemany(
+            "INSERT INTO webhook_event (id, tenant, kind, at, data) VALUES (?, 'acme', 'bounce', ?, '{}')",
+            [(str(number), world.now) for number in range(3000)],
+        )
+        db.execute("UPDATE webhook_delivery SET state = 'sent', at = ? WHERE number <= 10", (world.now - 30 * 86400.0,))
+        db.execute("UPDATE webhook_delivery SET state = 'sent', at = ? WHERE number > 1000", (world.now,))
+
+    await world.database.run(fill)
+    steps = 0
+
+    def purge(db: sqlite3.Connection) -> None:
+        def step() -> int:
+            nonlocal steps
+            steps += 1
+            return 0
+
+        db.set_progress_handler(step, 100)
+
+    await world.database.run(purge)
+    await world.outbox.purge(world.now)
+    assert await world.database.read("SELECT count(*) FROM webhook_delivery") == [(2990,)]
+    assert steps < 50, "100 instructions of the store each"
 
 
 async def test_a_success_in_between_begins_the_count_anew(world):

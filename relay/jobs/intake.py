@@ -179,19 +179,35 @@ class Intake:
             found = await decisions.find(self._db, ref) if ref else None
             if found is not None and _went(found):
                 return _of_decision(found, heard)
-        if heard.message_id and heard.recipient:
-            # Whoever sends a mail chooses its Message-ID: one that two tenants have used is nobody's.
-            wanted = decisions.Filter(message_id=f"<{heard.message_id}>", action="forward")
-            rows, _ = await decisions.page(self._db, self._terms, wanted, limit=20)
-            mine = [whose for row in rows if _went(row) and (whose := _of_decision(row, heard)).recipient]
-            if len({whose.tenant for whose in mine}) == 1:
-                return mine[0]
-        if source in SIGNED and heard.recipient:
-            wanted = decisions.Filter(address=heard.recipient, action="forward", since=now - LATELY)
-            rows, _ = await decisions.page(self._db, self._terms, wanted, limit=20)
-            mine = [whose for row in rows if _went(row) and (whose := _of_decision(row, heard)).recipient]
-            if len({whose.tenant for whose in mine}) == 1:
-                return mine[0]
+        if not heard.recipient:
+            return self._by_sender(heard)
+        if heard.message_id:
+            # All who got a mail know its Message-ID, and some tools give a whole campaign the same: through a door
+            # without a signature it stops one recipient of many only where they ask for it themselves.
+            alone = source not in SIGNED and heard.kind not in ("unsubscribe", "removal")
+            known = f"<{heard.message_id}>"
+            for address in (heard.recipient, ""):  # by any spelling only among the newest
+                whose = await self._went_to(heard, decisions.Filter(message_id=known, address=address), alone=alone)
+                if whose is not None:
+                    return whose
+        if source in SIGNED:
+            whose = await self._went_to(heard, decisions.Filter(address=heard.recipient, since=now - LATELY))
+            if whose is not None:
+                return whose
+        return self._by_sender(heard)
+
+    async def _went_to(self, heard: Heard, wanted: decisions.Filter, *, alone: bool = False) -> Whose | None:
+        """The newest mail that this is about; None where there is none, or of two tenants.
+
+        alone  only one to a single recipient
+        """
+        rows, _ = await decisions.page(self._db, self._terms, replace(wanted, action="forward"), limit=20)
+        mine = [(row, whose) for row in rows if _went(row) and (whose := _of_decision(row, heard)).recipient]
+        if len({whose.tenant for _, whose in mine}) != 1:
+            return None
+        return next((whose for row, whose in mine if not alone or len(row["recipients"]) == 1), None)
+
+    def _by_sender(self, heard: Heard) -> Whose:
         try:
             owner = self._owner(domain_name(heard.sender.rpartition("@")[2])) if heard.sender else None
         except BadAddress:

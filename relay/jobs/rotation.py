@@ -61,8 +61,9 @@ class Rotation:
         """Never raises for a store that is away: what is due is so the next time."""
         now = self._clock()
         try:
-            for key in await self._keys.age(now):
-                await self._forget(key)
+            for key in await self._keys.aged(now):
+                await self._delete(key, now)
+            await self._keys.forget(now)
             prepared: dict[tuple[str, str], list[DomainKey]] = {}
             for key in await self._keys.all():
                 if key.state == "prepared":
@@ -94,11 +95,13 @@ class Rotation:
             names = ", ".join(key.selector for key in keys)
             await self._record("domain key activated", keys[0].tenant, f"{keys[0].domain}: {names}", now)
 
-    async def _forget(self, key: DomainKey) -> None:
+    async def _delete(self, key: DomainKey, now: float) -> None:
+        # Its row is last: whatever ends us before it, all of this is done (again) the next time.
         if key.key_file and Path(key.key_file).parent == self._folder:  # a file that we made
             await asyncio.to_thread(Path(key.key_file).unlink, missing_ok=True)
+        await self._record("domain key deleted", key.tenant, f"{key.domain}: {key.selector}", now)
+        await self._keys.delete(key, now)
         self._emit(DomainKeyChanged(key.domain, key.selector, "deleted"))
-        await self._record("domain key deleted", key.tenant, f"{key.domain}: {key.selector}", self._clock())
 
     async def _record(self, act: str, tenant: str, note: str, now: float) -> None:
         ref = reference(self._random(16))

@@ -24,8 +24,8 @@ from relay.sealed import Unsealable
 from relay.stores import decisions
 from relay.stores.chain import Terms
 from relay.stores.database import Database
-from relay.stores.notices import Notices
-from relay.stores.outbox import Delivery, Outbox, Webhook
+from relay.stores.notices import put
+from relay.stores.outbox import Beside, Delivery, Outbox, Webhook
 from relay.tokens import reference
 from relay.webhooks import body, fields
 
@@ -64,7 +64,7 @@ class Webhooks:
     """The job.
 
     visitor  connects for tenants' webhooks; own: for the operator's, which may be on a network of its own
-    told     called when a webhook was switched off for failing: webhook, why
+    off      what is written when a webhook is switched off, in the same transaction: webhook, why, when
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Webhooks:
         terms: Terms,
         emit: Emit,
         *,
-        told: Callable[[Webhook, str], Any] = lambda webhook, why: None,
+        off: Callable[[Webhook, str, float], Beside] = lambda webhook, why, now: lambda db: None,
         clock: Callable[[], float] = time.time,
         jitter: Callable[[], float] = random.random,
     ) -> None:
@@ -86,7 +86,7 @@ class Webhooks:
         self._own = own
         self._terms = terms
         self._emit = emit
-        self._told = told
+        self._off = off
         self._clock = clock
         self._jitter = jitter
         self._busy: dict[str, asyncio.Task[None]] = {}
@@ -154,10 +154,10 @@ class Webhooks:
             await self._outbox.sent(delivery, said, now)
             result = "sent"
         elif status == 410:
-            await self._outbox.switch(hook.id, "off", "it answered 410: gone")
+            await self._outbox.switch(hook.id, "off", "it answered 410: gone", self._off(hook, said, now))
             result = "off"
         else:
-            result = await self._outbox.failed(delivery, said, now, self._jitter())
+            result = await self._outbox.failed(delivery, said, now, self._jitter(), self._off(hook, said, now))
         self._emit(
             WebhookTried(
                 webhook=hook.id,
@@ -168,10 +168,6 @@ class Webhooks:
                 why=said,
             )
         )
-        if result == "off":
-            done = self._told(hook, said)
-            if asyncio.iscoroutine(done):
-                await done
         return result
 
     # -- refusals of an hour -----------------------------------------------------------
@@ -234,15 +230,11 @@ async def post(outbox: Outbox, visitor: Visitor, hook: Webhook, delivery: Delive
     return status, f"it answered {status}"
 
 
-async def switched_off(
-    notices: Notices, octets: Callable[[int], bytes], clock: Callable[[], float], hook: Webhook, why: str
-) -> None:
-    """Its owner is told by mail, since by the webhook nobody is told any more.  Raises Unavailable"""
-    now = clock()
+def off_notice(octets: Callable[[int], bytes], hook: Webhook, why: str, now: float) -> Beside:
+    """Its owner is told by mail, since by the webhook nobody is told any more."""
     details = {"id": hook.id, "host": urlsplit(hook.url).hostname or "", "why": why}
-    await notices.add(
-        "webhook-off", hook.tenant, details, at=now, key=f"webhook:{hook.id}:{now}", ref=reference(octets(16))
-    )
+    key, ref = f"webhook:{hook.id}:{now}", reference(octets(16))
+    return lambda db: put(db, "webhook-off", hook.tenant, details, at=now, key=key, ref=ref)
 
 
 def visitors(dns: Dns, agent: str, private: tuple[str, ...]) -> tuple[Visitor, Visitor]:

@@ -166,23 +166,24 @@ class DomainKeys:
         rows = [(at, *_this(key)) for key in keys]
         await self._db.run(lambda db: db.executemany(f"UPDATE domain_key SET seen = ? {_THIS}", rows) and None)
 
-    async def age(self, now: float) -> list[DomainKey]:
-        """Delete the private keys of what was retired AGING ago; which.  A file of theirs is left to the caller."""
+    async def aged(self, now: float) -> list[DomainKey]:
+        """What was retired AGING ago and still has its private key.  A file of it goes before `delete` is called:
+        nobody would look for it afterwards."""
+        rows = await self._db.read(
+            f"SELECT {_COLUMNS} FROM domain_key WHERE state = 'retired' AND deleted IS NULL AND retired <= ?",
+            (now - AGING,),
+        )
+        return [_key(row) for row in rows]
 
-        def delete(db: sqlite3.Connection) -> list[DomainKey]:
-            due = [
-                _key(row)
-                for row in db.execute(
-                    f"SELECT {_COLUMNS} FROM domain_key WHERE state = 'retired' AND deleted IS NULL AND retired <= ?",
-                    (now - AGING,),
-                )
-            ]
-            for key in due:
-                db.execute(f"UPDATE domain_key SET sealed = NULL, deleted = ? {_THIS}", (now, *_this(key)))
-            db.execute("DELETE FROM domain_key WHERE deleted IS NOT NULL AND retired <= ?", (now - FORGOTTEN,))
-            return due
+    async def delete(self, key: DomainKey, now: float) -> None:
+        """Its private key."""
+        sql = f"UPDATE domain_key SET sealed = NULL, deleted = ? {_THIS}"
+        await self._db.run(lambda db: db.execute(sql, (now, *_this(key))).close(), full=True)
 
-        return await self._db.run(delete, full=True)
+    async def forget(self, now: float) -> None:
+        """The rows of keys that were retired FORGOTTEN ago."""
+        sql = "DELETE FROM domain_key WHERE deleted IS NOT NULL AND retired <= ?"
+        await self._db.run(lambda db: db.execute(sql, (now - FORGOTTEN,)).close())
 
 
 # -- rows -------------------------------------------------------------------------------

@@ -82,6 +82,13 @@ def note(db: sqlite3.Connection, kind: str, tenant: str, at: float, data: Mappin
     )
 
 
+Beside = Callable[[sqlite3.Connection], object]
+
+
+def _nothing(db: sqlite3.Connection) -> None:
+    pass
+
+
 class Outbox:
     """master: keys.master, which seals the secrets."""
 
@@ -141,14 +148,18 @@ class Outbox:
         )
         return secret
 
-    async def switch(self, id: str, state: str, why: str) -> None:
-        """state: on or off.  What waited waits on, and goes when it is on again."""
-        await self._db.run(
-            lambda db: db.execute(
-                "UPDATE webhook SET state = ?, why = ?, failing = NULL WHERE id = ?", (state, why, id)
-            ).close(),
-            full=True,
-        )
+    async def switch(self, id: str, state: str, why: str, beside: Beside = _nothing) -> None:
+        """What waited waits on, and goes when it is on again.
+
+        state   on or off
+        beside  written in the same transaction
+        """
+
+        def write(db: sqlite3.Connection) -> None:
+            db.execute("UPDATE webhook SET state = ?, why = ?, failing = NULL WHERE id = ?", (state, why, id))
+            beside(db)
+
+        await self._db.run(write, full=True)
 
     def secrets(self, hook: Webhook, now: float) -> list[bytes]:
         """Those that sign now.  Raises relay.sealed.Unsealable."""
@@ -218,10 +229,13 @@ class Outbox:
 
         await self._db.run(write)
 
-    async def failed(self, delivery: Delivery, last: str, now: float, jitter: float = 0.0) -> str:
+    async def failed(
+        self, delivery: Delivery, last: str, now: float, jitter: float = 0.0, off: Beside = _nothing
+    ) -> str:
         """`again`, `dead`, or `off` where this was the failure that switches the webhook off.
 
         jitter  0 to 1: up to a tenth is added to the wait, so that many do not come at the same moment
+        off     written in the same transaction where it is switched off
         """
         tries = delivery.tries + 1
         over = tries > len(TRIES)
@@ -239,6 +253,7 @@ class Outbox:
                     "UPDATE webhook SET state = 'off', why = ? WHERE id = ?",
                     (f"nothing came through for {(now - since) / 86400:.0f} days: {last}", delivery.webhook),
                 )
+                off(db)
                 return "off"
             return "dead" if over else "again"
 
@@ -264,7 +279,7 @@ class Outbox:
             for state, kept in (("sent", SENT_KEPT), ("dead", DEAD_KEPT)):
                 db.execute(
                     "DELETE FROM webhook_delivery WHERE number IN (SELECT number FROM webhook_delivery"
-                    " WHERE state = ? AND at < ? LIMIT 5000)",
+                    " INDEXED BY webhook_delivery_over WHERE state <> 'waiting' AND state = ? AND at < ? LIMIT 5000)",
                     (state, now - kept),
                 )
             return db.execute(
