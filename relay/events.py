@@ -473,7 +473,7 @@ class ListenerOpened(Event):
     """The relay takes connections here; one line for each socket, once every process is ready.
 
     listener  host:port, the port as it is where the configuration says 0
-    what      none, starttls or implicit for SMTP; public or admin for HTTP
+    what      none, starttls or implicit for SMTP; public or admin for HTTP; reports for mail about mail
     """
 
     name: ClassVar[str] = "listener.opened"

@@ -108,6 +108,21 @@ class Footers:
             for language, template in sorted(templates.items())
         ]
 
+    def lacks(self, tenant: Tenant) -> list[str]:
+        """What of a tenant's settings its footers cannot use, in sentences."""
+        says = []
+        known = {*self._by_tenant[""], *self._by_tenant.get(tenant.id, ()), *tenant.footers}
+        if tenant.language and tenant.language not in known:
+            says.append(
+                f"there is no footer in {tenant.language!r}: English is taken; there are {', '.join(sorted(known))}"
+            )
+        if tenant.profile.contact and not reachable(tenant.profile.contact):
+            says.append(
+                f"a reader cannot be sure how to use the contact {tenant.profile.contact!r}, so it is put into no"
+                " footer: give a mail address, a web address or a telephone number"
+            )
+        return says
+
     def template(self, tenant: Tenant, languages: Iterable[str]) -> Template:
         """In the first of these languages that there is one in, else in the tenant's own, else in English.
 

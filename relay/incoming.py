@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from relay.config import Config, first_line, read_public_key
-from relay.events import Emit
+from relay.events import Emit, ListenerOpened
 from relay.jobs.amazon import Sns
 from relay.jobs.intake import Intake
 from relay.jobs.visit import Visitor
@@ -95,6 +95,8 @@ async def open_doors(config: Config, intake: Intake, emit: Emit, random: Callabl
             close_doors(opened)
             raise Refused(f"cannot listen for reports on {listener.name}: {error.strerror or error}") from None
         opened.append(listener)
+    for listener in opened:
+        emit(ListenerOpened(listener.name, "reports"))
     return opened
 
 

@@ -137,6 +137,23 @@ def test_show_tells_the_whole_story(run: Run) -> None:
     assert "no decision" in run("decision", "show", "nonsense", exit=2).output
 
 
+def test_what_the_relay_mended_is_not_to_be_mended_again(folder: Path) -> None:
+    from relay.cli.decision import _told
+
+    finding = {
+        "check": "postal-address", "then": "repair", "shadow": False, "clauses": [], "seen": {}, "remedy": "Put it in.",
+    }  # fmt: skip
+    row = {
+        "ref": REFUSED, "at": NOON, "kind": "message", "action": "forward", "tenant": "acme",
+        "sender": "a@acme.example", "recipients": ["bob@example.org"],
+        "reply": "250 ok", "check": "", "clauses": [], "findings": [finding],
+    }  # fmt: skip
+    told = "\n".join(_told(row, {}))
+    assert "the relay mended it" in told and "Put it in." not in told
+    told = "\n".join(_told({**row, "action": "refuse", "check": "other"}, {}))
+    assert "the relay would have mended it" in told and "Put it in." not in told
+
+
 def test_export(run: Run, folder: Path) -> None:
     lines = run("decision", "export").stdout.splitlines()
     assert [json.loads(line)["ref"] for line in lines] == [SENT, REFUSED]

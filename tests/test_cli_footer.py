@@ -119,6 +119,14 @@ def test_what_a_tenant_of_the_store_gets_is_set_with_it(run: Run) -> None:
     assert "'swedish' is no language" in run("tenant", "set", "beta", "--language", "swedish", exit=2).stderr
 
 
+def test_what_footers_cannot_use_is_said_when_it_is_set(run: Run) -> None:
+    told = run("tenant", "add", "gamma", "--language", "fi", "--contact", "ask Bob").stderr
+    assert "no footer in 'fi': English is taken; there are de, en, es" in told and "the contact 'ask Bob'" in told
+    assert "footers" not in run("tenant", "set", "gamma", "--verp").stderr
+    told = run("tenant", "set", "gamma", "--language", "sv", "--contact", "help@gamma.example").stderr
+    assert "footers" not in told
+
+
 def test_check_says_what_would_be_added(run: Run, folder: Path) -> None:
     text = (
         "From: Acme News <a@acme.example>\nTo: bob@customer.example\nSubject: Tea\nDate: Sat, 21 Nov 2026 10:00:00 +0000\n"

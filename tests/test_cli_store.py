@@ -296,6 +296,18 @@ def test_import_from_standard_input_and_of_what_is_no_list(run: Run, folder: Pat
     run("suppression", "import", "-", "--tenant", "acme", input="c@example.com\n", exit=1)
 
 
+def test_what_is_added_to_the_list_is_on_record_and_names_nobody(run: Run) -> None:
+    run("suppression", "add", "ann@example.com", "--reason", "opt-out", "--tenant", "acme")
+    run("suppression", "add", "@spam.example", "--reason", "legal")
+    run("suppression", "import", "-", "--reason", "bounce", "--tenant", "acme", input="b@example.com\nc@example.com\n")
+    made = {row["action"] + " " + row["tenant"]: row for row in rows(run("decision", "list", "--json"))}
+    notes = {act: rows(run("decision", "show", row["ref"], "--json"))[0]["note"] for act, row in made.items()}
+    assert "one address: opt-out, for marketing mail of tenant acme, for ever" in notes["suppression added acme"]
+    assert "spam.example: legal, for every tenant" in notes["suppression added "]
+    assert "2 entries, 2 of them new or changed, from import" in notes["suppression imported acme"]
+    assert not any("ann@" in note for note in notes.values())
+
+
 def test_export_comes_back_in_another_store(run: Run, folder: Path) -> None:
     run(
         "suppression",

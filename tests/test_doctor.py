@@ -251,6 +251,15 @@ async def test_what_the_domains_of_tenants_publish(
     assert found[0].level == ("ok" if not name else "warn" if records is None else "fail")
 
 
+async def test_what_the_footers_of_a_tenant_cannot_use(file: Path) -> None:
+    assert not any("no footer" in line.says for lines in (await report(file)).values() for line in lines)
+    text = file.read_text().replace("contact: abuse@acme.example", "contact: ask Bob\n    language: fi")
+    file.write_text(text)
+    found = [line for line in (await report(file))["tenant acme"] if "no footer" in line.says]
+    assert [line.level for line in found] == ["warn", "warn"]
+    assert "no footer in 'fi'" in found[0].says and "'ask Bob'" in found[1].says
+
+
 @pytest.mark.parametrize(
     ("zone", "level", "says"),
     [

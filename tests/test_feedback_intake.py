@@ -509,6 +509,17 @@ def test_reports_are_imported_from_files_once(run, tmp_path):
     assert "bounce" in run("suppression", "show", "ann@example.net", exit=1)
 
 
+def test_a_file_that_is_no_mail_is_said(run, tmp_path):
+    (tmp_path / "notes.txt").write_text("call Ann\nbuy tea\n")
+    (tmp_path / "empty.eml").write_text("")
+    (tmp_path / "picture").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)))
+    for name in ("notes.txt", "empty.eml", "picture"):
+        said = run("feedback", "import", str(tmp_path / name), exit=1)
+        assert f"{name}: no mail: it does not begin with a header field" in said and "nothing" in said
+    (tmp_path / "bom.eml").write_text("\ufeff\n" + DSN % run.tokens["many"])
+    assert "suppressed 1" in run("feedback", "import", str(tmp_path / "bom.eml"))
+
+
 def test_what_waits_is_decided_once(run, tmp_path):
     (tmp_path / "abuse.eml").write_bytes(ABUSE)
     run("feedback", "import", str(tmp_path / "abuse.eml"))

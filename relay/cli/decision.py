@@ -219,7 +219,9 @@ def _told(row: dict[str, Any], says: dict[str, str]) -> list[str]:
             shadow = f"  decided by a reviewer: {finding['excused'].replace(':', ' ')}"
         lines += ["", f"  [{finding['check']}] {finding['then']}{decided}{shadow}", *_cited(finding["clauses"], says)]
         lines += [f"    {name} = {told(value)}" for name, value in finding["seen"].items()]
-        if finding["remedy"]:
+        if finding["then"] == "repair":
+            lines.append(f"    the relay {'mended it' if row['action'] == 'forward' else 'would have mended it'}")
+        elif finding["remedy"]:
             lines.append(f"    to mend it: {finding['remedy']}")
     for skipped in row.get("skipped", ()):
         lines += ["", f"  [{skipped['check']}] could not look: {skipped['why']}"]

@@ -104,7 +104,7 @@ async def examine(path: Path, now: float, *, offline: bool = False) -> AsyncIter
             yield stored
         else:
             tenants = stored
-    for line in [*_operator(config, tenants), *_senders(tenants), *_feedback(config)]:
+    for line in [*_operator(config, tenants), *_senders(tenants), *_footers(config, tenants), *_feedback(config)]:
         yield line
     if not offline:
         for name, hop in config.hops().items():
@@ -315,6 +315,13 @@ def _senders(tenants: list[Tenant]) -> Iterator[Line]:
             yield Line("warn", what, "has no domain to send from", f"aup-relay domain add {tenant.id} DOMAIN")
         if tenant.shadow:
             yield Line("warn", what, "is in shadow: judged and recorded, little is refused", "set shadow: false")
+
+
+def _footers(config: Config, tenants: list[Tenant]) -> Iterator[Line]:
+    footers = config.load_footers()
+    for tenant in tenants:
+        for says in footers.lacks(tenant):
+            yield Line("warn", f"tenant {tenant.id}", says)
 
 
 def _watched(tenant: Tenant, domain: Domain) -> Iterator[Line]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import mailbox
+import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from relay.jobs.intake import Intake
     from relay.stores.database import Database
     from relay.stores.feedback import Feedback, Report
+
+_FIELD = re.compile(rb"(?:\xef\xbb\xbf|>?From [^\n]*\n|\r?\n)*[!-9;-~]+[ \t]*:")
+"""How a message begins, maybe behind what some programs put before it."""
 
 SOURCES = ("auto", "mail", "ses", "sendgrid", "mailgun", "postmark")
 
@@ -155,6 +159,9 @@ async def _take(intake: Intake, name: str, item: Any, source: str, to: str, dry_
 
     now = time.time()
     if isinstance(item, bytes):
+        if not _FIELD.match(item):
+            bad.append(f"{name}: no mail: it does not begin with a header field")
+            return []
         address = to or _delivered_to(item)
         if dry_run:
             heard = await asyncio.to_thread(read, item, address)

@@ -128,6 +128,9 @@ def add(
                 source=source or f"cli:{who()}", added=requested, until=until, bounce=config.suppression.bounce,
             )  # fmt: skip
             await (await open_recipients(config, database)).add([item])
+            # What the list holds of a person may be erased; the row in the ledger has none of it.
+            said = f"{value if form == 'domain' else f'one {form}'}: {_says(item)}"
+            await shell.record(config, database, "suppression added", tenant=item.tenant, note=said)
             if source and item.reason == "opt-out" and item.tenant:
                 await _reported(database, {item.tenant: 1}, now, source)
             return item
@@ -344,6 +347,8 @@ def import_(
             if tenant is not None and reason == "opt-out" and not bad.count:
                 opted_out.setdefault(tenant, 0)
             await _reported(database, opted_out, time.time(), defaults.source)
+            said = f"{done.entries} entries, {done.new} of them new or changed, from {defaults.source or file}"
+            await shell.record(config, database, "suppression imported", tenant=tenant or "", note=said)
             if kept:
                 await kept.ended()
 

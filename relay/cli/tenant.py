@@ -106,6 +106,7 @@ def add(shell: Shell, /, id: str, policy: str, profile_verified: bool, **fields:
     click.echo(f"tenant {id} added under policy {policy}")
     if not profile_verified:
         click.echo(f"  its profile is not verified yet: aup-relay tenant set {id} --profile-verified")
+    _say_lacks(config, tenant)
     click.echo(
         f"  next: aup-relay domain add DOMAIN --tenant {id}; aup-relay credential add NAME --tenant {id} --generate"
     )
@@ -160,7 +161,7 @@ def set_(
     if not (changes or agreement or withdrawn or recipients):
         fail("nothing to change; see: aup-relay tenant set --help")
 
-    async def main() -> None:
+    async def main() -> Tenant:
         async with open_store(config) as database:
             tenant = await known_tenant(config, database, id)
             if agreement or withdrawn:
@@ -178,11 +179,19 @@ def set_(
                 await shell.record(config, database, "agreement on file", tenant=id, note=note)
             if withdrawn:
                 await shell.record(config, database, "agreement taken back", tenant=id, note=withdrawn)
+            return await known_tenant(config, database, id)
 
-    shell.run(main)
+    tenant = shell.run(main)
     click.echo(f"tenant {id} changed: {', '.join(sorted(_WORDS.get(name, name) for name in changes))}")
     if unverified:
         click.echo(f"  its profile counts as unverified until: aup-relay tenant set {id} --profile-verified")
+    if changes.keys() & {"language", "contact"}:
+        _say_lacks(config, tenant)
+
+
+def _say_lacks(config: Any, tenant: Tenant) -> None:
+    for says in config.load_footers().lacks(tenant):
+        click.echo(f"  footers: {says}", err=True)
 
 
 @command.command("list")

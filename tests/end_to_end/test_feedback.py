@@ -79,6 +79,9 @@ def test_the_envelope_is_ours_and_the_header_names_the_mail(
     verp: Callable[..., Any], hop: Any, good: Callable[..., Any]
 ) -> None:
     relay = verp(hop.port)
+    opened = [event["listener"] for event in relay.events("listener.opened") if event["what"] == "reports"]
+    port = relay.config["feedback"]["listen"][0]["port"]
+    assert opened == [f"127.0.0.1:{port}", "lmtp"] or opened == [f"127.0.0.1:{port}", str(relay.folder / "lmtp")]
     relay.send(good(1))
     [envelope] = hop.envelopes()
     [mail] = map(message_from_bytes, hop.messages())
@@ -93,7 +96,6 @@ def test_the_envelope_is_ours_and_the_header_names_the_mail(
         "Reporting-MTA: dns; mx.customer.example\r\n\r\nFinal-Recipient: rfc822; %s\r\nAction: failed\r\n"
         "Status: 5.1.1\r\nDiagnostic-Code: smtp; 550 5.1.1 unknown\r\n\r\n--b--\r\n"
     )
-    port = relay.config["feedback"]["listen"][0]["port"]
     with smtplib.SMTP("127.0.0.1", port, local_hostname="mx.customer.example", timeout=30) as mx:
         # Of somebody whom that mail did not go to, and with a token that is none of ours.
         mx.sendmail("", envelope["from"], report % "eve@customer.example")
