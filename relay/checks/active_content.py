@@ -29,7 +29,7 @@ from relay.checks.attachments import files_of
 from relay.checks.check import Check, CheckSettings
 from relay.message.active import active, script_links, suspect
 from relay.message.header import text_of
-from relay.message.html import MOST_HTML
+from relay.message.html import MOST_HTML, TextPart, of_text
 from relay.message.mime import Message
 from relay.model import Evidence, Mail, Stage
 from relay.ports import Late, Tools
@@ -55,7 +55,7 @@ async def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
         source = part.source
         if not source:
             continue
-        if script_links(part.links) or len(source) > 4 * _INLINE or suspect(source, part.acts):
+        if script_links(part.links) or len(source) > 4 * _INLINE or _suspect(part):
             work.append(("html", source))
     for one in message.parts:
         if one.content_type == "text/x-amp-html" and not one.is_attachment:
@@ -75,6 +75,13 @@ async def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
         if what:
             return Evidence({"what": ", ".join(dict.fromkeys(what)), "part": "attachment", "name": name})
     return None
+
+
+def _suspect(part: TextPart) -> bool:
+    if part.kept is None:
+        return suspect(part.source, part.acts)
+    # What differs between pages of one layout, web addresses in quotes, can neither be a script nor hide one.
+    return of_text(part, "suspect", lambda _: suspect(part.source, part.acts))
 
 
 def _has_files(message: Message) -> bool:

@@ -94,11 +94,10 @@ def leads_out(link: Link) -> bool:
     address = link.href[:_LONGEST].lower()
     if not address.startswith(_LEADS) or _UNRENDERED.search(address):
         return False
-    if opt_out.ADDRESS.search(address):
+    # The text first: it is the same in every message of a campaign, and known.
+    if link.text and link.text != link.href and _says(link.text[:300]):
         return True
-    if not link.text or link.text == link.href:
-        return False
-    return _says(link.text[:300])
+    return opt_out.ADDRESS.search(address) is not None
 
 
 @lru_cache(maxsize=4096)

@@ -32,7 +32,7 @@ def pieces(view: View) -> list[str]:
     """
     found: list[str] | None = view.worked_out.get("pieces")
     if found is None:
-        found = view.worked_out["pieces"] = cut(view.text)
+        found = view.worked_out["pieces"] = view.of_text("pieces", cut)
     return found
 
 

@@ -107,7 +107,7 @@ def is_seen_at_end(was: Open, page: str, at: int, footer: str) -> bool:
         return False
     if element.source_line != page.count("\n", 0, start) + 1 or not _in_the_open(element, _PLAIN):
         return False
-    own = _styles(_LINK.sub("", footer))
+    own = _styles(without_links(footer))
     return own is not None and not html._suspicious(was.distinct | own, was.sheet)
 
 
@@ -125,7 +125,11 @@ def _last(document: Any) -> Any:
 
 
 _LINK = re.compile(r"https://[^\s\"<>]++")
-"""Left out, since each recipient has his own; the rest is the same for a campaign."""
+
+
+def without_links(footer: str) -> str:
+    """Each recipient has his own; the rest is the same for a campaign."""
+    return _LINK.sub("", footer)
 
 
 @lru_cache(maxsize=256)

@@ -17,7 +17,17 @@ from relay.message.content import SLICE, Buffer
 from relay.message.header import codec, parameters, text_of, unfolded
 from relay.message.html import TextPart
 from relay.message.mime import Message, Part
-from relay.message.place import HARMLESS, HTML, MOST_HIDDEN, begins_line, bodies, in_page, own_fields, value
+from relay.message.place import (
+    HARMLESS,
+    HTML,
+    MOST_HIDDEN,
+    begins_line,
+    bodies,
+    in_page,
+    in_read_page,
+    own_fields,
+    value,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -386,7 +396,7 @@ def _in_html(message: Message, part: Part, footer: str, places: Places) -> _New 
 
     at = places.get(part.start)
     if at is None:
-        at = in_page(page, made, read.open if read is not None else None)
+        at = in_page(page, made) if read is None else in_read_page(read, made)
         if at is None:
             return None
         places[part.start] = at

@@ -12,15 +12,16 @@ is not computed, so where something cannot be known (a picture behind the text) 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import turbohtml
 
 from relay.message import styles
+from relay.message.layout import Apart, Layouts, put_together
 from relay.message.once import once
 from relay.message.styles import Declarations, Sheet, Style
 
@@ -38,6 +39,8 @@ FEW_ATTRIBUTES = 64 * 1024
 MOST_PLAIN = 512 * 1024
 """Octets of plain text in a message that are read."""
 LONGEST_LINK_TEXT = 1000
+
+T = TypeVar("T")
 
 Alternative = tuple[int, int] | None
 
@@ -90,6 +93,8 @@ class TextPart:
     source  the HTML, "" for plain text
     acts    it has elements that may do something by themselves, or that ask for input (relay/message/active.py)
     open    where no style of the page can hide anything: the page, for relay/message/below.py
+    kept    what was worked out of `text` and of what else is the same on every page of this layout, by name; tail:
+            how many characters stand behind the last address.  None where that is not known (relay/message/layout.py)
     """
 
     kind: Literal["html", "plain"]
@@ -101,6 +106,19 @@ class TextPart:
     source: str = ""
     acts: bool = True
     open: Open | None = field(default=None, compare=False, repr=False)
+    kept: dict[str, Any] | None = field(default=None, compare=False, repr=False)
+
+
+def of_text(part: TextPart, name: str, work: Callable[[str], T]) -> T:
+    """work(text of the part), once for all messages of this layout."""
+    kept = part.kept
+    if kept is None:
+        return work(part.text)
+    try:
+        found: T = kept[name]
+    except KeyError:
+        found = kept[name] = work(part.text)
+    return found
 
 
 class View:
@@ -120,8 +138,12 @@ class View:
         """The text in lower case; a few letters (İ) change their length with their case."""
         lower = self._lower
         if lower is None:
-            lower = self._lower = lowered(self.text)
+            lower = self._lower = self.of_text("lower", lowered)
         return lower
+
+    def of_text(self, name: str, work: Callable[[str], T]) -> T:
+        """work(text), once for all messages of this layout.  name: of the work"""
+        return of_text(self.parts[0], name, work) if len(self.parts) == 1 else work(self.text)
 
     @property
     def hidden(self) -> tuple[Hidden, ...]:
@@ -253,14 +275,6 @@ class Reader:
             tuple(self._parts), self._too_complex, tuple(dict.fromkeys(self._notes)), self._split, self._unseen
         )
 
-    def _shown(self, text: str) -> str:
-        shown = _shown(text)
-        if len(shown) != len(text):
-            odd = _odd(text)
-            self._split += _splits(text, odd)
-            self._unseen += len(_TAGS.findall(odd))
-        return shown
-
     def too_big(self, alternative: Alternative, bound: str = "size") -> None:
         self._too_complex = self._too_complex or bound
         self._parts.append(TextPart("html", "", (), alternative))
@@ -271,7 +285,9 @@ class Reader:
         if not whole:
             self._notes.append("a text part was not read to its end")
         self.plain_room = max(0, self.plain_room - len(text))
-        text = self._shown(text)
+        text, split, unseen = _counted(text)
+        self._split += split
+        self._unseen += unseen
         self._parts.append(TextPart("plain", text, urls(text), alternative))
 
     def html(self, html: str, alternative: Alternative, labelled: bool = True) -> None:
@@ -289,21 +305,126 @@ class Reader:
             return self.too_big(alternative, "tags")
         if len(html) > FEW_ATTRIBUTES and _crowded(html):
             return self.too_big(alternative, "attributes")
-        document = turbohtml.parse(html, positions=True)  # which cost next to nothing
-        if tags > DEEPEST and _deep(document, tags):
-            return self.too_big(alternative, "depth")
-        named = _named(document)
-        acts = any(_may_act(tag, element) for tag, element in named)
-        areas = any(tag == "area" for tag, _ in named)
-        concealed = _concealed(document, html, tags, named)
-        if concealed is None:
-            return self.too_big(alternative, "styles")
-        hidden, faint, dead, page = concealed
-        text = self._shown(document.to_text())
+        apart = _LAYOUTS.apart(html)
+        layout = _LAYOUTS.get(apart.key) if apart is not None else None
+        page = layout.filled(apart.addresses) if layout is not None and apart is not None else None
+        if page is None:
+            read = _read(turbohtml.parse(html, positions=True), html, tags)  # positions cost next to nothing
+            if isinstance(read, str):
+                return self.too_big(alternative, read)
+            page = read
+            if apart is not None and _LAYOUTS.is_wanted(apart.key):
+                _LAYOUTS.keep(apart.key, _layout(apart, tags), len(html))
+        self._split += page.split
+        self._unseen += page.unseen
         self._parts.append(
-            TextPart("html", text, _anchors(document, dead, areas), alternative, hidden, faint, html, acts, page)
-        )
+            TextPart(
+                "html", page.text, page.links, alternative, page.hidden, page.faint, html, page.acts, page.open,
+                page.kept,
+            )
+        )  # fmt: skip
         return None
+
+
+class _Page(NamedTuple):
+    """What was read of one page.
+
+    places  in a layout: of each link, the number of its address, or -1 where it is in `links` already
+    fixed   in a layout: addresses that must be just these, by number
+    """
+
+    text: str
+    links: tuple[Link, ...]
+    hidden: tuple[Hidden, ...]
+    faint: tuple[Faint, ...]
+    acts: bool
+    open: Open | None
+    split: int
+    unseen: int
+    kept: dict[str, Any] | None = None
+    places: tuple[int, ...] = ()
+    fixed: tuple[tuple[int, str], ...] = ()
+
+    def filled(self, addresses: list[str]) -> _Page | None:
+        """This layout with the addresses of a message; None where one differs that may not."""
+        if any(addresses[number] != address for number, address in self.fixed):
+            return None
+        links = [
+            link if place < 0 else _make(Link, (addresses[place], link[1]))
+            for link, place in zip(self.links, self.places, strict=True)
+        ]
+        return self._replace(links=tuple(links))
+
+
+def _read(document: Any, html: str, tags: int) -> _Page | str:
+    """The page, or which bound was reached.  Takes out of `document` what a reader cannot see."""
+    if tags > DEEPEST and _deep(document, tags):
+        return "depth"
+    named = _named(document)
+    acts = any(_may_act(tag, element) for tag, element in named)
+    areas = any(tag == "area" for tag, _ in named)
+    concealed = _concealed(document, html, tags, named)
+    if concealed is None:
+        return "styles"
+    hidden, faint, dead, page = concealed
+    text, split, unseen = _counted(document.to_text())
+    return _Page(text, _anchors(document, dead, areas), hidden, faint, acts, page, split, unseen)
+
+
+def _counted(text: str) -> tuple[str, int, int]:
+    """The text as it is shown; words that are split in it, and characters of the invisible alphabet."""
+    shown = _shown(text)
+    if len(shown) == len(text):
+        return shown, 0, 0
+    odd = _odd(text)
+    return shown, _splits(text, odd), len(_TAGS.findall(odd))
+
+
+# -- pages that differ in addresses alone ---------------------------------------------------------
+_LAYOUTS: Layouts[_Page] = Layouts()
+_MARK = "layout.invalid"
+"""A host (RFC 2606) that marks the places of addresses."""
+
+
+def _layout(apart: Apart, tags: int) -> _Page | None:
+    """What all pages of this layout have in common, read off one with marks for addresses; None where there is more
+    to an address than where a link leads or what a picture shows."""
+    if any(_MARK in literal for literal in apart.literals):
+        return None
+    marks = [f"https://{number}.{_MARK}/" for number in range(len(apart.addresses))]
+    found = _targets(turbohtml.parse(put_together(apart.literals, marks)))
+    free = {mark: number for number, mark in enumerate(marks) if found.count(mark) == 1}
+    # Others (the names of a schema, style sheets, what stands in comments for Outlook) must stay as they are.
+    fixed = tuple([(number, one) for number, one in enumerate(apart.addresses) if marks[number] not in free])
+    for number, address in fixed:
+        marks[number] = address.replace("&", "&amp;")
+    html = put_together(apart.literals, marks)
+    document = turbohtml.parse(html, positions=True)
+    if any("[" in element.text for element in document.select("style")):  # a rule may look at addresses
+        return None
+    page = _read(document, html, tags)
+    if isinstance(page, str):
+        return None
+    seen = [page.text, *[link.text for link in page.links]]
+    concealed: tuple[Hidden | Faint, ...] = (*page.hidden, *page.faint)
+    for one in concealed:
+        seen += [one.text, *[text for link in one.links for text in link]]
+    if any(_MARK in text for text in seen):
+        return None
+    places = tuple([free.get(link.href, -1) for link in page.links])
+    kept = {"tail": len(apart.literals[-1])}
+    return page._replace(open=None, kept=kept, places=places, fixed=fixed)
+
+
+def opened(html: str) -> Open | None:
+    """A page within the bounds as `TextPart.open` has it."""
+    page = _read(turbohtml.parse(html, positions=True), html, html.count("<"))
+    return None if isinstance(page, str) else page.open
+
+
+def _targets(document: Any) -> list[str]:
+    found = [element.attr("src" if element.tag == "img" else "href") for element in document.select("a,area,img")]
+    return [one for one in found if isinstance(one, str) and _MARK in one]
 
 
 def _one(value: Any) -> str:

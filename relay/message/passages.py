@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Generic, TypeVar
 
-from relay.message.html import Visible
+from relay.message.html import Visible, of_text
 
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ def of(visible: Visible) -> _Several:
     global _last
     known, found, _ = _last
     if known is not visible:
-        each = [passages(part.text) for part in visible.per_part[:20]]
+        each = [of_text(part, "passages", passages) for part in visible.per_part[:20]]
         found = tuple([one for some in each for one in some])
         if len(each) > 2 or sum(map(len, found)) > MOST_IN_ALL:
             found = tuple(_within(found))

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 
 from relay.message import mime
-from relay.message.below import is_seen, is_seen_at_end
+from relay.message.below import is_seen, is_seen_at_end, without_links
 from relay.message.header import parameters, unfolded
-from relay.message.html import Open
+from relay.message.html import Open, TextPart, opened
 from relay.message.mime import Message, Multipart, Part
 
 HTML = frozenset(("text/html", "text/x-amp-html"))
@@ -187,3 +187,24 @@ def in_page(page: str, made: Callable[[bool], str], was: Open | None = None) -> 
         if room < len(page):
             break
     return None
+
+
+def in_read_page(read: TextPart, made: Callable[[bool], str]) -> int | None:
+    """The same of a page that was read already; once for all pages of its layout and footers that differ in a link."""
+    page, kept = read.source, read.kept
+    if kept is None:
+        return in_page(page, made, read.open)
+    name = f"place {without_links(made(True))}"
+    behind = kept.get(name, -1)
+    if behind == -1:
+        at = in_page(page, made, opened(page))
+        behind = None if at is None else len(page) - at
+        if behind is not None and behind > kept["tail"]:
+            return at  # an address stands behind it, and may be longer on another page
+        if len(kept) < _FOOTERS:
+            kept[name] = behind
+    return None if behind is None else len(page) - behind
+
+
+_FOOTERS = 50
+"""Footers whose places are kept for one layout."""

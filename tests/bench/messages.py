@@ -47,17 +47,23 @@ def block(dice: random.Random, number: int) -> str:
     )
 
 
-def campaign(blocks: int, bare: bool = False) -> bytes:
-    """bare: as a tool sends it that can do nothing but SMTP, without a way to leave, name and address"""
+def campaign(blocks: int, bare: bool = False, personal: bool = False) -> bytes:
+    """
+    bare      as a tool sends it that can do nothing but SMTP, without a way to leave, name and address
+    personal  the text greets each recipient; else only the addresses of links differ
+    """
     dice = random.Random(7)
     link = f"https://mail.{DOMAIN}/u/{{number}}/c0ffee"
     text = "\n\n".join(textwrap.fill(paragraph(dice, 3), 72) for _ in range(max(2, blocks // 4)))
+    hello = "Hello {recipient}," if personal else ""
+    text = f"{hello}\n\n{text}" if personal else text
     text += "\n" if bare else f"\n\nUnsubscribe: {link}\n\n{NAME}, {ADDRESS}\n"
     footer = "" if bare else f'<p><a href="{link}">Unsubscribe</a></p><p>{NAME}, {ADDRESS}</p>'
     html = (
         '<!DOCTYPE html>\n<html><head><meta charset="utf-8"><title>News</title>'
         "<style>a{color:#05a} td{vertical-align:top}</style></head>\n"
         '<body><table width="600" cellpadding="0" cellspacing="0">\n'
+        + (f"<tr><td><p>{hello}</p></td></tr>\n" if personal else "")
         + "\n".join(block(dice, number) for number in range(blocks))
         + f"\n</table>{footer}"
         f'<img src="https://open.{DOMAIN}/o/{{number}}.gif" width="1" height="1"></body></html>\n'
@@ -96,18 +102,18 @@ def campaign(blocks: int, bare: bool = False) -> bytes:
     return "\r\n".join([*head, f"--{boundary}--", ""]).encode()
 
 
-def fitted(size: int, bare: bool = False) -> bytes:
+def fitted(size: int, bare: bool = False, personal: bool = False) -> bytes:
     """The shortest campaign of at least `size` octets."""
     blocks = 1
-    while len(campaign(blocks, bare)) < size:
+    while len(campaign(blocks, bare, personal)) < size:
         blocks += 1
-    return campaign(blocks, bare)
+    return campaign(blocks, bare, personal)
 
 
 def write(folder: Path) -> dict[str, Path]:
-    """10k.eml, 60k.eml and bare.eml: CRLF, dots not stuffed, places not filled."""
+    """10k.eml, 60k.eml, bare.eml and personal.eml: CRLF, dots not stuffed, places not filled."""
     made = {}
-    for name, size in (("10k", 10 * 1024), ("60k", 60 * 1024), ("bare", 10 * 1024)):
+    for name, size in (("10k", 10 * 1024), ("60k", 60 * 1024), ("bare", 10 * 1024), ("personal", 10 * 1024)):
         made[name] = folder / f"{name}.eml"
-        made[name].write_bytes(fitted(size, name == "bare"))
+        made[name].write_bytes(fitted(size, name == "bare", name == "personal"))
     return made

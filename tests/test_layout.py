@@ -1,0 +1,299 @@
+"""Pages that differ in addresses alone are read once, and what is then said of each is what reading it says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from relay.message import html, layout
+from relay.message.active import active, suspect
+from relay.message.html import Reader, TextPart, Visible
+from relay.message.place import in_page, in_read_page
+from tests import hostile
+from tests.bench import messages
+
+PAGE = (
+    '<!DOCTYPE html><html xmlns="http://www.w3.org/1999/xhtml"><head><title>News</title>'
+    '<link rel="stylesheet" href="https://fonts.example/a.css"><style>td{{color:#333}}</style></head><body>'
+    '<div style="display:none">Preview</div><p>Hello</p><a href="https://click.example/{0}">Buy <b>now</b></a>'
+    '<a href="https://click.example/{1}?a=1&amp;b=2"><img src="https://img.example/{1}.png" alt="Sale"></a>'
+    '<p style="font-size:2px">small</p><a href="mailto:a@acme.example">Write</a>{2}'
+    '<img src="https://open.example/{0}.gif" width="1" height="1"></body></html>\n'
+)
+FOOTER = '<div>Acme, 1 Main Street <a href="https://mail.example/u/{}">Unsubscribe</a></div>\n'
+
+
+@pytest.fixture(autouse=True)
+def forgotten() -> Iterator[None]:
+    html._LAYOUTS.forget()
+    yield
+    html._LAYOUTS.forget()
+
+
+def read(page: str) -> Visible:
+    reader = Reader()
+    reader.html(page, None)
+    return reader.visible()
+
+
+def one(page: str) -> TextPart:
+    [part] = read(page).per_part
+    return part
+
+
+def anew(page: str) -> Visible:
+    """As if no page had been read before."""
+    known, html._LAYOUTS = html._LAYOUTS, layout.Layouts()
+    try:
+        return read(page)
+    finally:
+        html._LAYOUTS = known
+
+
+def learn(page: str) -> None:
+    """The second one makes the layout, so that it is there for the next."""
+    html._LAYOUTS.forget()
+    read(page)
+    read(page)
+
+
+def is_known(page: str) -> bool:
+    return one(page).kept is not None
+
+
+def same(page: str) -> None:
+    known, fresh = read(page), anew(page)
+    assert known == fresh and (known.split_words, known.unseen) == (fresh.split_words, fresh.unseen)
+    for a, b in zip(known.per_part, fresh.per_part, strict=True):
+        assert (a.text, a.links, a.hidden, a.faint, a.acts, a.source) == (
+            b.text, b.links, b.hidden, b.faint, b.acts, b.source,
+        )  # fmt: skip
+
+
+# -- what is kept ------------------------------------------------------------------------------------
+def test_a_page_is_known_from_the_third_on_whatever_its_links_are() -> None:
+    pages = [PAGE.format(f"{number:x}" * number, number, "") for number in range(1, 6)]
+    assert [is_known(page) for page in pages] == [False, False, True, True, True]
+    for page in pages:
+        same(page)
+    assert one(pages[4]).links[1] == ("https://click.example/5?a=1&b=2", "Sale")
+
+
+def test_two_people_see_the_same_words_from_what_was_read_once() -> None:
+    learn(PAGE.format("a", "b", ""))
+    first, second = one(PAGE.format("c", "d", "")), one(PAGE.format("e", "f", ""))
+    assert first.text is second.text and first.kept is second.kept and first.links != second.links
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("Hello", "Hello Bob"),
+        ('alt="Sale"', 'alt="Bob"'),
+        ("display:none", "display:block"),
+        ("color:#333", "display:none"),
+        ('href="https://fonts.example/a.css"', 'href="https://fonts.example/b.css"'),  # a style sheet is no link
+        ("http://www.w3.org/1999/xhtml", "http://www.w3.org/1999/html"),
+        ("</b>", "</b><script>x()</script>"),
+        ('">Buy', '" style="color:#fff">Buy'),
+        ('href="https://click.example/', "href='https://click.example/"),
+        ('href="https://click', 'href="javascript:https://click'),
+    ],
+)
+def test_whatever_else_differs_is_read(before: str, after: str) -> None:
+    page = PAGE.format("a", "b", "")
+    learn(page)
+    assert is_known(page) and before in page
+    other = page.replace(before, after, 1)
+    assert not is_known(other)
+    same(other)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        '<a href="https://a.example/{}">https://a.example/{}</a>',  # in the text as well, where it is no value
+        '<p title="https://a.example/{}">x</p>',
+        '<!-- <a href="https://a.example/{}">x</a> -->',
+        '<textarea><a href="https://a.example/{}">x</a></textarea>',
+        '<script>a="https://a.example/{}"</script>',
+        "<a href=\"https://a.example/{}\" href='https://b.example/'>x</a>",
+        '<a title="x" href="https://b.example/" href="https://a.example/{}">x</a>',
+        'a="https://a.example/{}"',
+        '<div style="display:none"><a href="https://a.example/{}">x</a></div>',
+        '<p style="font-size:1px"><a href="https://a.example/{}">x</a></p>',
+        '<base href="https://a.example/{}">',
+        '<noscript><a href="https://a.example/{}">x</a></noscript>',
+        '<svg><a href="https://a.example/{}">x</a></svg>',
+        '<map><area href="https://a.example/{}" alt="x"></map>',
+        '<style>a[href="https://a.example/{}"]{{display:none}}</style><a href="https://a.example/1">x</a>',
+        '<style>a[href="https://a.example/1"]{{display:none}}</style><a href="https://a.example/{}">x</a>',
+        '<style>a[href*=optout]{{display:none}}</style><a href="https://a.example/{}">x</a>',
+        '<a href="https://a.example/{}&copy=1">x</a>',
+        '<a href="https://a.example/{}&copy;1">x</a>',
+        '<a href="https://a.example/{}&amp;lt;">x</a>',
+        '<input type="image" src="https://a.example/{}"><a href="https://b.example">b</a>',
+    ],
+)
+def test_an_address_anywhere_else_is_never_taken_for_a_link(more: str) -> None:
+    pages = [
+        PAGE.format("a", "b", more.replace("{{", "{").replace("}}", "}").replace("{}", token))
+        for token in ("1", "2", "1", "optout", "1", "x/y?z=1;w")
+    ]
+    for page in pages:
+        same(page)
+        same(page)
+
+
+def test_nothing_is_put_into_a_page_that_has_our_marks() -> None:
+    page = PAGE.format("a", "b", f'<a href="https://0.{html._MARK}/">x</a><p>https://1.{html._MARK}/</p>')
+    for _ in range(3):
+        same(page)
+    assert not is_known(page)
+
+
+def test_personal_pages_are_soon_only_looked_at_now_and_then() -> None:
+    taken = [html._LAYOUTS.apart(PAGE.format(1, 2, f"<p>{number}</p>")) for number in range(3)]
+    assert all(taken)
+    for number in range(layout._PATIENCE + 1):
+        read(PAGE.format(1, 2, f"<p>Hello {number}</p>"))
+    tried = [html._LAYOUTS.apart(PAGE.format(1, 2, "")) is not None for _ in range(160)]
+    assert tried.count(True) == 10
+    for _ in range(48):
+        read(PAGE.format(1, 2, ""))
+    assert is_known(PAGE.format(3, 4, "")), "and it is found all the same when a campaign begins"
+    assert html._LAYOUTS._misses == 0
+
+
+def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layout, "_KEPT", 5)
+
+    def page_of(number: int, token: str) -> str:
+        return PAGE.format(token, token, f"<p>{number}</p>")
+
+    def fill() -> None:
+        for number in range(8):
+            html._LAYOUTS._misses = 0
+            read(page_of(number, "a"))
+            read(page_of(number, "b"))
+
+    fill()
+    assert [is_known(page_of(number, "c")) for number in range(8)] == [False] * 3 + [True] * 5
+    most = 2 * len(page_of(0, "a")) + 10
+    monkeypatch.setattr(layout, "_CHARACTERS", most)
+    html._LAYOUTS.forget()
+    fill()
+    assert sum(size for _, size in html._LAYOUTS._kept.values()) == html._LAYOUTS._characters <= most
+    assert [is_known(page_of(number, "c")) for number in range(8)] == [False] * 6 + [True] * 2
+    monkeypatch.setattr(layout, "_SEEN", 3)
+    for number in range(20):
+        html._LAYOUTS.is_wanted(str(number))
+    assert len(html._LAYOUTS._seen) <= 3
+
+
+def test_a_page_that_is_too_large_is_not_taken_apart() -> None:
+    assert html._LAYOUTS.apart(PAGE.format("a", "b", "x" * layout.LARGEST)) is None
+    assert layout.apart("<p>no address</p>") is None
+
+
+# -- the same, whatever is in it -----------------------------------------------------------------------
+TOKENS = st.text("abcXYZ0189_-.~:/?#@!$()*+,;=%", max_size=30)
+PIECES = st.lists(
+    st.sampled_from(
+        [
+            '<a href="https://a.example/{}">', "</a>", '<img src="https://i.example/{}" alt="pic">', "<p>", "</p>",
+            "text ", "<table>", "<tr>", "<td>", "</td>", "</table>", "<!--", "-->", "<style>", "</style>",
+            "p{display:none}", "a[href]{color:#fff}", '<div hidden="https://h.example/{}">', "</div>", "<script>",
+            "</script>", '<td background="https://b.example/{}">', "<textarea>", "</textarea>", "<title>", "</title>",
+            '<p style="display:none">', '<p style="color:#fefefe">', '="https://x.example/{}"', "<", '"', "'", "&amp;",
+            "<svg>", "</svg>", "<b", ' href="https://l.example/{}"', ">", "<map>", '<area href="https://m.example/{}">',
+            "<noscript>", "</noscript>", "\u200b", "caf\u00e9 ",
+        ]
+    ),
+    max_size=40,
+)  # fmt: skip
+
+
+@given(PIECES, st.lists(TOKENS, min_size=12, max_size=12))
+def test_every_page_reads_as_if_it_were_the_first(pieces: list[str], tokens: list[str]) -> None:
+    source = "".join(pieces)
+    pages = [re.sub(r"\{\}", lambda _, t=iter(tokens[at:] * 20): next(t), source) for at in range(4)]  # type: ignore[misc]
+    html._LAYOUTS.forget()
+    for page in pages:
+        same(page)
+    for page in pages:
+        part = one(page)
+        if part.kept is not None:
+            assert active(page) == active(pages[0]) or suspect(page, part.acts)
+
+            def made(begins: bool) -> str:
+                return ("" if begins else "\n") + FOOTER.format("x")
+
+            [fresh] = anew(page).per_part
+            assert in_read_page(part, made) == in_page(page, made, fresh.open)
+
+
+@pytest.mark.parametrize("size", [10, 60])
+def test_a_campaign(size: int) -> None:
+    from relay.message import Message
+
+    template = messages.fitted(size * 1024)
+    for number in range(5):
+        raw = template.replace(b"{number}", b"%d" % 10**number).replace(b"{recipient}", b"bob@customer.example")
+        known = Message(raw).visible
+        kept, html._LAYOUTS = html._LAYOUTS, layout.Layouts()
+        assert known == Message(raw).visible
+        html._LAYOUTS = kept
+    assert known.per_part[-1].kept is not None
+
+
+def test_hostile_pages_read_the_same_each_time() -> None:
+    for name, page in hostile_pages():
+        for _ in range(4):
+            assert read(page) == anew(page), name
+
+
+def hostile_pages() -> Iterator[tuple[str, str]]:
+    for name, make in hostile.cases({"small": 16 * 1024}):
+        raw = make()
+        at = raw.find(b"<")
+        if b"html" in raw[:2000] and len(raw) < layout.LARGEST:
+            # Links of our own among it, so that there is something to put in.
+            page = raw[max(at, 0) :].decode("utf-8", "replace")
+            yield name, f'<a href="https://a.example/1">x</a>{page}<a href="https://a.example/2">y</a>'
+
+
+# -- where a footer goes ---------------------------------------------------------------------------------
+def test_a_footer_has_its_place_by_the_layout() -> None:
+    learn(PAGE.format("a", "b", ""))
+    looked = []
+
+    def made(begins: bool) -> str:
+        looked.append(begins)
+        return ("" if begins else "\n") + FOOTER.format(len(looked))
+
+    for token in ("c", "dddd" * 100, "e"):
+        page = PAGE.format(token, token, "")
+        at = in_read_page(one(page), made)
+        assert at == page.index("</body>") == in_page(page, made)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("relay.message.place.in_page", None)
+        page = PAGE.format("ff", "g", "")
+        assert in_read_page(one(page), made) == page.index("</body>"), "without looking"
+        with pytest.raises(TypeError):
+            in_read_page(one(page), lambda begins: "<div>another one</div>\n")
+
+
+def test_an_address_behind_the_place_moves_it() -> None:
+    pages = [PAGE.format("a", "b", "") + f'<img src="https://late.example/{token}">' for token in ("1", "22" * 50, "3")]
+    learn(pages[0])
+    for page in pages:
+
+        def made(begins: bool) -> str:
+            return ("" if begins else "\n") + FOOTER.format("x")
+
+        [fresh] = anew(page).per_part
+        assert in_read_page(one(page), made) == in_page(page, made, fresh.open)
