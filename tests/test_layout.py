@@ -148,6 +148,16 @@ def test_an_address_anywhere_else_is_never_taken_for_a_link(more: str) -> None:
         same(page)
 
 
+def test_what_is_for_outlook_alone_may_stand_in_a_comment_and_stays_as_it_is() -> None:
+    outlook = (
+        '<!--[if mso]><img src="https://img.example/{}.png"><v:rect href="https://o.example/"></v:rect><![endif]-->'
+    )
+    learn(PAGE.format("a", "b", outlook.format("o")))
+    assert is_known(PAGE.format("c", "d", outlook.format("o")))
+    assert not is_known(PAGE.format("c", "d", outlook.format("p")))
+    same(PAGE.format("c", "d", outlook.format("p")))
+
+
 def test_nothing_is_put_into_a_page_that_has_our_marks() -> None:
     page = PAGE.format("a", "b", f'<a href="https://0.{html._MARK}/">x</a><p>https://1.{html._MARK}/</p>')
     for _ in range(3):

@@ -313,7 +313,7 @@ class Reader:
             if isinstance(read, str):
                 return self.too_big(alternative, read)
             page = read
-            if apart is not None and _LAYOUTS.is_wanted(apart.key):
+            if apart is not None and tags <= _FEW_TAGS and _LAYOUTS.is_wanted(apart.key):
                 _LAYOUTS.keep(apart.key, _layout(apart, tags), len(html))
         self._split += page.split
         self._unseen += page.unseen
@@ -382,6 +382,8 @@ def _counted(text: str) -> tuple[str, int, int]:
 
 # -- pages that differ in addresses alone ---------------------------------------------------------
 _LAYOUTS: Layouts[_Page] = Layouts()
+_FEW_TAGS = 4000
+"""Of a page that is read once more for its layout; a large newsletter has half as many."""
 _MARK = "layout.invalid"
 """A host (RFC 2606) that marks the places of addresses."""
 
@@ -391,15 +393,13 @@ def _layout(apart: Apart, tags: int) -> _Page | None:
     to an address than where a link leads or what a picture shows."""
     if any(_MARK in literal for literal in apart.literals):
         return None
-    marks = [f"https://{number}.{_MARK}/" for number in range(len(apart.addresses))]
-    found = _targets(turbohtml.parse(put_together(apart.literals, marks)))
-    free = {mark: number for number, mark in enumerate(marks) if found.count(mark) == 1}
     # Others (the names of a schema, style sheets, what stands in comments for Outlook) must stay as they are.
-    fixed = tuple([(number, one) for number, one in enumerate(apart.addresses) if marks[number] not in free])
-    for number, address in fixed:
-        marks[number] = address.replace("&", "&amp;")
-    html = put_together(apart.literals, marks)
-    document = turbohtml.parse(html, positions=True)
+    free = [number for number, literal in enumerate(apart.literals[:-1]) if _leads(literal)]
+    document, html, marks = _marked(apart, free)
+    found = _targets(document)
+    if sorted(found) != sorted(marks):
+        document, html, marks = _marked(apart, [number for mark, number in marks.items() if found.count(mark) == 1])
+    fixed = tuple([each for each in enumerate(apart.addresses) if each[0] not in marks.values()])
     if any("[" in element.text for element in document.select("style")):  # a rule may look at addresses
         return None
     page = _read(document, html, tags)
@@ -411,9 +411,28 @@ def _layout(apart: Apart, tags: int) -> _Page | None:
         seen += [one.text, *[text for link in one.links for text in link]]
     if any(_MARK in text for text in seen):
         return None
-    places = tuple([free.get(link.href, -1) for link in page.links])
+    places = tuple([marks.get(link.href, -1) for link in page.links])
     kept = {"tail": len(apart.literals[-1])}
     return page._replace(open=None, kept=kept, places=places, fixed=fixed)
+
+
+def _marked(apart: Apart, free: list[int]) -> tuple[Any, str, dict[str, int]]:
+    """The page with marks for these addresses, and which mark is for which."""
+    marks = {f"https://{number}.{_MARK}/": number for number in free}
+    addresses = [one.replace("&", "&amp;") for one in apart.addresses]
+    for mark, number in marks.items():
+        addresses[number] = mark
+    html = put_together(apart.literals, addresses)
+    return turbohtml.parse(html, positions=True), html, marks
+
+
+def _leads(before: str) -> bool:
+    """Whether the value behind this seems to be where a link leads or what a picture shows."""
+    name = before[-4:].lower()
+    if name != "href" and name[1:] != "src":
+        return False
+    tag = before[before.rfind("<") + 1 :][:5].lower()
+    return tag[:1] == "a" if name == "href" else tag[:3] == "img"
 
 
 def opened(html: str) -> Open | None:

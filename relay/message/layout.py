@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 # No quote, bracket, space or anything that a parser could take for more than a letter of the value.
 _ADDRESS = re.compile(r"""="(https?://[A-Za-z0-9._~:/?#@!$&()*+,;=%-]+)\"""")
-LARGEST = 256 * 1024
+LARGEST = 128 * 1024
 """Characters of a page that is looked at."""
 _KEPT, _CHARACTERS = 200, 4 * 1024 * 1024
 """Layouts that are kept, and the characters of all of them."""

@@ -178,7 +178,8 @@ async def worst(only: str, most: int) -> list[tuple[str, float, float, str, floa
     found = []
     for name, make in hostile.cases():
         if only in name:
-            found.append((name, *await loop_time(judge, make())))
+            raw = make()  # sent again, it may be a page that is worth keeping
+            found.append((name, *max([await loop_time(judge, raw) for _ in range(3)])))
             if sys.stderr.isatty():
                 sys.stderr.write(f"\r{len(found)} {name:60}")
     judge.close()
