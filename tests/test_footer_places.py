@@ -107,3 +107,17 @@ def test_but_nothing_is_encoded_anew_for_who_did_not_read_how_it_is_encoded(odd:
     assert footer_edits(Message.parse(raw.replace(odd + "\r\n", "").encode()), footer)
     eight = Message.parse((raw + "caf\u00e9\r\n").encode())
     assert seven_bit_edits(eight) == ()
+
+
+def test_a_page_of_thousands_of_styles_is_not_read_once_more_on_the_loop(monkeypatch):
+    looked = []
+    monkeypatch.setattr("relay.message.place.is_seen", lambda *_: looked.append(1) or True)
+
+    def made(begins: bool) -> str:
+        return "<div>Acme</div>\n"
+
+    cell = '<TD BGCOLOR="#{0:06x}"><font color="#{1:06x}">x</font>'
+    for count, fits in ((1200, True), (1300, False)):
+        page = "<table>" + "".join(cell.format(number, number + 1) for number in range(count)) + "</table>"
+        assert (place.in_page(page, made) is not None) == fits
+    assert len(looked) == 1

@@ -94,7 +94,8 @@ class TextPart:
     acts    it has elements that may do something by themselves, or that ask for input (relay/message/active.py)
     open    where no style of the page can hide anything: the page, for relay/message/below.py
     kept    what was worked out of `text` and of what else is the same on every page of this layout, by name; tail:
-            how many characters stand behind the last address.  None where that is not known (relay/message/layout.py)
+            how many characters stand behind the last address; open: whether there would be `open`.  None where that
+            is not known (relay/message/layout.py)
     """
 
     kind: Literal["html", "plain"]
@@ -382,8 +383,8 @@ def _counted(text: str) -> tuple[str, int, int]:
 
 # -- pages that differ in addresses alone ---------------------------------------------------------
 _LAYOUTS: Layouts[_Page] = Layouts()
-_FEW_TAGS = 4000
-"""Of a page that is read once more for its layout; a large newsletter has half as many."""
+_FEW_TAGS = 1000
+"""Start tags of a page that is read once more for its layout; a newsletter of 60 KiB has half as many."""
 _MARK = "layout.invalid"
 """A host (RFC 2606) that marks the places of addresses."""
 
@@ -412,7 +413,7 @@ def _layout(apart: Apart, tags: int) -> _Page | None:
     if any(_MARK in text for text in seen):
         return None
     places = tuple([marks.get(link.href, -1) for link in page.links])
-    kept = {"tail": len(apart.literals[-1])}
+    kept = {"tail": len(apart.literals[-1]), "open": page.open is not None}
     return page._replace(open=None, kept=kept, places=places, fixed=fixed)
 
 

@@ -170,6 +170,16 @@ def begins_line(page: str, at: int) -> bool:
     return at == 0 or page[at - 1] == "\n"
 
 
+MOST_STYLED = 2500
+"""Elements with styles of their own on a page that is read with its footer, on the loop; each may cost 15 us."""
+_ACTING = ("style", "bgcolor", "background", "<font", "hidden")
+
+
+def _too_many_styles(page: str) -> bool:
+    low = page.lower() if page.count("<") > MOST_STYLED else ""
+    return sum(low.count(one) for one in _ACTING) > MOST_STYLED
+
+
 def in_page(page: str, made: Callable[[bool], str], was: Open | None = None) -> int | None:
     """The character before which the footer goes, where a reader sees all of it; None where there is no such place.
 
@@ -181,6 +191,8 @@ def in_page(page: str, made: Callable[[bool], str], was: Open | None = None) -> 
         footer = made(begins_line(page, at))
         if was is not None and is_seen_at_end(was, page, at, footer):
             return at
+        if _too_many_styles(page):
+            break
         if is_seen(page[:at] + footer + page[at:], at + footer.index("<div"), at + len(footer)):
             return at
         room -= len(page)
@@ -197,7 +209,7 @@ def in_read_page(read: TextPart, made: Callable[[bool], str]) -> int | None:
     name = f"place {without_links(made(True))}"
     behind = kept.get(name, -1)
     if behind == -1:
-        at = in_page(page, made, opened(page))
+        at = in_page(page, made, opened(page) if kept["open"] else None)
         behind = None if at is None else len(page) - at
         if behind is not None and behind > kept["tail"]:
             return at  # an address stands behind it, and may be longer on another page
