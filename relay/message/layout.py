@@ -6,8 +6,8 @@ reader sees of such a page is worked out once, and the addresses of each message
 double-quoted values of web addresses without any special character count, and each must turn out to be the
 address of a link or picture when the page is read.
 
-Nothing is kept of a page that was seen once but a digest.  One that is kept was sent to two people at
-least, and says nothing that was for one of them.
+Nothing is kept of a page that came once but a digest.  One that came twice was sent to two people, or to
+one again after a 451; what is kept of it lies in memory alone, until others are in its place.
 """
 
 from __future__ import annotations
