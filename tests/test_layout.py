@@ -148,6 +148,15 @@ def test_an_address_anywhere_else_is_never_taken_for_a_link(more: str) -> None:
         same(page)
 
 
+def test_a_nul_in_a_page_joins_no_two_layouts() -> None:
+    two = '<p>Hello</p><a href="https://a.example/1">x<i title="https://b.example/2">y</i></a>'
+    one = '<p>Hello</p><a href="https://a.example/1">x<i title\0>y</i></a>'
+    for first, second in ((two, one), (one, two)):
+        learn(first)
+        same(first)
+        same(second)
+
+
 def test_what_is_for_outlook_alone_may_stand_in_a_comment_and_stays_as_it_is() -> None:
     outlook = (
         '<!--[if mso]><img src="https://img.example/{}.png"><v:rect href="https://o.example/"></v:rect><![endif]-->'

@@ -43,6 +43,8 @@ class Apart(NamedTuple):
 
 def apart(html: str) -> Apart | None:
     """None where there is no address, or one that could be read in two ways."""
+    if "\0" in html:
+        return None  # it parts the literals in `key`
     literals = _ADDRESS.split(html)
     if len(literals) == 1:
         return None
