@@ -78,8 +78,6 @@ async def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
 
 
 def _suspect(part: TextPart) -> bool:
-    if part.kept is None:
-        return suspect(part.source, part.acts)
     # What differs between pages of one layout, web addresses in quotes, can neither be a script nor hide one.
     return of_text(part, "suspect", lambda _: suspect(part.source, part.acts))
 

@@ -307,8 +307,9 @@ class Reader:
         if len(html) > FEW_ATTRIBUTES and _crowded(html):
             return self.too_big(alternative, "attributes")
         apart = _LAYOUTS.apart(html)
-        layout = _LAYOUTS.get(apart.key) if apart is not None else None
-        page = layout.filled(apart.addresses) if layout is not None and apart is not None else None
+        page: _Page | None = None
+        if apart is not None and (layout := _LAYOUTS.get(apart.key)) is not None:
+            page = layout.filled(apart.addresses)
         if page is None:
             read = _read(turbohtml.parse(html, positions=True), html, tags)  # positions cost next to nothing
             if isinstance(read, str):
@@ -438,8 +439,8 @@ def _leads(before: str) -> bool:
 
 def opened(html: str) -> Open | None:
     """A page within the bounds as `TextPart.open` has it."""
-    page = _read(turbohtml.parse(html, positions=True), html, html.count("<"))
-    return None if isinstance(page, str) else page.open
+    concealed = _concealed(turbohtml.parse(html, positions=True), html, html.count("<"))
+    return None if concealed is None else concealed[3]
 
 
 def _targets(document: Any) -> list[str]:
