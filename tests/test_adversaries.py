@@ -234,6 +234,16 @@ async def test_a_message_id_that_two_tenants_used_for_one_recipient_is_neithers(
     assert await world.reasons("ann@example.net") == [] == await world.reasons("ann@example.net", "globex")
 
 
+async def test_many_newer_mails_of_one_tenant_do_not_hide_that_another_used_their_message_id(world):
+    """Two who used it for this very recipient are two, however the newest mails with it look."""
+    await world.sent(reference(b"z" * 16), "Bob.Smith@gmail.com", tenant="globex", message_id="<all@acme.example>")
+    for number in range(25):
+        address = "bobsmith@gmail.com" if number else "Bob.Smith@gmail.com"
+        await world.sent(reference(bytes([number]) * 16), address, message_id="<all@acme.example>")
+    told = {"message_id": "all@acme.example", "recipient": "bob.smith@gmail.com"}
+    assert await world.hear("bounce", **told, **HARD) == "unattributed"
+
+
 async def test_a_bounce_on_mail_to_one_person_is_about_that_person_unless_it_names_another(world):
     told = {"trace": world.trace.token(intake.REF), **HARD}
     assert await world.hear("bounce", recipient="bob.smith@elsewhere.example", **told) == "counted"

@@ -186,26 +186,23 @@ class Intake:
             # without a signature it stops one recipient of many only where they ask for it themselves.
             alone = source not in SIGNED and heard.kind not in ("unsubscribe", "removal")
             known = f"<{heard.message_id}>"
-            for address in (heard.recipient, ""):  # by any spelling only among the newest
-                whose = await self._went_to(heard, decisions.Filter(message_id=known, address=address), alone=alone)
-                if whose is not None:
-                    return whose
+            wanted = decisions.Filter(message_id=known, address=heard.recipient)
+            mine = await self._went_to(heard, wanted)
+            if not mine:  # by another spelling, and only among the newest
+                mine = await self._went_to(heard, replace(wanted, address=""))
+            if (whose := _newest(mine, alone)) is not None:
+                return whose
         if source in SIGNED:
-            whose = await self._went_to(heard, decisions.Filter(address=heard.recipient, since=now - LATELY))
-            if whose is not None:
+            mine = await self._went_to(heard, decisions.Filter(address=heard.recipient, since=now - LATELY))
+            if (whose := _newest(mine)) is not None:
                 return whose
         return self._by_sender(heard)
 
-    async def _went_to(self, heard: Heard, wanted: decisions.Filter, *, alone: bool = False) -> Whose | None:
-        """The newest mail that this is about; None where there is none, or of two tenants.
-
-        alone  only one to a single recipient
-        """
+    async def _went_to(self, heard: Heard, wanted: decisions.Filter) -> list[tuple[Whose, int]]:
+        """The newest mails that this is about, and how many recipients each had."""
         rows, _ = await decisions.page(self._db, self._terms, replace(wanted, action="forward"), limit=20)
-        mine = [(row, whose) for row in rows if _went(row) and (whose := _of_decision(row, heard)).recipient]
-        if len({whose.tenant for _, whose in mine}) != 1:
-            return None
-        return next((whose for row, whose in mine if not alone or len(row["recipients"]) == 1), None)
+        found = [(_of_decision(row, heard), len(row["recipients"])) for row in rows if _went(row)]
+        return [(whose, count) for whose, count in found if whose.recipient]
 
     def _by_sender(self, heard: Heard) -> Whose:
         try:
@@ -288,6 +285,13 @@ class Intake:
         )
         await self._feedback.add(key, report, heard.reporter or heard.recipient, excerpt)
         return report.effect
+
+
+def _newest(mine: Sequence[tuple[Whose, int]], alone: bool = False) -> Whose | None:
+    """None where there is none, or they are of two tenants.  alone: only one to a single recipient"""
+    if len({whose.tenant for whose, _ in mine}) != 1:
+        return None
+    return next((whose for whose, count in mine if not alone or count == 1), None)
 
 
 def _went(decision: dict[str, Any]) -> bool:
