@@ -42,14 +42,16 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 @asynccontextmanager
 async def serving(talk: Talk, path: Path | None = None) -> AsyncIterator[int]:
     """A scanner that does as it is told; yields its port."""
-    # Held here: one that waits for ever is known to nobody else, and the collector would take it in the middle.
-    tasks: set[asyncio.Task[None] | None] = set()
+    # Held here, and ended below: one that waits for ever is known to nobody else, and the collector would take it.
+    tasks: set[asyncio.Task[None]] = set()
 
     async def one(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.add(asyncio.current_task())
+        task = asyncio.current_task()
+        assert task is not None
+        tasks.add(task)
         try:
             await talk(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             writer.close()
@@ -64,6 +66,9 @@ async def serving(talk: Talk, path: Path | None = None) -> AsyncIterator[int]:
         yield port
     finally:
         server.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def stream(reader: asyncio.StreamReader) -> bytes:
