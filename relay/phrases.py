@@ -18,7 +18,7 @@ score below zero speaks against a finding: "if you are being threatened" is advi
 file takes the place of the shipped one of its name; others are added.
 
 Finding them costs nothing for what was read before (relay/message/passages.py); in a new passage each
-phrase is looked for only where its rarest word stands.
+phrase is looked for only where its rarest word stands, among words that did not stand around it before.
 """
 
 from __future__ import annotations
@@ -103,9 +103,11 @@ _MOST_CHOICES = 1000
 _MOST_GAPS = 3
 _DEEPEST = 5
 _PLACES = 20
-"""Places of one passage at which a phrase is looked for ..."""
+"""Places of one passage at which the phrases of one word are looked for ..."""
 _TRIES = 3000
-"""... and of one message in all; a text that needs more is no text, and the rest of it is left out."""
+"""... and phrases that are looked for in one message; a text that needs more is no text, and the rest is left out."""
+_WINDOWS = 20_000
+"""Words with those around them of which it is known what they say."""
 
 
 class _Tries(threading.local):
@@ -126,6 +128,7 @@ class Phrases:
         self._anchors: dict[str, tuple[_Pattern, ...]] = {}
         self._tries = _Tries()
         self._known: passages.Remembered[tuple[int, ...]] = passages.Remembered(self._read)
+        self._windows: dict[int, tuple[int, ...]] = {}
         self._last: tuple[Message | None, Mapping[str, tuple[Said, ...]]] = (None, {})
         self.version = 0
         self.reload(folder)
@@ -140,6 +143,7 @@ class Phrases:
             raise PhraseError(lines)
         self._phrases, self._anchors = phrases, {word: tuple(some) for word, some in anchors.items()}
         self._known.forget()
+        self._windows = {}
         self._last = (None, {})
         self.version += 1
 
@@ -169,10 +173,11 @@ class Phrases:
         """ports.Phrases.of_file: in any thread; nothing is remembered."""
         self._tries.count = 0
         hits: list[tuple[int, ...]] = []
+        windows: dict[int, tuple[int, ...]] = {}
         for passage in passages.passages(text):
             late()
             try:
-                hits.append(self._read(passage))
+                hits.append(self._read(passage, windows))
             except passages.Enough:
                 break
         return self._by_check(hits)
@@ -184,29 +189,32 @@ class Phrases:
             by.setdefault(said.check, []).append(said)
         return {check: tuple(some) for check, some in by.items()}
 
-    def _read(self, passage: str) -> tuple[int, ...]:
+    def _read(self, passage: str, known: dict[int, tuple[int, ...]] | None = None) -> tuple[int, ...]:
+        windows = self._windows if known is None else known
         found = passages.words(passage)
         anchors, tries = self._anchors, self._tries
         if anchors.keys().isdisjoint(found):
             return ()
         hits: set[int] = set()
-        places: dict[int, int] = {}
+        places: dict[str, int] = {}
         for at, word in enumerate(found):
             patterns = anchors.get(word)
             if patterns is None:
                 continue
-            window = ""
-            for pattern in patterns:
-                if pattern.phrase in hits or places.get(pattern.phrase, 0) >= _PLACES:
-                    continue
-                if not window:
-                    window = f" {' '.join(found[max(0, at - LONGEST) : at + LONGEST])} "
-                places[pattern.phrase] = places.get(pattern.phrase, 0) + 1
-                tries.count += 1
-                if pattern.stands(window):
-                    hits.add(pattern.phrase)
-            if tries.count > _TRIES:
-                raise passages.Enough
+            place = places[word] = places.get(word, 0) + 1
+            if place > _PLACES:
+                continue
+            window = f" {' '.join(found[max(0, at - LONGEST) : at + LONGEST])} "
+            key = hash((word, window))  # so that the text itself is not kept
+            stand = windows.get(key)
+            if stand is None:
+                tries.count += len(patterns)
+                if tries.count > _TRIES:
+                    raise passages.Enough
+                if len(windows) >= _WINDOWS:
+                    windows.clear()
+                stand = windows[key] = tuple([one.phrase for one in patterns if one.stands(window)])
+            hits.update(stand)
         return tuple(hits)
 
 

@@ -1,4 +1,4 @@
-"""Pages that differ in addresses alone are read once, and what is then said of each is what reading it says."""
+"""Pages that differ in addresses and words alone are read once; what is then said of each is what reading it says."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from relay.message import html, layout
 from relay.message.active import active, suspect
-from relay.message.html import Reader, TextPart, Visible
+from relay.message.html import Reader, TextPart, Visible, of_markup
 from relay.message.place import in_page, in_read_page
 from tests import hostile
 from tests.bench import messages
@@ -174,11 +174,11 @@ def test_nothing_is_put_into_a_page_that_has_our_marks() -> None:
     assert not is_known(page)
 
 
-def test_personal_pages_are_soon_only_looked_at_now_and_then() -> None:
+def test_pages_that_differ_in_more_are_soon_only_looked_at_now_and_then() -> None:
     taken = [html._LAYOUTS.apart(PAGE.format(1, 2, f"<p>{number}</p>")) for number in range(3)]
     assert all(taken)
     for number in range(layout._PATIENCE + 1):
-        read(PAGE.format(1, 2, f"<p>Hello {number}</p>"))
+        read(PAGE.format(1, 2, f"<p>Hello {number}<br title='{number}'></p>"))
     tried = [html._LAYOUTS.apart(PAGE.format(1, 2, "")) is not None for _ in range(160)]
     assert tried.count(True) == 10
     for _ in range(48):
@@ -191,7 +191,7 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "_KEPT", 5)
 
     def page_of(number: int, token: str) -> str:
-        return PAGE.format(token, token, f"<p>{number}</p>")
+        return PAGE.format(token, token, f"<p title='{number}'>x</p>")
 
     def fill() -> None:
         for number in range(8):
@@ -205,7 +205,8 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "_CHARACTERS", most)
     html._LAYOUTS.forget()
     fill()
-    assert sum(size for _, size in html._LAYOUTS._kept.values()) == html._LAYOUTS._characters <= most
+    alike = html._LAYOUTS.alike
+    assert sum(size for _, size in alike._kept.values()) == alike._characters <= most
     assert [is_known(page_of(number, "c")) for number in range(8)] == [False] * 6 + [True] * 2
     monkeypatch.setattr(layout, "_SEEN", 3)
     for number in range(20):
@@ -215,7 +216,207 @@ def test_what_is_kept_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_page_that_is_too_large_is_not_taken_apart() -> None:
     assert html._LAYOUTS.apart(PAGE.format("a", "b", "x" * layout.LARGEST)) is None
-    assert layout.apart("<p>no address</p>") is None
+
+
+def test_a_page_without_addresses_is_known_too() -> None:
+    html._LAYOUTS.forget()
+    pages = [
+        f"<p>Hello {name},</p><p>reply STOP and I will not write again</p>" for name in ("Ann", "Bob", "Jim", "Jim")
+    ]
+    assert [is_known(page) for page in pages] == [False, False, True, True]
+    for page in pages:
+        same(page)
+    learn(pages[0])
+    assert is_known(pages[0]) and not is_known(pages[1])
+
+
+# -- pages that greet by name --------------------------------------------------------------------------
+NAMES = [
+    "Ann",
+    "Bob",
+    "Zo\u00eb van der Berg-O\u2019Neil",
+    "J",
+    "x" * 300,
+    "a &amp; b",
+    "R&D",
+    "50 % \u2013 \u201cyes\u201d",
+    "d@e.example",
+]
+GREETED = PAGE.replace("<p>Hello</p>", "<p>Hello {3},</p><table><tr><td> Dear {4} </td></tr></table>")
+
+
+def greeted(number: int, *names: str) -> str:
+    one, other = (*names, "you", "you")[:2]
+    return GREETED.format(f"t{number}", number, "", one, other)
+
+
+def learn_names() -> None:
+    html._LAYOUTS.forget()
+    read(greeted(1, "Ann", "Sir"))
+    read(greeted(2, "Bob", "Madam"))
+
+
+def test_a_page_that_greets_is_known_from_the_third_on_whoever_is_greeted() -> None:
+    learn_names()
+    for number, name in enumerate(NAMES, 3):
+        page = greeted(number, name, NAMES[2 - number])
+        assert is_known(page), name
+        same(page)
+    assert "Hello R&D,\n" in one(greeted(9, "R&amp;D", "J")).text
+    assert one(greeted(9, "Ann", "J")).kept is one(greeted(10, "Bob", "K")).kept, "what the markup says is shared"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "", " ", "Ann ", "<b>Ann</b>", "&nbsp;Ann", "Ann&nbsp;", "&#32;Ann", "&zwnj;Ann", "A\u200bnn", "A\u00adnn",
+        "\u05d0\u05d1", "\u202eAnn", "\u2003", "\u3164", "Ann\x1cB", "&lt;b", "&#x200b;", "&#0;", "x\ud800y", "A\u0301",
+        "x" * 501, "A\0B", "A\1B", "A\n B", "A&nbsp;B", "A\tB", "A\r\nB", 'x="https://a.example/"', "> <", "<!-- x",
+        "-->", "qzvx0z", "&copy", "&notit;", "&ampersand",
+    ],
+)  # fmt: skip
+def test_unusual_words_read_as_if_it_were_the_first_page(name: str) -> None:
+    learn_names()
+    for number in range(3):
+        same(greeted(number, name, "J"))
+        same(greeted(number, "J", name))
+        same(greeted(number, f"J {name} K", "J"))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        "<title>{}</title>",
+        '<p title="{}">x</p>',
+        '<p title="a>{}<b">x</p>',
+        "<img src='x' alt='a>{}<b'>",
+        "<!-- >{}< -->",
+        "<!--[if mso]><p>{}</p><![endif]-->",
+        "<textarea>{}</textarea>",
+        "<script>{}</script>",
+        "<style>{}</style>",
+        "<style>p{{color:red}}>{}<x</style>",
+        '<div style="display:none">{}</div>',
+        '<p style="font-size:2px">{}</p>',
+        '<p style="color:#fefefe">{}</p>',
+        '<a href="https://a.example/">{}</a>',
+        '<div style="font-size:0"><a href="https://a.example/">{}</a></div>',
+        "<pre>{}</pre>",
+        '<p>{}</p><p><table><input type="hidden"><p> today',  # parsed in another way where all signs are in Latin-1
+        "<table><tr><td>{}</td><td>x</td></tr></table>",
+        "<table><tr><td>x</td><td>{}</td></tr><tr><td>y</td><td>z</td></tr></table>",
+        "<table><tr><td>x<table><tr><td>{}</td></tr></table></td><td>z</td></tr></table>",
+        '<table><tr><td align="right">{}</td></tr><tr><td>some more</td></tr></table>',
+        '<table><tr><td colspan="2">{}</td></tr><tr><td>a</td><td>b</td></tr></table>',
+        "<table>{}<tr><td>x</td></tr></table>",
+        "<ul>{}<li>x</li></ul>",
+        "<ol><li>{}</li><li>b</li></ol>",
+        "<svg><title>{}</title></svg>",
+        "<svg><text>{}</text></svg>",
+        "<math><mi>{}</mi></math>",
+        "<noscript>{}</noscript>",
+        "<noscript><p>{}</p></noscript>",
+        "<select><option>{}</option></select>",
+        "<button>{}</button>",
+        "<details><summary>{}</summary>x</details>",
+        "<template>{}</template>",
+        "<b>a\u200b</b>{}<b>c</b>",
+        "<b>1\u200b</b>{}<b>\u200bc</b>",
+        "<b>a</b>{}<b>c</b>",
+        "<b>a </b> {} <b> c</b>",
+        "<q>{}</q>",
+        "<sup>{}</sup>",
+        "{}<plaintext>",
+        "<xmp>{}</xmp>",
+        "<iframe>{}</iframe>",
+        "<p>{}</p><p>{}</p>",
+        "<p>{}<br>{}</p>",
+        '<div dir="rtl">{}</div>',
+        "<frameset>{}</frameset>",
+        "<![CDATA[>{}<]]>",
+        "<?php >{}< ?>",
+        "</p>{}</p>",
+        "<h1>{}</h1>",
+        "<blockquote>{}</blockquote>",
+        "<ruby>{}<rt>x</rt></ruby>",
+        "<legend>{}</legend>",
+        "<caption>{}</caption>",
+        "<table><caption>{}</caption><tr><td>x</td></tr></table>",
+        '<p style="text-transform:uppercase">{}</p>',
+        '<p style="white-space:pre">{}</p>',
+    ],
+)
+def test_words_in_any_place_read_as_if_it_were_the_first_page(more: str) -> None:
+    html._LAYOUTS.forget()
+    for name in ("Ann", "Bob", "x" * 120, "A\n  B", "a\" b'", "J", "unsubscribe", *NAMES, "Ann", "1"):
+        same(PAGE.format(name[:3].strip(), "b", more.replace("{{", "{").replace("}}", "}").replace("{}", name)))
+
+
+def test_others_may_differ_later() -> None:
+    html._LAYOUTS.forget()
+    names = [("Ann", "you"), ("Bob", "you"), ("Jim", "you"), ("Kim", "all"), ("Lea", "me")]
+    for number, (name, other) in enumerate(names):
+        page = greeted(number, name, other)
+        assert is_known(page) == (number in (2, 4)), number
+        same(page)
+
+
+def test_no_page_is_read_again_and_again() -> None:
+    """Texts of which another one differs each time."""
+    more = "".join(f"<p>{{{number}}}</p>" for number in range(20))
+    made: list[object] = []
+    with pytest.MonkeyPatch.context() as patched:
+        was = html._worded
+        patched.setattr(html, "_worded", lambda *args: made.append(args) or was(*args))
+        for number in range(60):
+            names = ["same"] * 20
+            names[number % 20] = f"name{number}"
+            same(PAGE.format(1, 2, more.format(*names)))
+    assert 1 <= len(made) <= html._OFTEN + 1
+
+
+def test_who_was_greeted_is_not_kept() -> None:
+    learn_names()
+    read(greeted(3, "Grace Hopper", "Ada Lovelace"))
+    assert is_known(greeted(4, "x", "y"))
+    [key] = html._LAYOUTS.worded._kept
+    everything = repr((key, html._LAYOUTS.worded._kept, html._LAYOUTS._near, html._LAYOUTS.alike._kept))
+    assert "Write" in everything
+    assert not [name for name in ("Ann", "Bob", "Sir", "Madam", "Grace", "Ada") if name in everything]
+
+
+def test_a_footer_has_its_place_in_a_page_that_greets_and_words_behind_move_it() -> None:
+    def made(begins: bool) -> str:
+        return ("" if begins else "\n") + FOOTER.format("x")
+
+    for behind in ("", "<p>{}</p>", "<p>{}</p>\n<img src='x'>", '<img src="https://late.example/{}"><p>{}</p>'):
+        html._LAYOUTS.forget()
+        for number, name in enumerate(("Ann", "Bob", "J", "x" * 300, "Kim")):
+            page = greeted(number, name, name) + behind.format(name[:5], name)
+            part = one(page)
+            assert (part.kept is not None) == (number > 1), behind
+            [fresh] = anew(page).per_part
+            assert in_read_page(part, made) == in_page(page, made, fresh.open)
+
+
+def test_layouts_of_many_markups_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_KEPT", "_SEEN_TEXTS"):
+        monkeypatch.setattr(layout, name, 5)
+
+    def page_of(number: int, name: str) -> str:
+        return PAGE.format("a", "b", f"<p title='{number}'>{name}</p>")
+
+    html._LAYOUTS.forget()
+    for number in range(20):
+        for name in ("Ann", "Bob"):
+            html._LAYOUTS._misses = 0
+            read(page_of(number, name))
+            assert len(html._LAYOUTS._texts) <= 5
+        assert len(html._LAYOUTS.worded._kept) <= 5
+        assert (
+            all(len(keys) <= layout._ALIKE for keys in html._LAYOUTS._near.values()) and len(html._LAYOUTS._near) <= 5
+        )
+    assert [is_known(page_of(number, "J")) for number in (15, 19, 14)] == [True, True, False]
 
 
 # -- the same, whatever is in it -----------------------------------------------------------------------
@@ -255,13 +456,39 @@ def test_every_page_reads_as_if_it_were_the_first(pieces: list[str], tokens: lis
             assert in_read_page(part, made) == in_page(page, made, fresh.open)
 
 
+WORDS = st.text("abz \u00e9\n,.'\"&;=-\u2019\u200b\u00a0", max_size=12) | st.sampled_from(NAMES)
+
+
+@given(
+    PIECES,
+    st.lists(st.sampled_from([">{w}<", "{w}", "<b>{w}</b>"]), max_size=3),
+    st.lists(WORDS, min_size=20, max_size=20),
+)
+def test_every_page_that_greets_reads_as_if_it_were_the_first(
+    pieces: list[str], more: list[str], words: list[str]
+) -> None:
+    source = '<a href="https://a.example/">x</a><p>{w},</p>' + "".join(pieces) + "<p>" + "".join(more) + "</p>{w}"
+    html._LAYOUTS.forget()
+    for at in range(4):
+        names = iter(words[5 * at :] * 20)
+        page = re.sub(r"\{w\}", lambda _: next(names), source).replace("{}", f"t{at}")
+        same(page)
+        part = one(page)
+        if part.kept is not None:
+            is_suspect = of_markup(part, "suspect", lambda part: suspect(part.source, part.acts))
+            assert is_suspect or not active(page)
+
+
+@pytest.mark.parametrize("personal", [False, True])
 @pytest.mark.parametrize("size", [10, 60])
-def test_a_campaign(size: int) -> None:
+def test_a_campaign(size: int, personal: bool) -> None:
     from relay.message import Message
 
-    template = messages.fitted(size * 1024)
+    template = messages.fitted(size * 1024, personal=personal)
     for number in range(5):
-        raw = template.replace(b"{number}", b"%d" % 10**number).replace(b"{recipient}", b"bob@customer.example")
+        raw = template.replace(b"{number}", b"%d" % 10**number).replace(
+            b"{recipient}", b"bob%d@customer.example" % number
+        )
         known = Message(raw).visible
         kept, html._LAYOUTS = html._LAYOUTS, layout.Layouts()
         assert known == Message(raw).visible

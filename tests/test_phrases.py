@@ -1,9 +1,12 @@
 # ruff: noqa: E501 - one case a line
 """Phrase sets: the little language of `say`, files of the operator, and what a message says in whatever dress."""
 
+import re
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from relay.message import Message, passages
 from relay.phrases import CHECKS, PhraseError, Phrases, problems
 
@@ -208,7 +211,47 @@ def test_passages_are_bounded_and_lose_nothing_within():
 def test_a_greeting_of_another_length_changes_no_other_passage():
     table = "\n".join(f"line {n} of a long table with rather many words in it, so that it is long" for n in range(100))
     one, other = passages.passages("Hi Al,\n" + table), passages.passages("Hi Alexandra,\n" + table)
-    assert len(set(one) ^ set(other)) <= 4
+    assert set(one) ^ set(other) == {"Hi Al,", "Hi Alexandra,"}
+    assert "\n".join(one) == "Hi Al,\n" + table
+
+
+def test_words_around_a_word_are_looked_at_once(tmp_path):
+    found = phrases(tmp_path, "green * tea")
+    text = " ".join(f"w{n}" for n in range(60)) + " some green herbal tea " + " ".join(f"v{n}" for n in range(60))
+    assert hit(found, f"Hello Ann {text}")
+    for pattern in {pattern for patterns in found._anchors.values() for pattern in patterns}:
+        pattern._compiled = None
+        pattern.source = "(("  # nothing could be looked for
+    assert hit(found, f"Hello Bob {text} yours, Carl")
+    with pytest.raises(re.error):
+        hit(found, text.replace("v3", "u3"))
+
+
+def test_an_anchor_that_stands_everywhere_is_looked_for_some_times_only(tmp_path):
+    found = phrases(tmp_path, "green * tea")
+    assert hit(found, " ".join(f"green{n} green x{n}" for n in range(15)) + " green herbal tea")
+    assert not hit(found, " ".join(f"green{n} green x{n}" for n in range(25)) + " x" * 30 + " green herbal tea")
+
+
+# -- words ---------------------------------------------------------------------------------------
+@given(st.text(st.characters(max_codepoint=255) | st.sampled_from(passages._SIGNS), max_size=300))
+@example("".join(map(chr, range(256))))
+@example("a".join(map(chr, range(256))))
+@example("\u00bd" * 400 + "\u00df" * 400)
+def test_words_of_latin_letters_are_those_of_any(text):
+    assert passages._of_latin_1(text) in (None, passages._of_any(text))
+
+
+def test_texts_of_the_west_take_the_short_way():
+    for text in (
+        "Größe: 5 m² für 3 €",
+        "ça va, à bientôt – “œuvre”".replace("œ", "oe"),
+        "mañana ¿sí? 1½ ª º",
+        "æøå ÆØÅ þ",
+    ):
+        assert passages._of_latin_1(text) == passages._of_any(text) == passages.words(text)
+    assert passages._of_latin_1("5 \u00b5g") is None and passages.words("5 \u00b5g") == ["5", "\u03bcg"]
+    assert passages._of_latin_1("\u0430bc") is None
 
 
 def test_what_was_read_is_read_once():

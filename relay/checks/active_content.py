@@ -29,7 +29,7 @@ from relay.checks.attachments import files_of
 from relay.checks.check import Check, CheckSettings
 from relay.message.active import active, script_links, suspect
 from relay.message.header import text_of
-from relay.message.html import MOST_HTML, TextPart, of_text
+from relay.message.html import MOST_HTML, TextPart, of_markup
 from relay.message.mime import Message
 from relay.model import Evidence, Mail, Stage
 from relay.ports import Late, Tools
@@ -78,8 +78,9 @@ async def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
 
 
 def _suspect(part: TextPart) -> bool:
-    # What differs between pages of one layout, web addresses in quotes, can neither be a script nor hide one.
-    return of_text(part, "suspect", lambda _: suspect(part.source, part.acts))
+    # What differs between pages of one layout, web addresses in quotes and text that is seen, can neither be a script
+    # nor hide one.
+    return of_markup(part, "suspect", lambda part: suspect(part.source, part.acts))
 
 
 def _has_files(message: Message) -> bool:

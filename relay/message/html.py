@@ -20,8 +20,8 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 import turbohtml
 
-from relay.message import styles
-from relay.message.layout import Apart, Layouts, put_together
+from relay.message import layout, styles
+from relay.message.layout import Apart, Form, Layouts, Worded, put_together, with_texts, worded
 from relay.message.once import once
 from relay.message.styles import Declarations, Sheet, Style
 
@@ -93,9 +93,10 @@ class TextPart:
     source  the HTML, "" for plain text
     acts    it has elements that may do something by themselves, or that ask for input (relay/message/active.py)
     open    where no style of the page can hide anything: the page, for relay/message/below.py
-    kept    what was worked out of `text` and of what else is the same on every page of this layout, by name; tail:
-            how many characters stand behind the last address; open: whether there would be `open`.  None where that
-            is not known (relay/message/layout.py)
+    kept    what was worked out of the markup, which is the same on every page of this layout, by name; tail: how many
+            characters stand behind the last place that differs; open: whether there would be `open`.  None where
+            that is not known (relay/message/layout.py)
+    said    what was worked out of `text`, by name, where that is the same on every page of this layout
     """
 
     kind: Literal["html", "plain"]
@@ -108,17 +109,30 @@ class TextPart:
     acts: bool = True
     open: Open | None = field(default=None, compare=False, repr=False)
     kept: dict[str, Any] | None = field(default=None, compare=False, repr=False)
+    said: dict[str, Any] | None = field(default=None, compare=False, repr=False)
 
 
 def of_text(part: TextPart, name: str, work: Callable[[str], T]) -> T:
-    """work(text of the part), once for all messages of this layout."""
+    """work(text of the part), once for all messages with this layout and text."""
+    said = part.said
+    if said is None:
+        return work(part.text)
+    try:
+        found: T = said[name]
+    except KeyError:
+        found = said[name] = work(part.text)
+    return found
+
+
+def of_markup(part: TextPart, name: str, work: Callable[[TextPart], T]) -> T:
+    """work(part), once for all messages of this layout, where neither addresses nor words make a difference to it."""
     kept = part.kept
     if kept is None:
-        return work(part.text)
+        return work(part)
     try:
         found: T = kept[name]
     except KeyError:
-        found = kept[name] = work(part.text)
+        found = kept[name] = work(part)
     return found
 
 
@@ -307,22 +321,20 @@ class Reader:
         if len(html) > FEW_ATTRIBUTES and _crowded(html):
             return self.too_big(alternative, "attributes")
         apart = _LAYOUTS.apart(html)
-        page: _Page | None = None
-        if apart is not None and (layout := _LAYOUTS.get(apart.key)) is not None:
-            page = layout.filled(apart.addresses)
+        page = _known(apart) if apart is not None else None
         if page is None:
             read = _read(turbohtml.parse(html, positions=True), html, tags)  # positions cost next to nothing
             if isinstance(read, str):
                 return self.too_big(alternative, read)
             page = read
-            if apart is not None and tags <= _FEW_TAGS and _LAYOUTS.is_wanted(apart.key):
-                _LAYOUTS.keep(apart.key, _layout(apart, tags), len(html))
+            if apart is not None and tags <= _FEW_TAGS:
+                _learn(apart, tags)
         self._split += page.split
         self._unseen += page.unseen
         self._parts.append(
             TextPart(
                 "html", page.text, page.links, alternative, page.hidden, page.faint, html, page.acts, page.open,
-                page.kept,
+                page.kept, page.said,
             )
         )  # fmt: skip
         return None
@@ -344,6 +356,7 @@ class _Page(NamedTuple):
     split: int
     unseen: int
     kept: dict[str, Any] | None = None
+    said: dict[str, Any] | None = None
     places: tuple[int, ...] = ()
     fixed: tuple[tuple[int, str], ...] = ()
 
@@ -382,12 +395,118 @@ def _counted(text: str) -> tuple[str, int, int]:
     return shown, _splits(text, odd), len(_TAGS.findall(odd))
 
 
-# -- pages that differ in addresses alone ---------------------------------------------------------
-_LAYOUTS: Layouts[_Page] = Layouts()
+# -- pages that are known but for addresses and words ----------------------------------------------
+class _Worded(NamedTuple):
+    """What was read of a page whose words differ from reader to reader.
+
+    page    all but its text
+    text    of the page, before, between and behind the words
+    order   which of the words stands there, by its place in the page
+    form    where they stand in the page
+    differ  the same as numbers of texts, as in layout.Worded
+    times   how often such a page was read again because others differed
+    """
+
+    page: _Page
+    text: list[str]
+    order: list[int]
+    form: Form
+    differ: list[int]
+    times: int
+
+    def filled(self, literals: list[str], addresses: list[str]) -> _Page | None:
+        """This page with the words and addresses of a message; None where something differs that may not."""
+        words = self.form.words(literals)
+        page = self.page.filled(addresses) if words is not None else None
+        if words is None or page is None:
+            return None
+        pieces = [self.text[0]]
+        for number, behind in zip(self.order, self.text[1:], strict=True):
+            pieces += (words[number], behind)
+        return page._replace(text="".join(pieces))
+
+
+_LAYOUTS: Layouts[_Page, _Worded] = Layouts()
 _FEW_TAGS = 1000
 """Start tags of a page that is read once more for its layout; a newsletter of 60 KiB has half as many."""
 _MARK = "layout.invalid"
 """A host (RFC 2606) that marks the places of addresses."""
+_WORD = "qzvx"
+"""Letters that mark the places of words."""
+_WORDS = f"{'w' * 20}\u2019 \n {'w' * 20}\u00a0" * (layout.LONGEST_WORDS // 40)
+"""With a sign that is not in Latin-1: where there is none, the parser has another way to go (turbohtml 1.15: a hidden
+`<input>` in a table)."""
+_OFTEN, _MANY = 4, 30
+"""Times that such a page is read again, and texts that may differ."""
+
+
+def _known(apart: Apart) -> _Page | None:
+    page: _Page | None = None
+    if (alike := _LAYOUTS.alike.get(apart.key)) is not None:
+        _LAYOUTS.alike.used(apart.key)
+        page = alike.filled(apart.addresses)
+    else:
+        for key, one in _LAYOUTS.near(apart):
+            if (page := one.filled(apart.literals, apart.addresses)) is not None:
+                _LAYOUTS.worded.used(key)
+                break
+    _LAYOUTS.found(page is not None)
+    return page
+
+
+def _learn(apart: Apart, tags: int) -> None:
+    """Nobody knew this page."""
+    if _LAYOUTS.is_wanted(apart.key):
+        _LAYOUTS.alike.keep(apart.key, _layout(apart, tags), len(apart.key))
+    elif apart.key not in _LAYOUTS.alike and (further := worded(apart)) is not None:
+        differ = _LAYOUTS.differ(further)
+        times = 0
+        if further.key in _LAYOUTS.worded:
+            before = _LAYOUTS.worded.get(further.key)
+            if before is None or before.times >= _OFTEN or before.form.words(apart.literals) is not None:
+                return
+            differ, times = sorted({*differ, *before.differ}), before.times + 1
+            if differ == before.differ:
+                return  # unusual signs
+        if differ and all(layout.words(further.texts[number].strip()) for number in differ):
+            _LAYOUTS.keep_worded(apart, further.key, _worded(further, apart.addresses, differ, tags, times))
+
+
+def _worded(further: Worded, addresses: list[str], differ: list[int], tags: int, times: int) -> _Worded | None:
+    """What all pages have in common whose words differ in these texts, read off some with marks for them; None where
+    one is seen elsewhere or not at all, or its length makes a difference (to the columns of a table)."""
+    if len(differ) > _MANY or any(_WORD in text for text in (further.key, *further.texts)):
+        return None
+    around = [layout.edges(further.texts[number]) for number in differ]
+
+    def put(words: list[str]) -> Apart:
+        texts = further.texts.copy()
+        for number, (before, behind), word in zip(differ, around, words, strict=True):
+            texts[number] = f"{before}{word}{behind}"
+        return with_texts(further, texts, addresses)
+
+    marks = [f"{_WORD}{place}z" for place in range(len(differ))]
+    marked = put(marks)
+    page = _layout(marked, tags)
+    if page is None or page.kept is None or page.split or page.unseen:
+        return None
+    text = re.split(f"{_WORD}([0-9]+)z", page.text)
+    order = [int(place) for place in text[1::2]]
+    del text[1::2]
+    if sorted(order) != list(range(len(differ))):
+        return None
+    # A column is as wide as its longest line: each is tried longer than all else, and than the others and shorter.
+    longer = [f"x{_WORDS[: layout.LONGEST_WORDS + 9 * place]}x" for place in range(len(differ))]
+    for words in (longer, longer[::-1])[: len(differ)]:
+        other = _layout(put(words), tags)
+        pieces = [text[0]]
+        for place, after in zip(order, text[1:], strict=True):
+            pieces += (layout.words(words[place]) or "", after)
+        if other is None or other._replace(kept=page.kept) != page._replace(text="".join(pieces)):
+            return None
+    behind = marked.key.rpartition(marks[-1])[2].rpartition("\0")[2]
+    page = page._replace(text="", kept={**page.kept, "tail": len(behind)}, said=None)
+    return _Worded(page, text, order, layout.form(further, differ), differ, times)
 
 
 def _layout(apart: Apart, tags: int) -> _Page | None:
@@ -415,7 +534,7 @@ def _layout(apart: Apart, tags: int) -> _Page | None:
         return None
     places = tuple([marks.get(link.href, -1) for link in page.links])
     kept = {"tail": len(apart.literals[-1]), "open": page.open is not None}
-    return page._replace(open=None, kept=kept, places=places, fixed=fixed)
+    return page._replace(open=None, kept=kept, said={}, places=places, fixed=fixed)
 
 
 def _marked(apart: Apart, free: list[int]) -> tuple[Any, str, dict[str, int]]:
