@@ -220,10 +220,9 @@ def test_a_page_that_is_too_large_is_not_taken_apart() -> None:
 
 def test_a_page_without_addresses_is_known_too() -> None:
     html._LAYOUTS.forget()
-    pages = [
-        f"<p>Hello {name},</p><p>reply STOP and I will not write again</p>" for name in ("Ann", "Bob", "Jim", "Jim")
-    ]
-    assert [is_known(page) for page in pages] == [False, False, True, True]
+    names = ("Ann", "Bob", "Jim", "Kim", "Kim")
+    pages = [f"<p>Hello {name},</p><p>reply STOP and I will not write again</p>" for name in names]
+    assert [is_known(page) for page in pages] == [False, False, False, True, True]
     for page in pages:
         same(page)
     learn(pages[0])
@@ -252,11 +251,25 @@ def greeted(number: int, *names: str) -> str:
 
 def learn_names() -> None:
     html._LAYOUTS.forget()
-    read(greeted(1, "Ann", "Sir"))
-    read(greeted(2, "Bob", "Madam"))
+    for number, names in enumerate([("Ann", "Sir"), ("Bob", "Madam"), ("Tom", "Dr. X"), ("Lea", "Prof. Y")]):
+        read(greeted(number, *names))
 
 
-def test_a_page_that_greets_is_known_from_the_third_on_whoever_is_greeted() -> None:
+def test_a_page_is_read_no_more_than_twice() -> None:
+    """A page for a layout of addresses, or one for each trial of words: those are spread over some messages."""
+    reads = []
+    with pytest.MonkeyPatch.context() as patched:
+        was = html._read
+        patched.setattr(html, "_read", lambda *args: reads.append(args) or was(*args))
+        for number in range(8):
+            read(greeted(number, f"name{number}", f"other{number}"))
+            reads.append(())
+    assert [len(some.split()) for some in " ".join("x" if one else "|" for one in reads).split("|")] == [
+        1, 2, 2, 2, 0, 0, 0, 0, 0,
+    ]  # fmt: skip
+
+
+def test_a_page_that_greets_is_soon_known_whoever_is_greeted() -> None:
     learn_names()
     for number, name in enumerate(NAMES, 3):
         page = greeted(number, name, NAMES[2 - number])
@@ -309,6 +322,7 @@ def test_unusual_words_read_as_if_it_were_the_first_page(name: str) -> None:
         '<table><tr><td align="right">{}</td></tr><tr><td>some more</td></tr></table>',
         '<table><tr><td colspan="2">{}</td></tr><tr><td>a</td><td>b</td></tr></table>',
         "<table>{}<tr><td>x</td></tr></table>",
+        "<table><tr><td>{}</td></tr><tr>{}</tr></table>",
         "<ul>{}<li>x</li></ul>",
         "<ol><li>{}</li><li>b</li></ol>",
         "<svg><title>{}</title></svg>",
@@ -328,6 +342,9 @@ def test_unusual_words_read_as_if_it_were_the_first_page(name: str) -> None:
         "<sup>{}</sup>",
         "{}<plaintext>",
         "<xmp>{}</xmp>",
+        "<plaintext><b>{}</b>",
+        "<svg><text><![CDATA[<b>{}</b>]]></text></svg>",
+        "<svg><desc>{}</desc></svg>",
         "<iframe>{}</iframe>",
         "<p>{}</p><p>{}</p>",
         "<p>{}<br>{}</p>",
@@ -348,16 +365,76 @@ def test_unusual_words_read_as_if_it_were_the_first_page(name: str) -> None:
 )
 def test_words_in_any_place_read_as_if_it_were_the_first_page(more: str) -> None:
     html._LAYOUTS.forget()
-    for name in ("Ann", "Bob", "x" * 120, "A\n  B", "a\" b'", "J", "unsubscribe", *NAMES, "Ann", "1"):
-        same(PAGE.format(name[:3].strip(), "b", more.replace("{{", "{").replace("}}", "}").replace("{}", name)))
+    odd = ("R&amp;D", "x" * 120, "A\n  B", "a\" b'", 'J" style="display:none;', "J", "unsubscribe")
+    for number, name in enumerate(("Ann", "Bob", "Tom", "Lea", *odd, *NAMES, "Ann", "1")):
+        names = iter((name, name[::-1] + "2"))
+        page = re.sub(r"\{\}", lambda _: next(names), more.replace("{{", "{").replace("}}", "}"))
+        same(PAGE.format(number, "b", page))
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("Write", "Call"),
+        ("display:none", "display:block"),
+        ("<title>News", "<title>Old news"),
+        ('href="https://click.example/t9', 'hrefs="https://click.example/t9'),
+        ("<p>Hello ", "<p>Hello, "),
+        ("</p><table>", "</p><p>and</p><table>"),
+        ("</tr></table>", "</tr><tr><td>z</td></tr></table>"),
+        ('"https://fonts.example/a.css"', '"https://fonts.example/b.css"'),
+    ],
+)
+def test_whatever_differs_besides_words_is_read(before: str, after: str) -> None:
+    learn_names()
+    page = greeted(9, "Ann", "J")
+    assert is_known(page) and before in page
+    for _ in range(2):
+        same(page.replace(before, after, 1))
+    same(page)
+
+
+def test_words_longer_than_those_that_were_tried_are_read() -> None:
+    html._LAYOUTS.forget()
+    for name in ("Ann", "Bob", "Tom", "Lea", "x" * 499, "x" * 501):
+        page = f"<p>{name}</p><table><tr><td>{name}</td></tr></table>"
+        assert is_known(page) == (len(name) == 499)
+        same(page)
+
+
+def test_words_may_be_read_in_another_order_than_they_stand_in() -> None:
+    html._LAYOUTS.forget()
+    for number, name in enumerate(("Ann", "Bob", "Tom", "Lea", "J")):
+        page = f"<table><tr><td>{name}</td></tr><tr>{name} and all</tr></table>"
+        assert is_known(page) == (number == 4)
+        same(page)
+    assert one(page).text.split("\n")[0] == "J and all"
+
+
+def test_a_control_character_joins_no_two_markups() -> None:
+    one, other = "<p title='x>y<z'>a</p><p>{}</p>", "<p title='x\1z'>a</p><p>{}</p>"
+    for first, second in ((one, other), (other, one)):
+        html._LAYOUTS.forget()
+        for page in (first, second, first, second):
+            for name in ("Ann", "Bob", "Tom", "Lea"):
+                same(page.replace("{}", name))
+
+
+def test_a_page_in_which_everything_differs_has_no_layout() -> None:
+    for many in (html._MANY, html._MANY + 1):
+        html._LAYOUTS.forget()
+        pages = [
+            "".join(f"<p>{name} {place}</p>" for place in range(many)) for name in ("Ann", "Bob", "Tom", "Lea", "J")
+        ]
+        assert [is_known(page) for page in pages] == [False] * 4 + [many == html._MANY]
 
 
 def test_others_may_differ_later() -> None:
     html._LAYOUTS.forget()
-    names = [("Ann", "you"), ("Bob", "you"), ("Jim", "you"), ("Kim", "all"), ("Lea", "me")]
-    for number, (name, other) in enumerate(names):
+    names = ["Ann you", "Bob you", "Jim you", "Kim you", "Kim all", "Lea me", "Tom us", "Eve them", "Max her"]
+    for number, (name, other) in enumerate(map(str.split, names)):
         page = greeted(number, name, other)
-        assert is_known(page) == (number in (2, 4)), number
+        assert is_known(page) == (number in (3, 7, 8)), number
         same(page)
 
 
@@ -372,7 +449,7 @@ def test_no_page_is_read_again_and_again() -> None:
             names = ["same"] * 20
             names[number % 20] = f"name{number}"
             same(PAGE.format(1, 2, more.format(*names)))
-    assert 1 <= len(made) <= html._OFTEN + 1
+    assert len(made) == html._OFTEN + 1
 
 
 def test_who_was_greeted_is_not_kept() -> None:
@@ -382,7 +459,7 @@ def test_who_was_greeted_is_not_kept() -> None:
     [key] = html._LAYOUTS.worded._kept
     everything = repr((key, html._LAYOUTS.worded._kept, html._LAYOUTS._near, html._LAYOUTS.alike._kept))
     assert "Write" in everything
-    assert not [name for name in ("Ann", "Bob", "Sir", "Madam", "Grace", "Ada") if name in everything]
+    assert not [name for name in ("Ann", "Bob", "Sir", "Madam", "Lea", "Prof", "Grace", "Ada") if name in everything]
 
 
 def test_a_footer_has_its_place_in_a_page_that_greets_and_words_behind_move_it() -> None:
@@ -391,12 +468,25 @@ def test_a_footer_has_its_place_in_a_page_that_greets_and_words_behind_move_it()
 
     for behind in ("", "<p>{}</p>", "<p>{}</p>\n<img src='x'>", '<img src="https://late.example/{}"><p>{}</p>'):
         html._LAYOUTS.forget()
-        for number, name in enumerate(("Ann", "Bob", "J", "x" * 300, "Kim")):
+        for number, name in enumerate(("Ann", "Bob", "Tom", "Lea", "J", "x" * 300, "Kim")):
             page = greeted(number, name, name) + behind.format(name[:5], name)
             part = one(page)
-            assert (part.kept is not None) == (number > 1), behind
+            assert (part.kept is not None) == (number > 3), behind
             [fresh] = anew(page).per_part
             assert in_read_page(part, made) == in_page(page, made, fresh.open)
+
+
+def test_campaigns_that_look_alike_take_turns() -> None:
+    def page_of(number: int, name: str) -> str:
+        return PAGE.format("a", "b", f"<p title='{number}'>{name}</p>")
+
+    html._LAYOUTS.forget()
+    for number in range(layout._ALIKE + 1):
+        for name in ("Ann", "Bob", "Tom"):
+            read(page_of(number, name))
+            html._LAYOUTS._misses = 0
+    assert is_known(page_of(1, "J")) and not is_known(page_of(0, "J")), "one more than are looked at"
+    assert is_known(page_of(0, "Kim")), "but it comes back"
 
 
 def test_layouts_of_many_markups_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -408,7 +498,7 @@ def test_layouts_of_many_markups_are_bounded(monkeypatch: pytest.MonkeyPatch) ->
 
     html._LAYOUTS.forget()
     for number in range(20):
-        for name in ("Ann", "Bob"):
+        for name in ("Ann", "Bob", "Tom"):
             html._LAYOUTS._misses = 0
             read(page_of(number, name))
             assert len(html._LAYOUTS._texts) <= 5
@@ -469,8 +559,8 @@ def test_every_page_that_greets_reads_as_if_it_were_the_first(
 ) -> None:
     source = '<a href="https://a.example/">x</a><p>{w},</p>' + "".join(pieces) + "<p>" + "".join(more) + "</p>{w}"
     html._LAYOUTS.forget()
-    for at in range(4):
-        names = iter(words[5 * at :] * 20)
+    for at in range(6):
+        names = iter(words[3 * at :] * 20)
         page = re.sub(r"\{w\}", lambda _: next(names), source).replace("{}", f"t{at}")
         same(page)
         part = one(page)

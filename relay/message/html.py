@@ -405,6 +405,7 @@ class _Worded(NamedTuple):
     form    where they stand in the page
     differ  the same as numbers of texts, as in layout.Worded
     times   how often such a page was read again because others differed
+    left    how often other words are still to be tried in these places; until then nothing is filled in
     """
 
     page: _Page
@@ -413,17 +414,19 @@ class _Worded(NamedTuple):
     form: Form
     differ: list[int]
     times: int
+    left: int
 
     def filled(self, literals: list[str], addresses: list[str]) -> _Page | None:
         """This page with the words and addresses of a message; None where something differs that may not."""
         words = self.form.words(literals)
         page = self.page.filled(addresses) if words is not None else None
-        if words is None or page is None:
-            return None
+        return None if words is None or page is None else page._replace(text=self.said(words))
+
+    def said(self, words: list[str]) -> str:
         pieces = [self.text[0]]
         for number, behind in zip(self.order, self.text[1:], strict=True):
             pieces += (words[number], behind)
-        return page._replace(text="".join(pieces))
+        return "".join(pieces)
 
 
 _LAYOUTS: Layouts[_Page, _Worded] = Layouts()
@@ -433,9 +436,10 @@ _MARK = "layout.invalid"
 """A host (RFC 2606) that marks the places of addresses."""
 _WORD = "qzvx"
 """Letters that mark the places of words."""
-_WORDS = f"{'w' * 20}\u2019 \n {'w' * 20}\u00a0" * (layout.LONGEST_WORDS // 40)
-"""With a sign that is not in Latin-1: where there is none, the parser has another way to go (turbohtml 1.15: a hidden
-`<input>` in a table)."""
+_WORDS = f"{'w' * 20}\u2019 \n {'w' * 20}&amp;\u00a0" * (layout.LONGEST_WORDS // 40)
+"""With all that may be read in another way somewhere: a space and a line end (`<pre>`), a character reference
+(`<xmp>`), a sign that is not in Latin-1: where there is none, the parser has another way to go (turbohtml 1.15: a
+hidden `<input>` in a table)."""
 _OFTEN, _MANY = 4, 30
 """Times that such a page is read again, and texts that may differ."""
 
@@ -447,7 +451,7 @@ def _known(apart: Apart) -> _Page | None:
         page = alike.filled(apart.addresses)
     else:
         for key, one in _LAYOUTS.near(apart):
-            if (page := one.filled(apart.literals, apart.addresses)) is not None:
+            if not one.left and (page := one.filled(apart.literals, apart.addresses)) is not None:
                 _LAYOUTS.worded.used(key)
                 break
     _LAYOUTS.found(page is not None)
@@ -455,38 +459,32 @@ def _known(apart: Apart) -> _Page | None:
 
 
 def _learn(apart: Apart, tags: int) -> None:
-    """Nobody knew this page."""
+    """Nobody knew this page.  It is read once more at most; what takes more waits for the next one like it."""
     if _LAYOUTS.is_wanted(apart.key):
         _LAYOUTS.alike.keep(apart.key, _layout(apart, tags), len(apart.key))
     elif apart.key not in _LAYOUTS.alike and (further := worded(apart)) is not None:
-        differ = _LAYOUTS.differ(further)
-        times = 0
-        if further.key in _LAYOUTS.worded:
-            before = _LAYOUTS.worded.get(further.key)
-            if before is None or before.times >= _OFTEN or before.form.words(apart.literals) is not None:
-                return
+        differ, times = _LAYOUTS.differ(further), 0
+        before = _LAYOUTS.worded.get(further.key)
+        if before is not None and before.form.words(apart.literals) is not None:
+            if before.filled(apart.literals, apart.addresses) is not None:
+                # Where nothing is left to try, others that look alike at both ends had taken its place.
+                value = _tried(before, further, apart.addresses, tags) if before.left else before
+                _LAYOUTS.keep_worded(apart, further.key, value)
+            return
+        if before is not None:
             differ, times = sorted({*differ, *before.differ}), before.times + 1
-            if differ == before.differ:
-                return  # unusual signs
-        if differ and all(layout.words(further.texts[number].strip()) for number in differ):
+        known = further.key in _LAYOUTS.worded and (before is None or differ == before.differ)
+        if not known and times <= _OFTEN and differ and all(layout.words(further.texts[n].strip()) for n in differ):
             _LAYOUTS.keep_worded(apart, further.key, _worded(further, apart.addresses, differ, tags, times))
 
 
 def _worded(further: Worded, addresses: list[str], differ: list[int], tags: int, times: int) -> _Worded | None:
-    """What all pages have in common whose words differ in these texts, read off some with marks for them; None where
-    one is seen elsewhere or not at all, or its length makes a difference (to the columns of a table)."""
-    if len(differ) > _MANY or any(_WORD in text for text in (further.key, *further.texts)):
+    """What pages may have in common whose words differ in these texts, read off one with marks for them; None where
+    one is seen elsewhere or not at all."""
+    if len(differ) > _MANY:
         return None
-    around = [layout.edges(further.texts[number]) for number in differ]
-
-    def put(words: list[str]) -> Apart:
-        texts = further.texts.copy()
-        for number, (before, behind), word in zip(differ, around, words, strict=True):
-            texts[number] = f"{before}{word}{behind}"
-        return with_texts(further, texts, addresses)
-
     marks = [f"{_WORD}{place}z" for place in range(len(differ))]
-    marked = put(marks)
+    marked = _with_words(further, addresses, differ, marks)
     page = _layout(marked, tags)
     if page is None or page.kept is None or page.split or page.unseen:
         return None
@@ -495,18 +493,34 @@ def _worded(further: Worded, addresses: list[str], differ: list[int], tags: int,
     del text[1::2]
     if sorted(order) != list(range(len(differ))):
         return None
-    # A column is as wide as its longest line: each is tried longer than all else, and than the others and shorter.
-    longer = [f"x{_WORDS[: layout.LONGEST_WORDS + 9 * place]}x" for place in range(len(differ))]
-    for words in (longer, longer[::-1])[: len(differ)]:
-        other = _layout(put(words), tags)
-        pieces = [text[0]]
-        for place, after in zip(order, text[1:], strict=True):
-            pieces += (layout.words(words[place]) or "", after)
-        if other is None or other._replace(kept=page.kept) != page._replace(text="".join(pieces)):
-            return None
     behind = marked.key.rpartition(marks[-1])[2].rpartition("\0")[2]
     page = page._replace(text="", kept={**page.kept, "tail": len(behind)}, said=None)
-    return _Worded(page, text, order, layout.form(further, differ), differ, times)
+    return _Worded(page, text, order, layout.form(further, differ), differ, times, min(2, len(differ)))
+
+
+def _tried(one: _Worded, further: Worded, addresses: list[str], tags: int) -> _Worded | None:
+    """With one trial less; None where other words change more than themselves.
+
+    A column of a table is as wide as its longest line: each is tried longer than any may be, and both longer and
+    shorter than the others.
+    """
+    words = [f"x{_WORDS[: layout.LONGEST_WORDS + 9 * place]}x" for place in range(len(one.differ))]
+    if one.left == 1:
+        words.reverse()
+    page = _layout(_with_words(further, addresses, one.differ, words), tags)
+    if page is None or page.text != one.said([layout.words(each) or "" for each in words]):
+        return None
+    if page._replace(text="", kept=one.page.kept, said=None) != one.page:
+        return None
+    return one._replace(left=one.left - 1)
+
+
+def _with_words(further: Worded, addresses: list[str], differ: list[int], words: list[str]) -> Apart:
+    texts = further.texts.copy()
+    for number, word in zip(differ, words, strict=True):
+        before, behind = layout.edges(texts[number])
+        texts[number] = f"{before}{word}{behind}"
+    return with_texts(further, texts, addresses)
 
 
 def _layout(apart: Apart, tags: int) -> _Page | None:

@@ -206,7 +206,7 @@ class Kept(Generic[T]):
         self._characters = 0
 
 
-_ALIKE, _LONGEST_TAG = 8, 200
+_ALIKE, _LONGEST_TAG = 16, 200
 
 
 class Layouts(Generic[T, U]):
