@@ -240,6 +240,9 @@ NAMES = [
     "R&D",
     "50 % \u2013 \u201cyes\u201d",
     "d@e.example",
+    "Анна-Мария",
+    "अनीता शर्मा",
+    "Ελένη",
 ]
 GREETED = PAGE.replace("<p>Hello</p>", "<p>Hello {3},</p><table><tr><td> Dear {4} </td></tr></table>")
 

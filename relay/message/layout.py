@@ -71,8 +71,11 @@ def put_together(literals: list[str], addresses: list[str]) -> str:
 
 # -- pages that differ in words --------------------------------------------------------------------
 _BETWEEN = re.compile(">([^<>]+)<")
-_ORDINARY = re.compile("[\t\n\r -~\u00a0-\u00ac\u00ae-\u024f\u2013\u2014\u2018-\u201e\u2022\u2026\u20ac\u2122]*")
-"""ASCII, European letters, typographic signs: nothing that takes no room or joins with others."""
+_ORDINARY = re.compile(
+    "[\t\n\r -~\u00a0-\u00ac\u00ae-\u024f\u0370-\u052f\u0900-\u097f\u2013\u2014\u2018-\u201e\u2022\u2026\u20ac\u2122]*"
+)
+"""ASCII, Latin, Greek, Cyrillic and Devanagari letters, typographic signs: nothing that takes no room or turns the
+direction of writing."""
 _SPACE = " \t\n\r"
 _SPACES = re.compile("[ \t\n\r]+")
 LONGEST_WORDS = 500
@@ -187,8 +190,10 @@ class Kept(Generic[T]):
 
     def used(self, key: str) -> None:
         """It was of use, so others go before it."""
-        if key in self._kept:
+        try:
             self._kept.move_to_end(key)
+        except KeyError:
+            pass  # another thread has put others in its place
 
     def keep(self, key: str, value: T | None, size: int) -> None:
         """size: characters"""
