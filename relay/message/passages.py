@@ -185,7 +185,7 @@ def _of_any(text: str) -> list[str]:
 
 
 def _of_latin_1(text: str) -> list[str] | None:
-    """The same for a text of Latin-1 and typographic signs, in a tenth of the time; None for any other."""
+    """The same for a text of Latin-1 and typographic signs, in a third of the time; None for any other."""
     for sign in _TYPOGRAPHIC:
         if sign in text:
             text = text.replace(sign, " ")
