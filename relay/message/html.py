@@ -40,6 +40,7 @@ MOST_PLAIN = 512 * 1024
 """Octets of plain text in a message that are read."""
 LONGEST_LINK_TEXT = 1000
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 Alternative = tuple[int, int] | None
@@ -114,25 +115,21 @@ class TextPart:
 
 def of_text(part: TextPart, name: str, work: Callable[[str], T]) -> T:
     """work(text of the part), once for all messages with this layout and text."""
-    said = part.said
-    if said is None:
-        return work(part.text)
-    try:
-        found: T = said[name]
-    except KeyError:
-        found = said[name] = work(part.text)
-    return found
+    return _once_kept(part.said, name, work, part.text)
 
 
 def of_markup(part: TextPart, name: str, work: Callable[[TextPart], T]) -> T:
     """work(part), once for all messages of this layout, where neither addresses nor words make a difference to it."""
-    kept = part.kept
+    return _once_kept(part.kept, name, work, part)
+
+
+def _once_kept(kept: dict[str, Any] | None, name: str, work: Callable[[S], T], of: S) -> T:
     if kept is None:
-        return work(part)
+        return work(of)
     try:
         found: T = kept[name]
     except KeyError:
-        found = kept[name] = work(part)
+        found = kept[name] = work(of)
     return found
 
 

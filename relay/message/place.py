@@ -212,7 +212,7 @@ def in_read_page(read: TextPart, made: Callable[[bool], str]) -> int | None:
         at = in_page(page, made, opened(page) if kept["open"] else None)
         behind = None if at is None else len(page) - at
         if behind is not None and behind > kept["tail"]:
-            return at  # an address stands behind it, and may be longer on another page
+            return at  # an address or words stand behind it, and may be longer on another page
         if len(kept) < _FOOTERS:
             kept[name] = behind
     return None if behind is None else len(page) - behind
