@@ -9,6 +9,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,7 @@ def test_verify_finds_what_was_changed(run: Run, folder: Path) -> None:
     assert "checkpoint: 1" in told
     assert DOUBT in told
     assert json.loads(run("decision", "verify", "--json").stdout)[0]["in_doubt"] == [DOUBT]
-    with sqlite3.connect(folder / "relay.db") as db:
+    with closing(sqlite3.connect(folder / "relay.db")) as db, db:
         db.execute("UPDATE decision SET body = CAST(replace(CAST(body AS TEXT), 'refuse', 'forward') AS BLOB)")
     db.close()
     told = run("decision", "verify", exit=1).output

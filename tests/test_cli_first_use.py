@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ def test_names_in_json_are_names(run: Run) -> None:
 
 
 def _one_waits(folder: Path, webhook: str) -> None:
-    with sqlite3.connect(folder / "relay.db") as db:
+    with closing(sqlite3.connect(folder / "relay.db")) as db, db:
         db.execute(
             "INSERT INTO webhook_event (id, tenant, kind, at, data) VALUES ('msg_1', 'acme', 'bounce', 1.0, '{}')"
         )

@@ -7,6 +7,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -230,7 +231,7 @@ def test_decisions_of_a_case_are_found(run: Run) -> None:
 def test_erasing_a_person_takes_the_copies_of_their_mail(run: Run, folder: Path) -> None:
     (row,) = rows(run("erase", "bob@example.net", "--yes", "--json"))
     assert row["copies of messages"] == 1
-    with sqlite3.connect(folder / "relay.db") as db:
+    with closing(sqlite3.connect(folder / "relay.db")) as db, db:
         assert db.execute("SELECT count(*) FROM copy").fetchone() == (0,)
     db.close()
     assert "no copy of it is kept" in run("hold", "show", HELD_REF, "--message").stderr

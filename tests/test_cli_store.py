@@ -9,6 +9,7 @@ import re
 import sqlite3
 import stat
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -174,7 +175,7 @@ def test_terminating_asks_first(run: Run) -> None:
 
 # -- credentials ------------------------------------------------------------------------
 def stored_hash(folder: Path, name: str) -> str:
-    with sqlite3.connect(folder / "relay.db") as db:
+    with closing(sqlite3.connect(folder / "relay.db")) as db, db:
         return str(db.execute("SELECT password_hash FROM credential WHERE name = ?", (name,)).fetchone()[0])
 
 
@@ -378,7 +379,8 @@ def test_migrate_backup_check(run: Run, folder: Path) -> None:
     output = run("store", "backup", str(folder / "copy.db")).output
     assert "relay.db.keys is NOT part of it" in output
     assert stat.S_IMODE((folder / "copy.db").stat().st_mode) == 0o600
-    assert sqlite3.connect(folder / "copy.db").execute("SELECT value FROM suppression").fetchall() == [("example.org",)]
+    with closing(sqlite3.connect(folder / "copy.db")) as copy:
+        assert copy.execute("SELECT value FROM suppression").fetchall() == [("example.org",)]
     assert not list(folder.glob(".copy*"))
     assert "is the store itself" in run("store", "backup", str(folder / "relay.db"), exit=2).output
 

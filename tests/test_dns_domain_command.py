@@ -299,11 +299,12 @@ class TestKey:
     def test_a_key_in_a_file_goes_on_and_is_rotated(self, run, claimed, publish, tmp_path):
         """As an earlier version made them."""
         import sqlite3
+        from contextlib import closing
 
         path = tmp_path / "relay.db.keys" / "dkim" / "old.pem"
         path.parent.mkdir()
         path.write_bytes(pem())
-        with sqlite3.connect(tmp_path / "relay.db") as db:
+        with closing(sqlite3.connect(tmp_path / "relay.db")) as db, db:
             db.execute(
                 "UPDATE domain SET dkim_by = 'relay', selector = 's0', selectors = '[\"s0\"]', key_file = ?",
                 (str(path),),

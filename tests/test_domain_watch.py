@@ -7,6 +7,7 @@ import itertools
 import json
 import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -729,7 +730,7 @@ class TestCommands:
         run("domain", "verify", "acme.example", "--tenant", "two")
         verified = {row["tenant"]: row["verified"] for row in run("domain", "list", "--json")}
         assert verified == {"filed": True, "one": False, "two": True}
-        with sqlite3.connect(tmp_path / "relay.db") as db:
+        with closing(sqlite3.connect(tmp_path / "relay.db")) as db, db:
             assert db.execute("SELECT tenant, kind FROM notice").fetchall() == [("one", "domain-refused")]
 
     def test_what_was_lost_is_proven_again_at_once(self, run: Any, zone: Any, tmp_path: Path) -> None:
@@ -737,7 +738,7 @@ class TestCommands:
         record = run("domain", "add", "acme.example", "--tenant", "one", "--json")["publish"]
         zone[record["name"]] = {"TXT": [record["value"]]}
         run("domain", "verify", "acme.example")
-        with sqlite3.connect(tmp_path / "relay.db") as db:
+        with closing(sqlite3.connect(tmp_path / "relay.db")) as db, db:
             db.execute("UPDATE domain_record SET spent = 1e9 WHERE kind = 'ownership'")
         db.close()
         zone[record["name"]] = {}

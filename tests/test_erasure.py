@@ -8,6 +8,7 @@ import os
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
+from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -389,7 +390,7 @@ async def test_a_backup_from_before_shows_nothing_of_an_erased_tenant(store: Sto
     await tenant(store)
     await store.ledger.record(decision(1))
     backup = tmp_path / "backup.db"
-    with sqlite3.connect(store.folder / "relay.db") as db, sqlite3.connect(backup) as there:
+    with closing(sqlite3.connect(store.folder / "relay.db")) as db, closing(sqlite3.connect(backup)) as there:
         db.backup(there)
     await erasure.erase_tenant(store.database, store.keys, "acme", NOW)
     restored = await Database.open(backup, warm=False)

@@ -1,6 +1,7 @@
 """Each event is described, named once, and keeps people out of the log."""
 
 import dataclasses
+import inspect
 import re
 
 import pytest
@@ -12,10 +13,10 @@ KINDS = vocabulary()
 @pytest.mark.parametrize("kind", KINDS, ids=lambda e: e.name)
 def test_an_event_is_described(kind: type[Event]) -> None:
     """A sentence, then one line for each field, in the order of the fields."""
-    text = kind.__doc__ or ""
+    text = inspect.cleandoc(kind.__doc__ or "")
     fields = [field.name for field in dataclasses.fields(kind)]
     assert re.fullmatch(r"[a-z_]+\.[a-z]+", kind.name)
-    assert re.findall(r"^    (\w+) {2,}\S", text, re.M) == fields
+    assert re.findall(r"^(\w+) {2,}\S", text, re.M) == fields
     assert text.partition("\n\n")[0].rstrip().endswith((".", ":")), "the first paragraph is a sentence"
     assert kind.level in ("debug", "info", "warning", "error")
 

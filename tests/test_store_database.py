@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -50,7 +51,7 @@ async def database(path: Path) -> AsyncIterator[Database]:
 
 # -- migrations -------------------------------------------------------------------------
 def schema(path: Path) -> list[tuple[str, ...]]:
-    with sqlite3.connect(path) as db:
+    with closing(sqlite3.connect(path)) as db, db:
         found = db.execute("SELECT type, name, sql FROM sqlite_schema ORDER BY type, name").fetchall()
     db.close()
     return found

@@ -15,6 +15,7 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -547,7 +548,7 @@ async def test_the_first_domain_counts_at_once_in_every_worker(tmp_path: Path) -
 async def test_domains_of_an_earlier_version_are_asked(tmp_path: Path) -> None:
     steps = migrations()
     migrate(tmp_path / "relay.db", [step for step in steps if step.number < 16])
-    with sqlite3.connect(tmp_path / "relay.db") as db:
+    with closing(sqlite3.connect(tmp_path / "relay.db")) as db, db:
         db.execute(
             "INSERT INTO suppression (key, tenant, stream, reason, form, value, source, added, folding)"
             " VALUES (?, '', '', 'legal', 'domain', 'example.com', '', 1, 0)",

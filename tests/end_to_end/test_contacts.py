@@ -8,6 +8,7 @@ import smtplib
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def test_a_tool_that_does_not_report_its_opt_outs_is_stopped_until_it_does(
 ) -> None:
     relay = own(tenants__acme__opt_out="synced")
     assert relay.send(good(1)) == {}  # it has two days to begin
-    with sqlite3.connect(relay.folder / "relay.db") as db:
+    with closing(sqlite3.connect(relay.folder / "relay.db")) as db, db:
         db.execute("UPDATE opt_out_sync SET asked = ?", (time.time() - 2.5 * 86400,))
 
     def noticed() -> bool:
@@ -98,7 +99,7 @@ def test_a_tool_that_does_not_report_its_opt_outs_is_stopped_until_it_does(
         return "opt-out-sync" in relay.cli("decision", "list", "--check", "opt-out-sync", "--json")
 
     wait(noticed)
-    with sqlite3.connect(relay.folder / "relay.db") as db:
+    with closing(sqlite3.connect(relay.folder / "relay.db")) as db, db:
         db.execute("UPDATE opt_out_sync SET asked = ?", (time.time() - 4 * 86400,))
 
     def stopped() -> str:

@@ -50,7 +50,7 @@ def seen(folder: Path) -> bool:
 
 def spent(folder: Path, days: float) -> None:
     """So long has the DNS shown that SPF is gone."""
-    with sqlite3.connect(folder / "relay.db", timeout=10) as db:
+    with closing(sqlite3.connect(folder / "relay.db", timeout=10)) as db, db:
         db.execute("UPDATE domain_record SET spent = ? WHERE kind = 'spf'", (days * 86400,))
     db.close()
 
