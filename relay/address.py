@@ -180,6 +180,12 @@ def folded(address: Address) -> str:
     return f"{local}@{domain}"
 
 
+def hosts_of(address: Address) -> set[str]:
+    """Every domain under which the same mailbox may stand."""
+    domain = _ALIASES.get(address.domain, address.domain)
+    return {domain, *(alias for alias, name in _ALIASES.items() if name == domain)}
+
+
 def unfoldable(exact: str) -> bool:
     """Whether an exact form is certainly its own folded form; most are, and this is quicker than to fold them."""
     return "+" not in exact and exact.rpartition("@")[2] not in _PARTICULAR

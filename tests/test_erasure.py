@@ -23,7 +23,7 @@ from relay.jobs.retention import Retention
 from relay.keys import Keys
 from relay.model import Copy, Decision, Evidence, Finding, Intent, Rung, Tenant, Then
 from relay.replies import Reply
-from relay.stores import erasure
+from relay.stores import erasure, outbox
 from relay.stores.canary import keys_when_needed, open_keys
 from relay.stores.chain import Terms
 from relay.stores.consents import Consents, Record
@@ -35,6 +35,7 @@ from relay.stores.decisions import Filter, find, fresh, page, public, verify
 from relay.stores.forms import entry
 from relay.stores.ledger import SqliteLedger
 from relay.stores.migrate import migrate
+from relay.stores.outbox import Outbox
 from relay.stores.recipients import Recipients
 from relay.stores.tenants import Tenants
 from relay.tokens import reference
@@ -321,6 +322,60 @@ async def test_compacting_leaves_nothing_of_what_was_moved_about(store: Store) -
     await erasure.erase_person(store.database, store.keys, parse(PERSON), NOW)
     assert await erasure.settle(store.database, compact=True)
     assert "jo.doe@" not in named(store.raw())
+
+
+async def told(store: Store, *addresses: str) -> None:
+    """Each stands in a webhook event, a bounce, and the next hop's words of a mail that went out."""
+    await Outbox(store.database, store.keys.master).add("", "https://hooks.example/in", ("suppression.*",), NOW)
+
+    def write(db: sqlite3.Connection) -> None:
+        for n, address in enumerate(addresses):
+            assert outbox.note(db, "recipient.unsubscribed", "acme", NOW, {"address": address}, f"{n}")
+            db.execute(
+                "INSERT INTO feedback (key, at, source, kind, tenant, stream, ref, recipient, sender, permanence,"
+                " status, code, diagnostic, effect, state)"
+                " VALUES (?, ?, 'smtp', 'bounce', 'acme', '', '', ?, '', 'hard', '5.1.1', 550, ?, 'none', 'done')",
+                (n.to_bytes(4, "big"), NOW, address, f"550 5.1.1 <{address}> unknown; rcpt={address}."),
+            )
+
+    await store.database.run(write)
+
+
+async def left(store: Store) -> list[str]:
+    rows = await store.database.read("SELECT recipient FROM feedback ORDER BY recipient")
+    events = await store.database.read("SELECT data FROM webhook_event")
+    assert sorted(json.loads(data)["address"] for (data,) in events) == [name for (name,) in rows]
+    return [name for (name,) in rows]
+
+
+async def test_nobody_goes_whose_address_only_ends_or_begins_like_the_persons(store: Store) -> None:
+    others = ["banjo@example.com", "d.jo@example.com", "jo@example.com.au", "jo@sub.example.com"]
+    await told(store, "jo@example.com", "JO@Example.com", "jo+news@example.com", *others)
+    await erasure.erase_person(store.database, store.keys, parse("jo@example.com"), NOW)
+    assert await left(store) == sorted(others)
+    await erasure.erase_person(store.database, store.keys, parse("jo@example.co"), NOW)
+    assert await left(store) == sorted(others)
+
+
+async def test_letters_beyond_ascii_are_found_in_json_and_in_capitals(store: Store) -> None:
+    await told(store, "müller@example.com", "MÜLLER@example.com", "info@BÜCHER.example", "mueller@example.com")
+    await erasure.erase_person(store.database, store.keys, parse("müller@example.com"), NOW)
+    await erasure.erase_person(store.database, store.keys, parse("info@xn--bcher-kva.example"), NOW)
+    assert await left(store) == ["mueller@example.com"]
+    assert await erasure.settle(store.database)
+    assert b"ller@example.com" not in store.raw().replace(b"mueller@example.com", b"")
+
+
+async def test_other_spellings_that_only_the_ledger_knows_go_too(store: Store) -> None:
+    for n, to in enumerate(("jo+news@example.com", "Jo@example.com", "info@BÜCHER.example", "ajo@example.com")):
+        await store.ledger.record(decision(n, to=to))
+    erased = await erasure.erase_person(store.database, store.keys, parse("jo@example.com"), NOW)
+    assert erased.gone["decisions"] == 2
+    erased = await erasure.erase_person(store.database, store.keys, parse("info@xn--bcher-kva.example"), NOW)
+    assert erased.gone["decisions"] == 1
+    assert await erasure.settle(store.database)
+    raw = store.raw()
+    assert b"ajo@example.com" in raw and b"jo+news@" not in raw.lower() and "bücher".encode() not in raw.lower()
 
 
 # -- a tenant --------------------------------------------------------------------------------------

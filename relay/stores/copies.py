@@ -10,11 +10,13 @@ from typing import Any
 
 import orjson
 
+from relay.address import Address
 from relay.model import Copy
 from relay.sealed import Unsealable
 from relay.stores.chain import dumps
 from relay.stores.data_keys import DataKeys
 from relay.stores.database import Database
+from relay.stores.forms import same_mailbox
 
 SLICE = 200
 
@@ -123,8 +125,8 @@ class Copies:
             count += done
         return count
 
-    async def of_people(self, addresses: frozenset[str]) -> list[str]:
-        """References of copies whose envelope names one of these addresses (in lower case)."""
+    async def of_people(self, address: Address) -> list[str]:
+        """References of copies whose envelope names this mailbox, in whatever spelling."""
 
         def look(db: sqlite3.Connection) -> list[str]:
             found = []
@@ -134,7 +136,7 @@ class Copies:
                 except Unsealable:
                     continue
                 people = (envelope.get("sender", ""), *envelope.get("recipients", ()))
-                if not addresses.isdisjoint(str(text).lower() for text in people):
+                if same_mailbox(map(str, people), address):
                     found.append(ref)
             return found
 

@@ -13,15 +13,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 import sqlite3
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import idna
 import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from relay.address import Address, parse
+from relay.address import Address, hosts_of, parse
 from relay.keys import Keys
 from relay.stores import contacts, decisions
 from relay.stores.chain import Terms
@@ -29,6 +31,7 @@ from relay.stores.consents import Consents
 from relay.stores.copies import Copies
 from relay.stores.data_keys import DataKeys
 from relay.stores.database import Database
+from relay.stores.forms import same_mailbox
 from relay.stores.recipients import Recipients
 
 SLICE = 500
@@ -126,6 +129,56 @@ class Person:
         """In lower case, as they may stand in rows."""
         return tuple(dict.fromkeys(t.lower() for a in self.spellings for t in (a.exact, a.text)))
 
+    def named_in(self) -> Callable[[object], bool]:
+        """Whether a column (address, words, JSON) names the person, and not somebody whose address ends in theirs."""
+        texts = frozenset(self.texts)
+        quoted = tuple(text for text in texts if '"' in text)
+
+        def named(value: object) -> bool:
+            words = _text_of(value)
+            return not texts.isdisjoint(_addresses(words)) or any(text in words for text in quoted)
+
+        return named
+
+
+_ADDRESS = re.compile(r"[^\s<>()\[\]\",;:@\\]{1,64}@[^\s<>()\[\]\",;:@\\]+")
+_BESIDE = re.compile("[=/'`|{}?&!]")
+_ENDS = ".'`!?|{}*_"
+
+
+def _addresses(words: str) -> Iterator[str]:
+    """What may be an address in a text, each in every way to read it: `to=jo@example.com.` is `jo@example.com` too."""
+    for one in _ADDRESS.findall(words):
+        yield one
+        local, _, host = one.rpartition("@")
+        host = host.rstrip(_ENDS)
+        yield f"{local}@{host}"
+        if found := _BESIDE.split(local)[-1].lstrip(_ENDS):
+            yield f"{found}@{host}"
+
+
+def _text_of(value: object) -> str:
+    """The text of a column in lower case, JSON without its escapes."""
+    text = bytes(value).decode("utf-8", "replace") if isinstance(value, bytes) else str(value or "")
+    if text[:1] in ("{", "["):
+        try:
+            text = "\n".join(_strings(orjson.loads(text)))
+        except orjson.JSONDecodeError:
+            pass
+    return text.lower()
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield name
+            yield from _strings(inner)
+    elif isinstance(value, Sequence):
+        for inner in value:
+            yield from _strings(inner)
+
 
 @dataclass(frozen=True, slots=True)
 class Erased:
@@ -149,8 +202,31 @@ async def person(database: Database, keys: Keys, address: Address) -> Person:
     known = [
         *(await Recipients(database, keys.address).spellings(address)),
         *(await Consents(database, keys.address).spellings(address)),
+        *(await _spellings(database, address)),
     ]
     return Person(tuple(dict.fromkeys((address, *map(parse, known)))))
+
+
+async def _spellings(database: Database, address: Address) -> list[str]:
+    """Those in decisions, intents, and the tables whose line says where addresses stand; all of them are read."""
+    columns = [("decision_personal", "body"), ("intent", "sender"), ("intent", "recipients")]
+    columns += [(name, column) for name, rule in TABLES.items() for column in (rule.person, rule.text) if column]
+    hosts = hosts_of(address)
+    if "xn--" in address.domain:
+        hosts.add(idna.decode(address.domain))
+
+    def look(db: sqlite3.Connection) -> list[str]:
+        there = _there(db)
+        found: set[str] = set()
+        for table, column in columns:
+            if table in there:
+                for (value,) in db.execute(f'SELECT {column} FROM "{table}" WHERE {column} IS NOT NULL'):
+                    words = _text_of(value)
+                    if any(host in words for host in hosts):  # to take every address apart would take minutes
+                        found.update(same_mailbox(_addresses(words), address))
+        return sorted(found)
+
+    return await database.view(look)
 
 
 async def _suppressions(database: Database, keys: Keys, who: Person, now: float) -> Mapping[str, int]:
@@ -160,7 +236,7 @@ async def _suppressions(database: Database, keys: Keys, who: Person, now: float)
 async def _copies(database: Database, keys: Keys, who: Person, now: float) -> Mapping[str, int]:
     """Before the ledger, which knows in which messages they are named."""
     copies = Copies(database, keys.master)
-    refs = set(await copies.of_people(frozenset(who.texts)))
+    refs = set(await copies.of_people(who.address))
     for text in who.texts:
         refs.update(await decisions.naming(database, keys.ledger, text))
     return {"copies of messages": await copies.drop(sorted(refs))}
@@ -187,18 +263,12 @@ async def _tables(database: Database, keys: Keys, who: Person, now: float) -> Ma
 
     def drop(db: sqlite3.Connection) -> dict[str, int]:
         gone: dict[str, int] = {}
-        marks = ", ".join("?" * len(who.texts))
-        found = " OR ".join(["instr(lower({0}), ?)"] * len(who.texts))
+        db.create_function("names", 1, who.named_in(), deterministic=True)
         for table in _there(db):
             rule = TABLES.get(table, _NOBODY)
             count = 0
-            if rule.person:
-                count += db.execute(
-                    f'DELETE FROM "{table}" WHERE lower({rule.person}) IN ({marks})', who.texts
-                ).rowcount
-            if rule.text:
-                sql = f'DELETE FROM "{table}" WHERE {found.format(rule.text)}'
-                count += db.execute(sql, who.texts).rowcount
+            for column in filter(None, (rule.person, rule.text)):
+                count += db.execute(f'DELETE FROM "{table}" WHERE names({column})').rowcount
             if count:
                 gone[table.replace("_", " ")] = count
                 if table in _WITH:

@@ -19,7 +19,7 @@ from itertools import chain, islice
 from operator import itemgetter
 from typing import Any, NamedTuple, TypeVar
 
-from relay.address import FOLDING, Address, folded, parse, unfoldable
+from relay.address import FOLDING, Address, folded, hosts_of, parse, unfoldable
 from relay.model import MARKETING, NOTHING_KNOWN, RecipientFacts, Suppression
 from relay.ports import Unavailable
 from relay.replies import Reply
@@ -523,12 +523,8 @@ class Recipients:
 
     async def spellings(self, address: Address) -> list[str]:
         """Every other spelling of the mailbox that stands in a list."""
-        base = folded(address)
         # Another spelling has a key of its own, which cannot be computed from this one.
-        hosts = {address.domain, base.rpartition("@")[2]}
-        if "gmail.com" in hosts:
-            hosts.add("googlemail.com")
-        patterns = [f"%@{_like(host)}" for host in sorted(hosts)]
+        patterns = [f"%@{_like(host)}" for host in sorted(hosts_of(address))]
 
         def spellings(db: sqlite3.Connection) -> list[str]:
             found: set[str] = set()
