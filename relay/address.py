@@ -21,6 +21,12 @@ _PLAIN = re.compile(
     rf"([{_ATEXT}]+(?:\.[{_ATEXT}]+)*)@((?:(?!-)[A-Za-z0-9-]{{1,63}}(?<!-)\.)+(?!-)[A-Za-z0-9-]{{1,63}}(?<!-))\Z"
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+UNSEEN = re.compile(
+    "[\u00ad\u034f\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e01ef]"
+)
+"""Characters that leave no trace (marks of order and direction, soft hyphens): an address with one is another address,
+and nobody can tell.  The two joiners U+200C and U+200D are not among them: Indic and Persian words need them."""
 
 
 class BadAddress(ValueError):
@@ -110,6 +116,8 @@ def parse(text: str) -> Address:
         raise BadAddress("the address is empty")
     if _CONTROL.search(text):
         raise BadAddress("the address has a control character")
+    if not text.isascii() and (unseen := UNSEEN.search(text)):
+        raise BadAddress(f"the address has a character that cannot be seen (U+{ord(unseen[0]):04X})")
     local, at, host = text.rpartition("@")
     if not at:
         raise BadAddress("the address has no @")

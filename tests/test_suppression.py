@@ -135,6 +135,19 @@ def test_what_a_list_may_look_like(content: str) -> None:
         assert values(data.encode(encoding)) == ["a@example.com", "b@example.com"], encoding
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "a@example.com\n\ufeffb@example.com\n",  # two files, joined
+        "email\n\u200ba@example.com\nb@exam\u00adple.com\u200b\n",  # copied from a page
+        "name,email\nAnn,\ufeffa@example.com\nBo,Bo <\u2060b@example.com>\n",
+    ],
+)
+def test_what_cannot_be_seen_in_a_list_is_no_part_of_an_address(content: str) -> None:
+    for encoding in ("utf-8", "utf-16"):
+        assert values(content.encode(encoding)) == ["a@example.com", "b@example.com"], encoding
+
+
 def test_domains_and_digests() -> None:
     found, bad, _ = read(f"@example.com\n{MD5}\n{SHA1.upper()}\n{SHA256}\n", reason="legal")
     assert bad == []

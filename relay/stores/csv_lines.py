@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import BinaryIO, cast
 
+from relay.address import UNSEEN
 from relay.stores.forms import BadEntry
 
 LONGEST = 64 * 1024
@@ -129,7 +130,10 @@ def _encoding(start: bytes) -> str:
 
 
 def bare(cell: str) -> str:
-    """`Jo <jo@example.com>` and `"jo@example.com"` are addresses too, in lists made by people."""
+    """`Jo <jo@example.com>` and `"jo@example.com"` are addresses too, in lists made by people; and what cannot be seen
+    in one was never typed: a mark of order where two files were joined, a soft hyphen from a page."""
+    if not cell.isascii():
+        cell = UNSEEN.sub("", cell).strip()
     if cell[-1:] == ">" and "<" in cell:
         return cell[cell.rindex("<") + 1 : -1].strip()
     if len(cell) > 2 and cell[0] == cell[-1] == '"':
