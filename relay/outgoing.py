@@ -98,13 +98,14 @@ class Outgoing:
         mended = self._mended(mail, verdict) if verdict.repairs else NOTHING
         added = self.received(mail) + mended.fields + self._own_fields(mail, domain)
         drop, edits = mended.drop, mended.edits
-        if domain is None:
-            return splice(message, added, drop, edits)
-        if not self._eight_bit(mail.tenant):
+        if domain is not None and not self._eight_bit(mail.tenant):
             edits = await _seven_bit(message, mended, domain)
         if (edits or _LEAVING in drop) and message.count("dkim-signature"):
-            drop = (*drop, "dkim-signature")  # the client's no longer fits; it is of this domain, or nothing was edited
+            # The client's no longer fits; it is of a domain that we or the next hop sign, or nothing was edited.
+            drop = (*drop, "dkim-signature")
         body = splice(message, added, drop, edits)
+        if domain is None:
+            return body
         profile = self._profile(mail.tenant)
         details = (body, message, domain.name, signers(domain, profile), SIGNED[profile], int(mail.now), edits)
         fields = sign_all(*details) if message.size <= INLINE else await asyncio.to_thread(sign_all, *details)
@@ -195,8 +196,11 @@ def return_paths(traces: Trace, verp: Callable[[Tenant], bool]) -> Callable[[Env
 
 
 def signers(domain: Domain, profile: str) -> tuple[Signer, ...]:
-    """The keys that sign for a next hop of this profile: Amazon SES wants one signature."""
-    return domain.signers[:1] if profile == "ses" else domain.signers
+    """The keys that sign for a next hop of this profile: Amazon SES wants one signature, and it should be one that
+    every receiver can verify."""
+    if profile != "ses" or len(domain.signers) < 2:
+        return domain.signers
+    return (next((each for each in domain.signers if each.rsa), domain.signers[0]),)
 
 
 _LEAVING = "list-unsubscribe"

@@ -276,6 +276,12 @@ class TestKey:
         run("domain", "key", "retire", "acme.example", "s1", "--last")
         assert run("domain", "list", "--tenant", "acme", "--json")[0]["dkim"] == ""
 
+    def test_retire_the_last_one_that_every_receiver_verifies(self, run, claimed):
+        run("domain", "key", "add", "acme.example", "--selector", "s1")
+        assert "s1 is the last RSA key of acme.example" in run("domain", "key", "retire", "acme.example", "s1", exit=2)
+        run("domain", "key", "retire", "acme.example", "s1", "--last")
+        assert run("domain", "list", "--tenant", "acme", "--json")[0]["selectors"] == ["s1e"]
+
     def test_retire_what_was_never_used(self, run, claimed):
         run("domain", "key", "add", "acme.example", "--selector", "s1")
         run("domain", "key", "rotate", "acme.example", "--selector", "s2")

@@ -17,8 +17,8 @@ from relay.message import sign as signing
 from relay.message.edit import splice
 from relay.message.mime import Message
 from relay.message.sign import is_relaxed, relaxed_body, simple_body
-from relay.model import Signer
-from relay.outgoing import SIGNED
+from relay.model import Domain, Signer
+from relay.outgoing import SIGNED, signers
 
 RSA = generate_private_key(65537, 2048)
 ED25519 = Ed25519PrivateKey.generate()
@@ -63,6 +63,14 @@ def tag(field: bytes, name: str) -> bytes:
 
 def test_a_receiver_accepts_the_signature():
     assert accepted(signed(MESSAGE))
+
+
+def test_the_one_signature_of_ses_is_the_one_that_everybody_verifies():
+    rsa, ed25519 = Signer("s1", generate_private_key(65537, 2048)), Signer("s1e", Ed25519PrivateKey.generate())
+    for keys in ((rsa, ed25519), (ed25519, rsa)):
+        assert signers(Domain("acme.example", "acme", signers=keys), "ses") == (rsa,)
+        assert signers(Domain("acme.example", "acme", signers=keys), "mta") == keys
+    assert signers(Domain("acme.example", "acme", signers=(ed25519,)), "ses") == (ed25519,)
 
 
 @pytest.mark.parametrize("profile", ["mta", "ses"])

@@ -759,7 +759,7 @@ async def _activate(
 @click.argument("domain")
 @click.argument("selector")
 @click.option("--compromised", is_flag=True, help="Somebody else may have it: delete it now, and revoke its record.")
-@click.option("--last", is_flag=True, help="Although it is the last one, and the relay then signs no more.")
+@click.option("--last", is_flag=True, help="Although it is the last one (of RSA, which every receiver verifies).")
 @tenant_option
 @click.pass_obj
 def key_retire(shell: Shell, domain: str, selector: str, compromised: bool, last: bool, tenant: str | None) -> None:
@@ -786,6 +786,12 @@ def key_retire(shell: Shell, domain: str, selector: str, compromised: bool, last
                 fail(
                     f"{name} is the last key of {claim.domain}: its mail would go out unsigned.  Make another with"
                     f" `domain key rotate {claim.domain}`, or say --last"
+                )
+            others = [each for each in others if each.kind != "ed25519"]
+            if was.state == "signing" and was.kind == "rsa" and not others and not last:
+                fail(
+                    f"{name} is the last RSA key of {claim.domain}, and many receivers verify no other kind.  Make"
+                    f" another with `domain key rotate {claim.domain}`, or say --last"
                 )
             now = time.time()
             await at.signing.retire(claim.domain, claim.tenant, name, now, delete=compromised)

@@ -109,8 +109,9 @@ _REPORTS = frozenset(
         "message/tracking-status",
     )
 )
-_BEGIN_PGP = b"-----BEGIN PGP "
-_ARMOUR = re.compile(rb"(?:\A|[\n>])-----BEGIN PGP (SIGNED )?MESSAGE")  # behind a tag in HTML
+_BEGIN_PGP = b"-BEGIN PGP "
+# Behind a tag in HTML, also after blanks; but "> " begins a line that is quoted.
+_ARMOUR = re.compile(rb"(?:\A|[\n>]|(?<=[\w\"'/])>[ \t]{1,80})-----BEGIN PGP (SIGNED )?MESSAGE")
 _SIGNERS = ("dkim-signature", "arc-message-signature")
 _D = re.compile(r"(?:^|;)\s*+d\s*+=\s*+([A-Za-z0-9._-]++)\s*+(?:;|\Z)")
 LARGEST = 4 * 1024 * 1024
@@ -176,6 +177,8 @@ def _armour(message: Message, part: Part) -> str:
         if message.raw.find(_BEGIN_PGP, part.start, end) < 0:
             return ""
         octets = message.raw[part.start : end]
+        if part.cte == "quoted-printable":
+            octets = message.octets(part, LARGEST)  # the first hyphen of a line may stand there as =2D
     found = _ARMOUR.search(octets) if _BEGIN_PGP in octets else None
     return "" if found is None else "signed" if found[1] else "encrypted"
 
