@@ -586,6 +586,14 @@ def test_a_message_without_text_has_no_way_out(text):
         ("42 MG Road, Bengaluru 560001, India", "42, M.G. Road, Bengaluru - 560 001"),
         ("एमजी रोड 42, बेंगलुरु 560001", "एमजी रोड 42,\nबेंगलुरु 560001"),
         ("Villa Ampelos, Kos", "villa ampelos, kos"),
+        ("Musterstraße 12a, 79541 Lörrach", "Musterstr. 12 a, 79541 Lörrach"),
+        ("Musterstraße 12 a, 79541 Lörrach", "Musterstr. 12a · 79541 Lörrach"),
+        ("Musterstraße 12, 79541 Lörrach", "Musterstr. 12, A-79541 Lörrach"),
+        ("Invalidenstr. 5, 10115 Berlin", "Invalidenstraße 5, DE-10115 Berlin"),
+        ("Storgatan 5, 123 45 Göteborg", "Storgatan 5, SE-123 45 Göteborg"),
+        ("Via Roma 1, 20121 Milano", "Via Roma 1, I-20121 Milano"),
+        ("ul. Długa 5, PL-00-238 Warszawa", "ul. Dluga 5, 00-238 Warszawa"),
+        ("1 Elm Place, Wilmington, Delaware 19801", "1 Elm Pl, Wilmington, DE 19801"),
     ],
 )
 def test_the_address_of_the_profile_is_found_however_it_is_written(address, text):
@@ -602,6 +610,7 @@ def test_the_address_of_the_profile_is_found_however_it_is_written(address, text
         "21 Main Street, Springfield, IL 62701",
         "1 Main Street, Springfield, IL 627011",
         "1 Main Street, Shelbyville, IL 62701",
+        "1 Main Place, Springfield, IL 62701",
         "1 Main Street",
         "IL 62701, 1 Main Street, Springfield",
         "62701 " * 1000,
@@ -677,6 +686,12 @@ def test_any_postal_address(text, found):
         ("X Ltd", "", "Ann", "X Ltd.", True),
         ("X Ltd", "", "Ann", "x marks the spot", False),
         ("株式会社アクメ", "", "Ann", "株式会社アクメ", True),
+        ("Smith & Jones LLC", "", "Ann", "Smith and Jones LLC", True),
+        ("Smith and Jones LLC", "", "Ann", "Smith & Jones", True),
+        ("Müller & Söhne", "", "Ann", "Müller und Söhne", True),
+        ("Smith & Jones LLC", "", "Ann", "Smith or Jones", False),
+        ("Und Ltd", "", "Ann", "Und Ltd", True),
+        ("Und Ltd", "", "Ann", "Acme", False),
     ],
 )
 def test_sender_identity(legal, trading, name, text, passes):

@@ -115,6 +115,7 @@ def test_a_privacy_policy_that_cannot_be_read_for_a_day(failures, required, foun
         ("255.255.255.255", False), ("192.0.2.1", False), ("::1", False), ("::", False), ("fe80::1", False),
         ("fd00:ec2::254", False), ("fc00::1", False), ("::ffff:127.0.0.1", False), ("::ffff:169.254.169.254", False),
         ("2002:7f00:1::", False), ("64:ff9b::7f00:1", False), ("64:ff9b::a9fe:a9fe", False), ("ff02::1", False),
+        ("168.63.129.16", False), ("192.88.99.1", False), ("fec0::1", False), ("::ffff:168.63.129.16", False),
         ("not an address", False), ("", False),
     ],
 )  # fmt: skip

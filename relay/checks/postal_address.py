@@ -86,7 +86,9 @@ _PAIRS = {
 _FORM = {long: short for short, longs in _SHORT.items() for long in longs} | {
     long: short for short, long in _STATES.items()
 }
-_BEFORE_CODE = frozenset(("d", "a", "ch", "f", "b"))
+_BEFORE_CODE = frozenset(("d", "a", "ch", "f", "b", "i"))
+_BEFORE_ANY_CODE = frozenset(("de", "at", "fr", "be", "it", "es", "nl", "se", "pl", "pt", "dk", "fi"))
+"""Of countries whose codes may be in two parts.  Delaware and a place have the same short forms: so they go too."""
 _PAIR_FIRST = frozenset(first for first, _ in _PAIRS)
 # Compounds: Hauptstraße, Kerkstraat.
 _ENDINGS = (("strasse", 4), ("straat", 3))
@@ -101,8 +103,12 @@ def canonical(found: list[str]) -> list[str]:
         if skip:
             skip = False
             continue
-        if word in _BEFORE_CODE and index < last and 4 <= len(found[index + 1]) <= 5 and found[index + 1].isdigit():
-            continue  # D-79541
+        if index < last and found[index + 1].isdigit():
+            digits = len(found[index + 1])
+            if word in _BEFORE_CODE and 4 <= digits <= 5:
+                continue  # D-79541
+            if _FORM.get(word, word) in _BEFORE_ANY_CODE and 2 <= digits <= 5:
+                continue  # SE-111 23, DE-79541
         if word in _PAIR_FIRST and index < last:
             pair = _PAIRS.get((word, found[index + 1]))
             if pair:
@@ -123,7 +129,7 @@ def canonical(found: list[str]) -> list[str]:
     return out
 
 
-_SPELLING = Spelling(canonical, _BEFORE_CODE | _PAIR_FIRST)
+_SPELLING = Spelling(canonical, _BEFORE_CODE | _BEFORE_ANY_CODE | _PAIR_FIRST | frozenset(("delaware", "place")))
 
 _COUNTRY_NAMES = (
     "usa|us|united states|united states of america|uk|united kingdom|great britain|england|scotland|wales|"
@@ -139,12 +145,18 @@ _COUNTRIES = frozenset(_COUNTRY_NAMES.split("|"))
 
 @lru_cache(maxsize=4096)
 def _forms(address: str) -> tuple[Phrase, ...]:
-    """The address, and the address without its country."""
-    forms = [phrase(address, _SPELLING)]
-    lines = [line for line in re.split(r"[,;\r\n|]+", address) if line.strip()]
-    if len(lines) > 2 and " ".join(words(lines[-1])) in _COUNTRIES:
-        forms.insert(0, phrase(" ".join(lines[:-1]), _SPELLING))
-    return tuple(form for form in forms if form)
+    """The address, and the address without its country; a house number's letter before a code in each way to write it,
+    since `12 a, 79541` reads like A-79541."""
+    forms: list[Phrase | None] = []
+    for spelt in dict.fromkeys((address, _LETTERED.sub(r"\1\2", address), _LETTERED.sub(r"\1", address))):
+        lines = [line for line in re.split(r"[,;\r\n|]+", spelt) if line.strip()]
+        if len(lines) > 2 and " ".join(words(lines[-1])) in _COUNTRIES:
+            forms.append(phrase(" ".join(lines[:-1]), _SPELLING))
+        forms.append(phrase(spelt, _SPELLING))
+    return tuple({form.joined: form for form in forms if form}.values())
+
+
+_LETTERED = re.compile(r"(\d+) ?([abdfi])(?=[\s,;|]+\d{4,5}\b)", re.IGNORECASE)
 
 
 # -- any address --------------------------------------------------------------------------

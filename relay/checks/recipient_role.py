@@ -25,7 +25,7 @@ class Settings(CheckSettings):
 
 def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
     assert mail.recipient is not None
-    name = mail.recipient.address.local.partition("+")[0].lower()
+    name = mail.recipient.address.local.partition("+")[0].lower().replace("_", "-")
     if not tools.lists.holds("role-names", name) and name not in settings.also:
         return None
     return None if name in settings.allow else Evidence({"name": name})

@@ -23,7 +23,7 @@ _FORMS_OF_BUSINESS = (
     " ltd limited inc incorporated llc llp lp plc corp corporation co company pty pvt private gmbh mbh ag"
     " kg kgaa ug ohg gbr ev eg se sa sas sasu sarl eurl snc sci srl srls spa sl slu sau bv nv vof cv oy"
     " oyj ab hb as asa aps ivs is lda ltda eireli me sp z o oo spz zoo spolka sro doo kft zrt nyrt ooo bhd"
-    " sdn kk and und et y e i og haftungsbeschrankt"
+    " sdn kk and und et y e i og haftungsbeschrankt ou ek spk aktiebolag aktiengesellschaft"
 )
 _LEGAL_FORMS = frozenset(_FORMS_OF_BUSINESS.split())
 
@@ -41,11 +41,17 @@ def _core(found: list[str]) -> list[str]:
                 cut = True
                 break
     # What is left must still be a name: "Co-Op Ltd" stays whole.
-    return found[:end] if sum(map(len, found[:end])) > 2 else found
+    return _same(found[:end] if sum(map(len, found[:end])) > 2 else found)
+
+
+_AND = frozenset(("and", "und", "et", "och", "og"))
+"""`Smith & Jones` is `Smith and Jones`; the sign is no word already."""
 
 
 def _same(found: list[str]) -> list[str]:
-    return found
+    if _AND.isdisjoint(found):
+        return found
+    return [word for word in found if word not in _AND] or found
 
 
 _CORE, _SAME = Spelling(_core), Spelling(_same)

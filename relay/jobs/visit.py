@@ -44,9 +44,17 @@ def is_public(address: str) -> bool:
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
         if inner is not None and not is_public(str(inner)):
             return False
+        if ip.is_site_local:  # RFC 3879: not in use any more, but still private where it is
+            return False
+    if any(ip in network for network in _NOBODYS if network.version == ip.version):
+        return False
     return ip.is_global and not ip.is_multicast and not ip.is_reserved
 
 
+_NOBODYS = (
+    ipaddress.ip_network("168.63.129.16/32"),  # Azure's metadata and health service, in a public range
+    ipaddress.ip_network("192.88.99.0/24"),  # 6to4 relays, RFC 7526
+)
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
 
