@@ -49,9 +49,7 @@ _AND = frozenset(("and", "und", "et", "och", "og"))
 
 
 def _same(found: list[str]) -> list[str]:
-    if _AND.isdisjoint(found):
-        return found
-    return [word for word in found if word not in _AND] or found
+    return [word for word in found if word not in _AND] if not _AND.isdisjoint(found) else found
 
 
 _CORE, _SAME = Spelling(_core), Spelling(_same)
