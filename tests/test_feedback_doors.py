@@ -128,6 +128,9 @@ def test_other_events_of_ses():
     assert ses.read({"notificationType": "AmazonSnsSubscriptionSucceeded"}) == ()
     raw = {"notificationType": "Received", "content": "From: a\r\n\r\nplease remove me"}
     assert ses.content(raw) == b"From: a\r\n\r\nplease remove me" and ses.content(ses_event()) is None
+    coded = raw | {"content": "RnJvbTogYQ0KDQp4", "receipt": {"action": {"type": "SNS", "encoding": "BASE64"}}}
+    assert ses.content(coded) == b"From: a\r\n\r\nx"
+    assert ses.content(coded | {"content": "cut off="}) == b"cut off="
 
 
 def test_events_of_sendgrid():

@@ -7,7 +7,7 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from relay.feedback import Heard, read
+from relay.feedback import Heard, codes, read
 from relay.feedback.opened import Opened
 from relay.feedback.read import of
 from relay.feedback.removal import new_text
@@ -437,6 +437,33 @@ def test_a_complaint() -> None:
         "feedback@provider.example", "bob@acme.example", "mx.provider.example"
     )  # fmt: skip
     assert "tracetracetracetrace" in heard.traces and heard.at == 1793613601.0
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "550 5.1.1 Your email was rejected because your domain does not exist",
+        "550 5.1.1 The sender's account does not exist",
+        "550 5.1.1 Sender unknown user",
+        "550 Callback setup failed while verifying <news@acme.example>: User unknown",
+        "550 5.1.1 no such user - callout verification of sender failed",
+    ],
+)
+def test_words_about_the_sender_blame_no_recipient(said: str) -> None:
+    assert codes.reason(said).permanence == "policy"
+
+
+def test_what_qmail_was_told_after_data_may_be_about_anything() -> None:
+    said = "192.0.2.1 failed after I sent the message. Remote host said: 550 no such user"
+    assert codes.reason(said).permanence == "soft"
+    assert codes.reason(said.replace("failed after I sent the message", "does not like recipient")).permanence == "hard"
+
+
+@pytest.mark.parametrize("address", ["redactie@krant.example", "redaction@journal.example", "hiddenvalley@x.example"])
+def test_an_editors_desk_is_no_redacted_address(address: str) -> None:
+    original = ORIGINAL.replace("ann@customer.example", address)
+    heard = one(arf(f"Feedback-Type: abuse\nOriginal-Rcpt-To: {address}\n", original), "fbl@platform.example")
+    assert (heard.kind, heard.recipient) == ("complaint", address)
 
 
 @pytest.mark.parametrize(

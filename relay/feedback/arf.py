@@ -118,9 +118,12 @@ def _clear(address: str) -> str:
     if "%40" in address:
         address = unquote(address)
     local, _, domain = address.lower().rpartition("@")
-    if not local or "redact" in address.lower() or "hidden" in local or domain.endswith((".invalid", "redacted")):
+    if not local or _REDACTED.search(address) or domain.endswith((".invalid", "redacted")):
         return ""
     return "" if len(local) > 1 and not local.strip("x*_.-#?") else address
+
+
+_REDACTED = re.compile(r"(?<![a-z])(?:redacted|redact|hidden)(?![a-z])", re.IGNORECASE)  # and not redactie@
 
 
 def is_loop(report: Opened, original: Original | None) -> bool:

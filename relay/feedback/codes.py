@@ -135,6 +135,8 @@ def _permanence(
     known = shown[2:] in _HARD
     if _any(words.full, said) or "2.2" in details:
         return "soft", True
+    if _any(_SENDER_UNKNOWN, said):
+        return "policy", True
     if (_any(words.sender, said) or not details.isdisjoint(_SENDER)) and not (nobody and known):
         return "policy", True
     if tried_on or (shown or "5")[0] == "4" or (400 <= code < 500 and shown[:1] != "5"):
@@ -151,12 +153,19 @@ def _permanence(
         return "hard", True
     if _any(words.nowhere, said) and shown[2:4] in ("", "0.", "1.", "4.", "5."):
         return "hard", True
-    if "end of data" in said and "delivery error: dd" not in said:
+    if ("end of data" in said or "after i sent the message" in said) and "delivery error: dd" not in said:
         # The address was accepted before: what is refused now may be anything, whatever it is called.
         return "soft", True
     if nobody and (shown == "" or shown[2:] in _GENERIC or shown[2:4] in ("1.", "2.")):
         return "hard", True
     return "soft", shown != "" and shown[2:] not in _GENERIC
+
+
+_SENDER_UNKNOWN = (
+    "sender unknown", "sender's account", "sender account", "sender does not exist", "sender address does not exist",
+    "your domain does not exist", "your domain was not found", "callback", "callout", "verification of sender",
+)  # fmt: skip
+"""Who is not there is the sender, though the words are those for a recipient (5.1.1, "user unknown")."""
 
 
 def _any(phrases: tuple[str, ...], said: str) -> bool:

@@ -7,6 +7,8 @@ address, and is no server's word.
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Mapping
 from typing import Any
 
@@ -69,7 +71,14 @@ def content(event: Any) -> bytes | None:
     raw = found.get("content")
     if fields.text(found.get("notificationType")).lower() != "received" or not isinstance(raw, str):
         return None
-    return raw.encode("utf-8", "surrogateescape")
+    octets = raw.encode("utf-8", "surrogateescape")
+    action = mapping(mapping(found.get("receipt")).get("action"))
+    if fields.text(action.get("encoding")).upper() != "BASE64":
+        return octets
+    try:
+        return base64.b64decode(octets, validate=True)
+    except binascii.Error:
+        return octets
 
 
 def _common(mail: Mapping[str, Any]) -> dict[str, Any]:
