@@ -631,6 +631,72 @@ def test_other_answers_ask_for_nothing(text: str) -> None:
     assert one(reply(text), "bob@acme.example").kind == "other"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Sounds good. Please drop me a line next week.",
+        "Please drop us a mail",
+        "Please do not contact me by phone, email is fine",
+        "Please delete this email",
+        "Get me out of this contract",
+        "Please get me your list of dealers",
+        "Take me off the waiting list and sign me up",
+        "You strike me as an honest company",
+    ],
+)
+def test_ordinary_sentences_opt_nobody_out(text: str) -> None:
+    assert not any(heard.kind == "removal" and heard.sure for heard in mail(reply(text), "bob@acme.example"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Drop me from your list",
+        "Please take me off your mailing list.",
+        "Get us off this list!",
+        "Please remove this email from your database",
+        "Please remove us",
+        "Keep me out of your campaigns",
+    ],
+)
+def test_a_request_that_names_the_list_is_sure(text: str) -> None:
+    heard = one(reply(text), "bob@acme.example")
+    assert (heard.kind, heard.sure) == ("removal", True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Please don't stop sending these",
+        "Do not stop emailing me",
+        "Never stop sending me these",
+        "Don't ever stop sending these",
+        "I don't want you to stop sending these",
+        "There is no need to remove me from the list",
+        "Bitte nehmen Sie mich nicht aus dem Verteiler",
+        "Streichen Sie mich nicht von der Liste",
+        "Ich möchte keine Ihrer Mails verpassen",
+        "Merci de ne pas supprimer mon adresse",
+        "Je ne veux pas arrêter de recevoir vos messages",
+        "No dejen de enviarme correos",
+        "No quiero que me den de baja",
+        "Non smettete di inviarmi email",
+        "Non cancellate il mio indirizzo",
+        "Haal mij niet van de lijst",
+        "Verwijder mij niet uit de lijst",
+        "Ik wil geen mails missen",
+        "Não parem de me enviar emails",
+        "Não me removam da lista",
+        "मेल भेजना बंद मत करो",
+        "Nie przestawajcie wysyłać mi ofert",
+        "Nie chcę przestać otrzymywać wiadomości",
+        "Jag vill inte bli borttagen",
+    ],
+)
+def test_who_asks_to_stay_is_not_opted_out(text: str) -> None:
+    assert not any(heard.kind == "removal" and heard.sure for heard in mail(reply(text), "bob@acme.example"))
+
+
 def test_only_what_they_wrote_counts() -> None:
     assert one(reply("Great, thanks"), "bob@acme.example").kind == "other"
     footer = f"Great\n\nUnsubscribe: https://mail.platform.example/u/{TOKEN}"
