@@ -697,6 +697,19 @@ def test_who_asks_to_stay_is_not_opted_out(text: str) -> None:
     assert not any(heard.kind == "removal" and heard.sure for heard in mail(reply(text), "bob@acme.example"))
 
 
+@pytest.mark.parametrize(
+    ("text", "sure"),
+    [
+        ("Please remove this address: jane@customer.example", False),
+        ("Please remove me and jane@customer.example.", False),
+        ("Please remove me: Ann@Customer.Example.", True),
+    ],
+)
+def test_a_request_that_names_another_address_is_for_a_person(text: str, sure: bool) -> None:
+    heard = one(reply(text), "bob@acme.example")
+    assert (heard.kind, heard.sure, heard.recipient) == ("removal", sure, "ann@customer.example")
+
+
 def test_only_what_they_wrote_counts() -> None:
     assert one(reply("Great, thanks"), "bob@acme.example").kind == "other"
     footer = f"Great\n\nUnsubscribe: https://mail.platform.example/u/{TOKEN}"

@@ -8,13 +8,13 @@ unsubscribe me" is not, and somebody should read it.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import resources
 
 import yaml
 
-from relay.feedback.opened import MOST_TEXT, Opened, looks
+from relay.feedback.opened import MOST_TEXT, Opened, addresses, looks
 from relay.message import passages
 from relay.phrases import compiled
 
@@ -118,7 +118,12 @@ def request(report: Opened) -> Request | None:
     found = asked(written, "?" in text)
     if found is None or _is_bulk(report) or not (found.sure or _is_answer(report)):
         return None  # bulk mail speaks of opting out too
-    return found
+    # Who names another address may ask for that one: nobody is opted out for a colleague.
+    return replace(found, sure=found.sure and not _names_another(f"{report.subject}\n{text}", report.author))
+
+
+def _names_another(text: str, author: str) -> bool:
+    return any(named[0].strip(".'").lower() != author.lower() for named in addresses(text))
 
 
 def _is_bulk(report: Opened) -> bool:
