@@ -25,7 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from relay.config import ConfigError, read_public_key
 from relay.events import Event, FeedbackArrived
-from relay.feedback import signatures
+from relay.feedback import read, signatures
 from relay.feedback.heard import Heard
 from relay.feedback.providers import BadEvents, mailgun, postmark, sendgrid, ses
 from relay.jobs.amazon import Sns
@@ -535,7 +535,23 @@ async def test_a_bounce_comes_by_smtp():
         "250 2.1.0", "250 2.1.5", "452 4.5.3", "354 End d", "250 2.0.0", "221 2.0.0",
     ]  # fmt: skip
     ((raw, to, source),) = mail.intake.messages
-    assert raw == DSN.removesuffix(".").encode() and to == "bounce+tok@bounces.platform.example" and source == "mail"
+    assert raw == b"Return-Path: <>\r\n" + DSN.removesuffix(".").encode()
+    assert to == "bounce+tok@bounces.platform.example" and source == "mail"
+
+
+@pytest.mark.parametrize(("sender", "kind"), [("", "automatic"), ("ann@example.net", "removal")])
+async def test_what_came_with_the_null_sender_asks_for_nothing(sender, kind):
+    mail = Mail()
+    listener = await mail.open()
+    note = "From: ann@example.net\r\nSubject: Re: Our offer\r\n\r\nPlease remove me from your mailing list.\r\n."
+    try:
+        await talk(
+            listener.port, "EHLO x", f"MAIL FROM:<{sender}>", "RCPT TO:<returns@acme.example>", "DATA", note, "QUIT"
+        )
+    finally:
+        listener.close()
+    ((raw, to, _),) = mail.intake.messages
+    assert [heard.kind for heard in read(raw, to)] == [kind]
 
 
 @pytest.mark.parametrize(

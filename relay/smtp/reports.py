@@ -26,6 +26,7 @@ MAILBOXES = frozenset({"abuse", "arf", "bounce", "bounces", "complaints", "fbl",
 MESSAGE = 10 << 20
 """Octets of a report: it holds at most one message that we passed on, and mostly its header."""
 WHO = Tenant("feedback", "none")
+NULL_SENDER = b"Return-Path: <>\r\n"
 FAULTS = {"nul": replies.MALFORMED, "bare-newline": replies.BARE_NEWLINE, "too-big": replies.MESSAGE_TOO_BIG}
 
 LIMITS = Limits(
@@ -112,10 +113,12 @@ class Reports:
     async def message(self, session: Session, envelope: Envelope, content: Content) -> Answer:
         if content.fault:
             return self._told("refused", FAULTS[content.fault])
+        raw = bytes(content.raw[: content.size])
+        if envelope.sender is None:
+            # Programs answer with the null sender, and nothing else of the envelope reaches who reads this.
+            raw = NULL_SENDER + raw
         try:
-            await self._intake.message(
-                bytes(content.raw[: content.size]), envelope.recipients[0].address.text, self._source, self._clock()
-            )
+            await self._intake.message(raw, envelope.recipients[0].address.text, self._source, self._clock())
         except Unavailable:
             return self._told("later", replies.STORE_DOWN)
         return self._told("taken", replies.REPORT_TAKEN)
