@@ -370,7 +370,6 @@ NOTE = "From: Ann <ann@customer.example>\nTo: bob@acme.example\n"
                 "Odpowiedź automatyczna: Our offer",
                 "Autosvar: Our offer",
                 "स्वचालित उत्तर: Our offer",
-                "Re: Please confirm your message to Ann",
             )
         ),
     ],
@@ -393,7 +392,51 @@ def test_a_receipt_is_automatic() -> None:
 def test_a_hand_written_request_in_the_words_of_a_note_is_for_a_person() -> None:
     text = f"{NOTE}Subject: Re: Our offer\n\nShe is no longer with the company. Please remove this address.\n"
     heard = one(text, "bob@acme.example")
-    assert heard.kind in ("removal", "automatic") and not (heard.kind == "removal" and heard.sure)
+    assert (heard.kind, heard.sure) == ("removal", False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Jane Doe is no longer with the company. Please remove her from your list.",
+        "I no longer work for Acme and have asked you three times now to respect that, and every week there is another "
+        "mail of yours in here that somebody else has to read. Remove my email address from your database at once.",
+        "I have left the company. Please remove me from your list. User unknown.",
+    ],
+)
+def test_a_request_in_the_words_of_a_note_is_not_lost(text: str) -> None:
+    for subject in ("Our offer", "Please confirm your message to Ann"):
+        heard = one(f"{NOTE}Subject: Re: {subject}\n\n{text}\n", "bob@acme.example")
+        assert (heard.kind, heard.sure) == ("removal", False)
+
+
+def test_the_words_of_a_note_ask_for_nothing() -> None:
+    text = f"{NOTE}Subject: Re: Our offer\n\nJane Doe is no longer with the company.\n"
+    assert one(text, "bob@acme.example").kind == "automatic"
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "The packaging challenge",
+        "Vacation deals for you",
+        "Auto: 20% off tyres",
+        "Out of office furniture",
+        "Away from home?",
+        "Confirm [your seat]",
+    ],
+)
+def test_an_answer_to_a_subject_that_sounds_like_a_note_is_no_note(subject: str) -> None:
+    text = f"{NOTE}Subject: Re: {subject}\n\nPlease remove me from your list.\n"
+    heard = one(text, "bob@acme.example")
+    assert (heard.kind, heard.sure) == ("removal", True)
+    assert one(f"Auto-Submitted: auto-replied\n{text}", "bob@acme.example").kind == "automatic"
+
+
+def test_a_clear_request_under_the_subject_of_a_challenge_is_for_a_person() -> None:
+    text = f"{NOTE}Subject: The packaging challenge\n\nPlease remove me from your list.\n"
+    heard = one(text, "bob@acme.example")
+    assert (heard.kind, heard.sure) == ("removal", False)
 
 
 # -- complaints ----------------------------------------------------------------------------------
@@ -519,6 +562,15 @@ def test_an_abuse_report_tells_which_mail_and_keeps_the_reporter_apart(form: str
     assert (heard.kind, heard.reporter, heard.message_id) == ("abuse", "carl@victim.example", "m1@acme.example")
     assert (heard.sender, heard.recipient) == ("bob@acme.example", "ann@customer.example")
     assert "tracetracetracetrace" in heard.traces
+
+
+@pytest.mark.parametrize("subject", ["Phishing challenge page sent by your customer", "Vacation scam", "Re: Vacation"])
+def test_a_report_whose_subject_sounds_like_a_note_is_a_report(subject: str) -> None:
+    text = f"From: carl@victim.example\nTo: abuse@platform.example\nSubject: {subject}\n%s\nPlease stop them.\n"
+    assert one(text % "", "abuse@platform.example").kind == "abuse"
+    assert one(text % "X-Autoreply: yes\n", "abuse@platform.example").kind == "automatic"
+    to = f"unsubscribe+{TOKEN}@bounces.platform.example"
+    assert one(text % "", to).kind == "unsubscribe"
 
 
 def test_the_abuse_address_can_have_another_name() -> None:

@@ -20,7 +20,7 @@ _FIELDS = (
 _PRECEDENCE = frozenset({"auto_reply", "auto-reply", "autoreply"})
 
 _BEGINNINGS = re.compile(
-    r"(?:(?:re|aw|sv|antw|odp|rif|fwd|fw|tr|wg)(?:\[\d+\])?[ \t]?:[ \t]*)*+\W{0,4}(?:"
+    r"\W{0,4}(?:"
     r"out of (?:the )?office|out-of-office|ooo\b|oof\b|auto(?:matic|mated)?[- ]?(?:repl|respon|answer)|auto ?:|"
     r"automatic e?-?mail|"
     r"vacation|away from|i am away|i'm away|on (?:vacation|holiday|leave|maternity)|on annual leave|currently away|"
@@ -38,6 +38,7 @@ _BEGINNINGS = re.compile(
     r"автоответ|автоматическии ответ|вне офиса|в отпуске|отсутств|"
     r"自動返信|自动回复|自動回覆|自动答复|外出|자동|otomatik yan)"
 )
+_ANSWERED = re.compile(r"\W{0,4}(?:re|aw|sv|antw|odp|rif|fwd|fw|tr|wg)(?:\[\d+\])?[ \t]?:")
 _CHALLENGE = (
     "please confirm your message", "confirm your e-mail", "confirm your email to", "verification required",
     "sender verification", "your message is awaiting", "awaiting verification", "challenge", "please verify yourself",
@@ -60,6 +61,7 @@ _BODY = (
     "i am on vacation", "i'm on vacation", "i am on annual leave", "i am on leave", "i will be away", "i am away",
     "currently out of office", "this is an automatic", "this is an automated", "this is an auto-", "automatic reply",
     "automatically generated", "automated response", "no longer work for", "no longer with the company",
+    "have left the company", "has left the company",
     "no longer monitored", "not monitored", "limited access to email", "limited access to my email",
     "ich bin nicht im buro", "ich bin bis", "ich bin derzeit nicht", "ich bin zurzeit nicht", "ich bin ab",
     "nicht im hause",
@@ -89,21 +91,36 @@ def answers(report: Opened) -> bool:
         return True
     if report.first("x-precedence").strip().lower() in _PRECEDENCE:
         return True
-    if report.reports("message/disposition-notification"):
-        return True
+    return bool(report.reports("message/disposition-notification"))
+
+
+def is_note(report: Opened) -> bool:
+    """The subject begins as those of vacation notes do.
+
+    Behind a `Re:` it is the subject of the mail that is answered ("Re: Vacation deals"), and says nothing of the
+    answer.
+    """
+    return _BEGINNINGS.match(folded(report.subject)) is not None
+
+
+def is_challenge(report: Opened) -> bool:
+    """The subject has words of those who want every sender confirmed; a person may use them as well."""
     subject = folded(report.subject)
-    return _BEGINNINGS.match(subject) is not None or any(one in subject for one in _CHALLENGE)
+    return _ANSWERED.match(subject) is None and any(one in subject for one in _CHALLENGE)
 
 
 def is_automatic(report: Opened) -> bool:
-    """`answers`, and what has less to tell it by: bulk, senders that read nothing, the words of a note."""
-    if answers(report):
+    """`answers`, and what has less to tell it by: bulk, senders that read nothing, a subject."""
+    if answers(report) or is_note(report) or is_challenge(report):
         return True
     if report.first("auto-submitted").lower().partition(";")[0].strip() not in ("", "no"):
         return True
     if report.null_sender:
         return True
-    if any(one in report.author_words for one in _SENDERS):
-        return True
+    return any(one in report.author_words for one in _SENDERS)
+
+
+def sounds_automatic(report: Opened) -> bool:
+    """The words of a note, which people use as well: "Jane is no longer with the company"."""
     said = folded(report.said[:1500])
     return any(one in said for one in _BODY)

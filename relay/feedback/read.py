@@ -2,7 +2,8 @@
 
 In this order, since each may look like a later one: complaint reports, delivery reports, answers of
 programs, bounces without a machine-readable part, complaints that only attach the message, mail to
-the unsubscribe address, abuse reports, people who ask to be removed.
+the unsubscribe address, abuse reports, people who ask to be removed.  What looks like
+the answer of a program by its text alone, and asks to be removed, is read by somebody.
 """
 
 from __future__ import annotations
@@ -61,7 +62,8 @@ def of(report: Opened, to: str, abuse_addresses: Collection[str] = (), *, outer:
         # Before the answers of programs: Apple's mail programs unsubscribe with `Auto-Submitted: auto-replied`.
         return told([Heard("unsubscribe", recipient=report.author, at=report.at)], None, of_subject(report.subject))
     answers = automatic.answers(report)
-    if not (answers and original is None and not plain.from_daemon(report)):
+    note = automatic.is_note(report)
+    if not ((answers or note or automatic.is_challenge(report)) and original is None and not plain.from_daemon(report)):
         found = original or in_text(report.said)
         if plain.is_bounce(report, found) and not arf.is_loop(report, original) and not reports_come:
             inner = _wrapped(report, original) if outer else None
@@ -71,7 +73,8 @@ def of(report: Opened, to: str, abuse_addresses: Collection[str] = (), *, outer:
             if found is not None and found.automatic:
                 heard = [replace(one, kind="other", permanence="") for one in heard]
             return told(heard, found)
-    if answers:
+    # A subject alone is not enough where people write to us: abuse@ is for reports on vacation scams too.
+    if answers or (note and not reports_come and mailbox not in UNSUBSCRIBE):
         return told([Heard("automatic", recipient=report.author, at=report.at)])
     if original is not None and arf.is_loop(report, original):
         return told(arf.read_loop(report, original))
@@ -85,19 +88,20 @@ def of(report: Opened, to: str, abuse_addresses: Collection[str] = (), *, outer:
         return told([Heard("automatic", recipient=report.author, at=report.at)])
     request = removal.request(report)
     by_program = automatic.is_automatic(report)
+    in_words = automatic.sounds_automatic(report)
     if request is not None and not (by_program and not request.sure):
         heard = [
             Heard(
                 "removal",
                 recipient=report.author,
                 language=request.language,
-                sure=request.sure and not by_program,
+                sure=request.sure and not by_program and not in_words,
                 diagnostic=dsn.printable(removal.own_words(report) or report.subject),
                 at=report.at,
             )
         ]
         return told(heard, original, links(report.said))
-    if by_program:
+    if by_program or in_words:
         return told([Heard("automatic", recipient=report.author, at=report.at)])
     return told([Heard("other", recipient=report.author, at=report.at)])
 
