@@ -509,6 +509,41 @@ def test_reports_are_imported_from_files_once(run, tmp_path):
     assert "bounce" in run("suppression", "show", "ann@example.net", exit=1)
 
 
+SES = {
+    "notificationType": "Complaint", "mail": {},
+    "complaint": {"complainedRecipients": [{"emailAddress": "nobody@example.net"}]},
+}  # fmt: skip
+LISTS = {
+    "postmark": {"RecordType": "SpamComplaint", "Email": "nobody@example.net"},
+    "ses": SES,
+    "sns": {"Type": "Notification", "TopicArn": "arn:aws:sns:x", "Message": json.dumps(SES)},
+    "mailgun": {"event-data": {"event": "complained", "recipient": "nobody@example.net"}},
+    "sendgrid": {"event": "spamreport", "email": "nobody@example.net"},
+}
+
+
+@pytest.mark.parametrize("name", LISTS)
+@pytest.mark.parametrize("source", ["auto", "named"])
+def test_a_list_of_events_is_taken_whoever_made_it(run, tmp_path, name, source):
+    (tmp_path / "events.json").write_text(json.dumps([LISTS[name], {"no": "event"}]))
+    named = {"sns": "ses"}.get(name, name) if source == "named" else "auto"
+    said = run("feedback", "import", "--source", named, str(tmp_path / "events.json"), exit=1)
+    assert "1 taken: unattributed 1" in said and "events.json[2]:" in said
+    assert "events.json[1]" not in said
+
+
+def test_a_long_list_is_taken_to_its_end(run, tmp_path):
+    events = [{"event": "spamreport", "email": f"u{number}@example.net"} for number in range(1001)]
+    (tmp_path / "events.json").write_text(json.dumps(events))
+    assert "complaint 1001" in run("feedback", "import", "--dry-run", str(tmp_path / "events.json"))
+
+
+def test_a_mark_of_utf_8_before_events_is_skipped(run, tmp_path):
+    lines = [json.dumps(LISTS["postmark"]), json.dumps(LISTS["sendgrid"])]
+    (tmp_path / "events.jsonl").write_text("\ufeff" + "\n".join(lines), encoding="utf-8")
+    assert "complaint 2" in run("feedback", "import", "--dry-run", str(tmp_path / "events.jsonl"))
+
+
 def test_a_file_that_is_no_mail_is_said(run, tmp_path):
     (tmp_path / "notes.txt").write_text("call Ann\nbuy tea\n")
     (tmp_path / "empty.eml").write_text("")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _FIELD = re.compile(rb"(?:\xef\xbb\xbf|>?From [^\n]*\n|\r?\n)*[!-9;-~]+[ \t]*:")
 """How a message begins, maybe behind what some programs put before it."""
 
+BOM = b"\xef\xbb\xbf"
 SOURCES = ("auto", "mail", "ses", "sendgrid", "mailgun", "postmark")
 
 
@@ -117,10 +118,10 @@ def _items(paths: tuple[Path, ...], source: str, bad: list[str]) -> Iterator[tup
 def _file(path: Path, source: str, bad: list[str]) -> Iterator[tuple[str, Any]]:
     try:
         with path.open("rb") as file:
-            start = file.read(64).lstrip()
+            start = file.read(64).removeprefix(BOM).lstrip()
             if source not in ("auto", "mail") or (source == "auto" and start[:1] in (b"{", b"[")):
                 file.seek(0)
-                yield from _events(path, file.read(), bad)
+                yield from _events(path, file.read().removeprefix(BOM), bad)
                 return
             file.seek(0)
             if not start.startswith(b"From "):
@@ -138,7 +139,7 @@ def _file(path: Path, source: str, bad: list[str]) -> Iterator[tuple[str, Any]]:
 
 def _events(path: Path, octets: bytes, bad: list[str]) -> Iterator[tuple[str, Any]]:
     try:
-        yield str(path), json.loads(octets)
+        yield from _each(str(path), json.loads(octets))
         return
     except ValueError:
         pass  # one a line, then
@@ -148,9 +149,18 @@ def _events(path: Path, octets: bytes, bad: list[str]) -> Iterator[tuple[str, An
     for number, line in enumerate(octets.splitlines(), 1):
         if line.strip():
             try:
-                yield f"{path}:{number}", json.loads(line)
+                yield from _each(f"{path}:{number}", json.loads(line))
             except (ValueError, RecursionError) as error:
                 bad.append(f"{path}:{number}: no JSON: {str(error)[:100]}")
+
+
+def _each(name: str, item: Any) -> Iterator[tuple[str, Any]]:
+    """The events of a list one by one: only SendGrid's reader takes a list, and one that is wrong stops no other."""
+    if isinstance(item, list):
+        for number, each in enumerate(item, 1):
+            yield f"{name}[{number}]", each
+    else:
+        yield name, item
 
 
 async def _take(intake: Intake, name: str, item: Any, source: str, to: str, dry_run: bool, bad: list[str]) -> list[str]:
