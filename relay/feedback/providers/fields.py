@@ -15,7 +15,7 @@ from relay.feedback.original import links as links_of
 from relay.feedback.original import of_address, of_subject
 
 MOST = 1000
-"""Events, or recipients of one, that are read from one request."""
+"""Recipients of one event that are read, and events that are handed on at once."""
 HEADERS = 200
 """Header fields of one message that are looked at."""
 

@@ -25,11 +25,9 @@ _CLASSES: Mapping[str, Permanence] = {
 
 
 def read(events: Any) -> tuple[Heard, ...]:
-    """events: the decoded body.  Raises BadEvents."""
+    """events: the decoded body, all of it: the door bounds its octets.  Raises BadEvents."""
     if not isinstance(events, list):
         raise BadEvents("the body is no list of events")
-    if len(events) > fields.MOST:
-        raise BadEvents(f"more than {fields.MOST} events")
     return tuple(heard for each in events if (heard := _event(mapping(each))) is not None)
 
 
