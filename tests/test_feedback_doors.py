@@ -99,6 +99,7 @@ def ses_bounce(kind: str, subtype: str, **recipient: Any) -> dict[str, Any]:
         ("Permanent", "General", "smtp; 550 5.1.1 user unknown", "5.1.1", "hard"),
         ("Permanent", "General", "smtp; 550 5.7.1 blocked, see our policy", "5.7.1", "policy"),
         ("Permanent", "NoEmail", "", "", "hard"),
+        ("Permanent", "NoEmail", "smtp; 552 5.2.2 mailbox is full, over quota", "5.2.2", "soft"),
         ("Permanent", "Suppressed", "", "5.1.1", "soft"),
         ("Permanent", "OnAccountSuppressionList", "Amazon SES did not send the message", "", "soft"),
         ("Transient", "MailboxFull", "smtp; 552 5.2.2 over quota", "5.2.2", "soft"),
@@ -143,6 +144,8 @@ def test_events_of_sendgrid():
         {**base, "event": "bounce", "type": "blocked", "reason": "550 5.1.1 go away", "status": "5.1.1"},
         {**base, "event": "bounce", "bounce_classification": "Invalid Address", "reason": "", "status": ""},
         {**base, "event": "bounce", "bounce_classification": "Reputation", "reason": "550 no such user"},
+        {**base, "event": "bounce", "bounce_classification": "Invalid Address", "reason": "552 5.2.2 mailbox is full"},
+        {**base, "event": "bounce", "bounce_classification": "Invalid Address", "reason": "550 go away"},
         {**base, "event": "spamreport"},
         {**base, "event": "group_unsubscribe"},
         {**base, "event": "dropped", "reason": "Bounced Address"},
@@ -153,8 +156,8 @@ def test_events_of_sendgrid():
     ]
     heard = sendgrid.read(events)
     assert [(each.kind, each.permanence) for each in heard] == [
-        ("bounce", "hard"), ("bounce", "policy"), ("bounce", "hard"), ("bounce", "policy"), ("complaint", ""),
-        ("unsubscribe", ""), ("other", ""),
+        ("bounce", "hard"), ("bounce", "policy"), ("bounce", "hard"), ("bounce", "policy"), ("bounce", "soft"),
+        ("bounce", "hard"), ("complaint", ""), ("unsubscribe", ""), ("other", ""),
     ]  # fmt: skip
     assert all(each.traces == ("trace-1",) and each.message_id == "1@acme.example" for each in heard)
     with pytest.raises(BadEvents):
@@ -198,6 +201,7 @@ def test_events_of_postmark():
     assert (heard.kind, heard.permanence, heard.status, heard.at) == ("bounce", "hard", "5.1.1", NOON)
     assert heard.traces == ("trace-1",)
     assert postmark.read(bounce("HardBounce", "550 5.7.1 message blocked by policy"))[0].permanence == "policy"
+    assert postmark.read(bounce("HardBounce", "smtp;552 5.2.2 mailbox is full, over quota"))[0].permanence == "soft"
     for type in ("SoftBounce", "Transient", "BadEmailAddress", "ManuallyDeactivated", "SomethingNew"):
         assert postmark.read(bounce(type, "550 5.1.1 user unknown"))[0].permanence == "soft"
     assert postmark.read(bounce("DMARCPolicy"))[0].permanence == "policy"

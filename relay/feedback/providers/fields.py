@@ -89,10 +89,11 @@ def bounce(
     """A bounce.
 
     permanence  what the provider says; None: what the server's own words say.  Words that name a policy outweigh a
-                provider's `hard`: no addressee can help them
+                provider's `hard`, since no addressee can help them, and so do words that are clearly soft: a full
+                mailbox is one
     """
     said = reason(f"{reply or ''} {status} {diagnostic}".strip(), status)
-    if permanence is None or (permanence == "hard" and said.permanence == "policy"):
+    if permanence is None or (permanence == "hard" and said.permanence != "hard" and said.clear):
         permanence = said.permanence
     return Heard(
         "bounce",
