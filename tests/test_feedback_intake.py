@@ -245,6 +245,14 @@ async def test_a_signed_report_is_known_by_its_recipient_if_one_tenant_mailed_it
     assert await world.hear("bounce", source="mail", recipient="eve@example.net", permanence="hard") == "unattributed"
 
 
+@pytest.mark.parametrize("count", [20, 250])
+async def test_a_busy_tenant_does_not_hide_that_another_mailed_the_recipient(world, count):
+    for number in range(count):
+        await world.sent(reference(number.to_bytes(16, "big")), "ann@example.net", "eve@example.net")
+    assert await world.hear("bounce", source="sendgrid", recipient="ann@example.net", **HARD) == "unattributed"
+    assert await world.hear("bounce", source="sendgrid", recipient="eve@example.net", **HARD) == "suppressed"
+
+
 async def test_whose_mail_it_looks_like_counts_and_stops_nobody(world):
     assert await world.hear("bounce", sender="news@acme.example", recipient="ann@example.net", **HARD) == "counted"
     assert (await world.newest()).tenant == "acme" and await world.reasons("ann@example.net") == []

@@ -43,6 +43,9 @@ TRACES = 6
 """Strings of one report that are looked up."""
 LATELY = 30 * 86400.0
 """Seconds back for which a signed report without a trace is attributed by its recipient."""
+PAGE = 100
+PAGES = 100
+"""Of this many mails to one recipient; who sent still more of them is not looked for."""
 EXCERPT = 2000
 SIGNED = frozenset({"ses-sns", "sendgrid", "mailgun", "postmark", "import"})
 """Doors through which only somebody comes who is known: providers with a signature, and the operator."""
@@ -199,10 +202,21 @@ class Intake:
         return self._by_sender(heard)
 
     async def _went_to(self, heard: Heard, wanted: decisions.Filter) -> list[tuple[Whose, int]]:
-        """The newest mails that this is about, and how many recipients each had."""
-        rows, _ = await decisions.page(self._db, self._terms, replace(wanted, action="forward"), limit=20)
-        found = [(_of_decision(row, heard), len(row["recipients"])) for row in rows if _went(row)]
-        return [(whose, count) for whose, count in found if whose.recipient]
+        """The mails that this is about, the newest first, and how many recipients each had.
+
+        All of them to one recipient, or until they are of two tenants: a busy tenant must not hide another's mail.
+        """
+        mine: list[tuple[Whose, int]] = []
+        wanted = replace(wanted, action="forward")
+        before = decisions.NEWEST
+        for _ in range(PAGES if wanted.address else 1):
+            rows, further = await decisions.page(self._db, self._terms, wanted, before=before, limit=PAGE)
+            found = [(_of_decision(row, heard), len(row["recipients"])) for row in rows if _went(row)]
+            mine += [(whose, count) for whose, count in found if whose.recipient]
+            if further is None or len({whose.tenant for whose, _ in mine}) > 1 or not wanted.address:
+                return mine
+            before = further
+        return []  # still more: nobody can tell
 
     def _by_sender(self, heard: Heard) -> Whose:
         try:
