@@ -719,6 +719,7 @@ def test_a_request_that_names_the_list_is_sure(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "Please don't remove me",
         "Please don't stop sending these",
         "Do not stop emailing me",
         "Never stop sending me these",

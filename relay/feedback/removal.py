@@ -147,12 +147,11 @@ def asked(written: list[str], question: bool = False) -> Request | None:
         if len(written) <= SHORT and bare and (bare in one.only or " ".join(written) in one.only):
             return Request(name, not question)
     window = " " + " ".join([word[:40] for word in written[:LONGEST]]) + " "
-    best: tuple[int, str] = (0, "")
-    for name, one in known.items():
-        best = max(best, (sum(1 for pattern in one.clear if pattern.search(window)), name))
-    if best[0]:
-        name = best[1]
-        against = any(pattern.search(window) for pattern in known[name].against)
+    counts = {name: sum(1 for pattern in one.clear if pattern.search(window)) for name, one in known.items()}
+    name = max(counts, key=counts.__getitem__)
+    if counts[name]:
+        # "Remove me" is Portuguese too: the "don't" in front of it is in the words of one of them alone.
+        against = any(pattern.search(window) for each in known if counts[each] for pattern in known[each].against)
         if against and len(written) > LONG:
             return None  # a text about something else, with the usual sentence at its end
         polite = _POLITE.search(window) is not None
