@@ -540,6 +540,15 @@ def test_a_list_of_events_is_taken_whoever_made_it(run, tmp_path, name, source):
     assert "events.json[1]" not in said
 
 
+def test_folders_inside_folders_are_imported_too(run, tmp_path):
+    event = '{"RecordType": "SpamComplaint", "Email": "%s@customer.example", "BouncedAt": 1%s}'
+    for name in ("a", "deep/er/b", "md/cur/c", "md/.Junk/cur/d", "md/tmp/e", ".hidden/f", "deep/.g"):
+        file = tmp_path / "all" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(event % (file.name, "0" * 400))
+    assert "4 would be read as: complaint 4" in run("feedback", "import", "--dry-run", str(tmp_path / "all"))
+
+
 def test_a_long_list_is_taken_to_its_end(run, tmp_path):
     events = [{"event": "spamreport", "email": f"u{number}@example.net"} for number in range(1001)]
     (tmp_path / "events.json").write_text(json.dumps(events))

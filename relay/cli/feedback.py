@@ -105,14 +105,21 @@ def import_(shell: Shell, paths: tuple[Path, ...], source: str, to: str, dry_run
 def _items(paths: tuple[Path, ...], source: str, bad: list[str]) -> Iterator[tuple[str, Any]]:
     """Name, and octets of a message or the decoded JSON of events."""
     for path in paths:
-        if path.is_dir():
-            inside = [path / "cur", path / "new"] if (path / "cur").is_dir() else [path]
-            for folder in inside:
-                for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-                    if file.is_file() and not file.name.startswith("."):
-                        yield from _file(file, source, bad)
-        else:
-            yield from _file(path, source, bad)
+        for file in _files(path) if path.is_dir() else (path,):
+            yield from _file(file, source, bad)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Those in it and in the folders inside, also the hidden ones of a maildir (`.Junk`); what a maildir has not got
+    yet (`tmp`) is left out."""
+    maildir = (folder / "cur").is_dir()
+    for each in sorted(folder.iterdir()):
+        if each.is_dir():
+            left_out = each.is_symlink() or (maildir and each.name == "tmp")
+            if not left_out and (each.name[0] != "." or (each / "cur").is_dir()):
+                yield from _files(each)
+        elif each.is_file() and each.name[0] != ".":
+            yield each
 
 
 def _file(path: Path, source: str, bad: list[str]) -> Iterator[tuple[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -57,7 +56,7 @@ def at(value: Any) -> float | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, (int, float)):
-        return float(value) if math.isfinite(value) and 0 < value < 4e9 else None
+        return float(value) if 0 < value < 4e9 else None
     try:
         moment = datetime.fromisoformat(text(value, 40).replace("Z", "+00:00"))
         return moment.timestamp() if moment.tzinfo is not None else None
