@@ -14,7 +14,8 @@ One YAML file for each check and language:
 
 In `say`, `(a|b)` is a choice, `(a|)` may be left out, `{name}` is one of `words`, and `*` stands for up
 to three words.  Case, accents, punctuation and line breaks make no difference; words are whole words.  A
-score below zero speaks against a finding: "if you are being threatened" is advice.  An operator's
+score below zero speaks against a finding: "if you are being threatened" is advice.  `unless` is what must
+not stand right behind: "I'll shoot you" is a threat, "I'll shoot you an email" is none.  An operator's
 file takes the place of the shipped one of its name; others are added.
 
 Finding them costs nothing for what was read before (relay/message/passages.py); in a new passage each
@@ -63,10 +64,14 @@ def _several(value: object) -> object:
 
 
 class PhraseFile(_Model):
-    """score  what finding the phrase weighs, below zero: it speaks against a finding"""
+    """
+    score   what finding the phrase weighs, below zero: it speaks against a finding
+    unless  wordings that make it another thing where they stand right behind it
+    """
 
     score: Annotated[int, Field(ge=-100, le=100)]
     say: Annotated[tuple[_Text, ...], BeforeValidator(_several), Field(min_length=1)]
+    unless: Annotated[tuple[_Text, ...], BeforeValidator(_several)] = ()
 
 
 class SetFile(_Model):
@@ -317,13 +322,20 @@ def _add(document: Document, file: SetFile, phrases: list[Said], anchors: dict[s
         for id, phrase in entries.items():
             number = len(phrases)
             phrases.append(Said(file.check, category, id, file.language, phrase.score))
+            behind = []
+            for i, text in enumerate(phrase.unless):
+                try:
+                    behind.append(compiled(text, named)[0])
+                except ValueError as error:
+                    document.problem(("categories", category, id, "unless", i), str(error))
+            but = f"(?!{'|'.join(behind)})" if behind else ""
             for i, text in enumerate(phrase.say):
                 try:
                     source, words = compiled(text, named)
                 except ValueError as error:
                     document.problem(("categories", category, id, "say", i), str(error))
                     continue
-                pattern = _Pattern(source, number)
+                pattern = _Pattern(source + but, number)
                 for word in words:
                     anchors.setdefault(word, []).append(pattern)
 

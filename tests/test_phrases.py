@@ -67,6 +67,29 @@ def test_what_a_say_finds(tmp_path, say, text, expected):
 
 
 @pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a red house", True),
+        ("a red house of straw", True),
+        ("a red house of cards", False),
+        ("a red house of very old cards", False),
+        ("a red house boat", False),
+        ("a red house boats", True),
+        ("of cards, a red house", True),
+        ("a red house of cards is no red house", True),  # one of the two is meant as it is said
+    ],
+)
+def test_what_stands_right_behind_can_make_it_another_thing(tmp_path, text, expected):
+    found = phrases(tmp_path, '"red house", unless: ["of * {thing}", boat]', "words: {thing: [cards]}\n")
+    assert hit(found, text) is expected
+
+
+def test_a_wrong_unless_is_told_with_its_place(tmp_path):
+    with pytest.raises(PhraseError, match=r"own.yaml:5:.*categories.things.one.unless.0: \( has no other half"):
+        phrases(tmp_path, 'red, unless: "(a"')
+
+
+@pytest.mark.parametrize(
     ("say", "what"),
     [
         ('"a (b"', "( has no other half"),
