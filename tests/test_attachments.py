@@ -245,6 +245,12 @@ def rar5(name: bytes, content: bytes = b"x", extra: bytes = b"", kind: int = 2) 
         (zipped(("a/b/setup.txt", PE)), "program", "box"),
         (zipped(("setup.txt", PE), method=zipfile.ZIP_STORED), "program", "box"),
         (zipped(("setup.txt", PE), method=zipfile.ZIP_BZIP2), "program", "box"),
+        (b"\r\n" + zipped(("setup.txt", PE)), "program", "box"),
+        (b"GIF89a\1\0\1\0" + zipped(("setup.txt", PE)), "program", "box"),
+        (b"<html><p>Hello</p>" + zipped(("setup.txt", PE)) + b"\0" * 100, "program", "box"),
+        (b"\0" + zipped(*DOCX, ("word/vbaProject.bin", OLE)), "macros", ""),
+        (b"\r\n" + zipped(("a.txt", b"x")), "", ""),
+        (b"The end is marked by PK\5\6 and twenty-two octets more", "", ""),
         (tarred(("setup.txt", PE)), "program", "box"),
         (tarred(("x" * 200, PE), form=tarfile.GNU_FORMAT), "program", "box"),
         (gzip.compress(PE), "program", "box"),
@@ -278,6 +284,11 @@ def rar5(name: bytes, content: bytes = b"x", extra: bytes = b"", kind: int = 2) 
 def test_archives_are_looked_into(content: bytes, group: str, inside: str) -> None:
     found = run(attachment_type.CHECK, with_files(("box", content)))
     assert (found.seen["what"] if found else "", found.seen.get("inside", "") if found else "") == (group, inside)
+
+
+def test_a_large_zip_file_is_opened_whatever_stands_before_it() -> None:
+    large = b"\r\n" + zipped(("pad.bin", random.Random(1).randbytes(files.MOST_READ)), ("setup.txt", PE))
+    assert what(("box.zip", large)) == "program"
 
 
 def encrypted() -> bytes:

@@ -109,8 +109,9 @@ def is_work(message: Message, parts: Iterable[Part]) -> bool:
         room -= 1024 + part.end - part.start
         if room < 0 or part.content_type == "message/rfc822":
             return True
-        kind = filetype.kind_of(message.octets(part, 400))
-        if kind in filetype.ARCHIVES or kind == "ole":
+        octets = message.octets(part, 16 * 1024)
+        kind = filetype.kind_of(octets)
+        if kind in filetype.ARCHIVES or kind == "ole" or filetype.zip_behind(octets):
             return True
     return False
 
@@ -190,6 +191,10 @@ class _Walk:
             )
         elif kind in _READABLE:
             self.readable(kind, name, octets, part.charset if part is not None else "")
+        # What tells a zip file is its end: a line or a picture before it hides it from nobody who opens it.
+        known = kind in filetype.ARCHIVES or kind in filetype.GROUP or kind == "ole"
+        if not known and filetype.zip_behind(octets):
+            self.archive("zip", name, octets, level, depth, inside)
 
     def named(self, name: str, kind: str, depth: int, inside: str) -> None:
         """What content and name say together."""
@@ -224,7 +229,7 @@ class _Walk:
                     return None, head, b""
             if keep:
                 kept.append(piece)
-                if size > MOST_READ and (size > MOST_WHOLE or not _is_opened(head)):
+                if size > MOST_READ and (size > MOST_WHOLE or not (_is_opened(head) or filetype.named_zip(name))):
                     self.files.unread = self.files.unread or "a file is too large"
                     keep, kept = False, []
         if sha is not None and md5 is not None:

@@ -21,6 +21,8 @@ HEAD = 64 * 1024
 """Octets of the beginning that are enough to tell: an ISO image has its mark behind 32 KiB."""
 TAIL = 512
 """Octets of the end: disk images of two kinds have their mark there."""
+ZIP_END = 22 + 65_535
+"""Octets of the end in which a zip file's last record begins: its own and those of the longest comment."""
 
 GROUPS = {
     "program": (
@@ -61,6 +63,14 @@ _DOCUMENTS = frozenset(
     wav htm html eml msg zip
     """.split()  # noqa: SIM905
 )
+
+_ZIPPED = frozenset(
+    """
+    zip docx docm dotx dotm xlsx xlsm xltx xltm xlsb xlam pptx pptm potx potm ppsx ppsm ppam vsdx vsdm odt ods odp odg
+    jar apk appx msix xpi epub kmz
+    """.split()  # noqa: SIM905
+)
+"""What a desktop opens as a zip file, whatever it begins with."""
 
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _STARTS: tuple[tuple[bytes, str], ...] = (
@@ -154,6 +164,16 @@ def kind_of(head: bytes, tail: bytes = b"") -> str:
     return _text_kind(head)
 
 
+def zip_behind(octets: bytes) -> bool:
+    """Whether these octets end as a zip file does: it may have anything before it, and opens all the same."""
+    end = octets.rfind(b"PK\5\6", max(0, len(octets) - ZIP_END))
+    if end < 0 or len(octets) - end < 22:
+        return False
+    size = int.from_bytes(octets[end + 12 : end + 16], "little")
+    # The directory stands right before; of sizes over 4 GiB another record tells.
+    return octets[end - size : end - size + 4] == b"PK\1\2" if 0 < size <= end else size == 0xFFFFFFFF
+
+
 def _text_kind(head: bytes) -> str:
     text = text_of_head(head)
     if text is None:
@@ -232,6 +252,11 @@ def kind_by_name(name: str, kind: str) -> str:
     if last in _PROGRAMS and kind == "":
         return "unknown-program"
     return kind
+
+
+def named_zip(name: str) -> bool:
+    """Whether its name has it opened as a zip file."""
+    return bool(name) and not _ZIPPED.isdisjoint(extensions(name)[-1:])
 
 
 def two_extensions(name: str) -> bool:
