@@ -290,6 +290,26 @@ def test_encoded_words(text, shown):
 
 
 @pytest.mark.parametrize(
+    ("header", "content_type", "charset", "filename"),
+    [
+        ("text/html charset=utf-8", "text/html", "utf-8", ""),
+        ('text/plain\tcharset="UTF-8"; format=flowed', "text/plain", "utf-8", ""),
+        ("Text/HTML\n charset=iso-8859-1", "text/html", "iso-8859-1", ""),
+        ("text/html (a page) charset=utf-8", "text/html", "utf-8", ""),
+        ("(a page) text/html charset=utf-8", "text/html", "", ""),
+        ("text/html utf-8", "text/html", "", ""),
+        ("application/pdf name=a.pdf", "application/pdf", "", "a.pdf"),
+        ("text html", "text/plain", "", ""),
+        ("multipart/mixed boundary=c", "text/plain", "", ""),  # no reader can tell where its parts are
+    ],
+)
+def test_a_type_ends_at_a_blank_where_the_semicolon_is_missing(header, content_type, charset, filename):
+    for text in (MIXED + f"\n--b\nContent-Type: {header}\n\nx\n--b--\n", f"Content-Type: {header}\n\nx\n"):
+        (part,) = message(text).parts
+        assert (part.content_type, part.charset, part.filename) == (content_type, charset, filename)
+
+
+@pytest.mark.parametrize(
     ("text", "value", "named"),
     [
         ("text/plain", "text/plain", {}),

@@ -461,7 +461,7 @@ def _label(message: Message, part: Part) -> _Label | None:
 @lru_cache(maxsize=256)
 def _read_label(field: bytes) -> _Label | None:
     of_type = parameters(unfolded(field.partition(b":")[2]))
-    if "/" not in of_type.value or of_type.twice:
+    if "/" not in of_type.value or " " in of_type.value or "\t" in of_type.value or of_type.twice:
         return None
     return _Label(of_type.named.get("format", "").lower() == "flowed")
 

@@ -392,7 +392,10 @@ class Message:
         if found:
             if len(found) > 1:
                 self._defects[TWO_TYPES] = None
-            of_type = parameters(self._value(found[0])[:LONGEST_VALUE])
+            given = self._value(found[0])[:LONGEST_VALUE]
+            of_type = parameters(given)
+            if " " in of_type.value or "\t" in of_type.value:
+                of_type = _without_semicolon(given, of_type)
             if of_type.twice:
                 self._defects[CONTRADICTION] = None
             # Without a slash it says nothing: text/plain (RFC 2045 section 5.2).
@@ -456,6 +459,15 @@ class Message:
             part.content_type = "text/plain"  # without a usable boundary readers show the text
         self.parts.append(part)
         return part
+
+
+def _without_semicolon(given: str, of_type: Parameters) -> Parameters:
+    """`text/html charset=utf-8`: readers go by the first word, and so do we.  Of a multipart that may have no
+    boundary nothing more is believed."""
+    first = of_type.value.split(None, 1)[0]
+    if first.startswith("multipart/"):
+        return of_type._replace(value=first)
+    return parameters("; ".join(given.split(None, 1)))._replace(value=first)
 
 
 class _Structure:
