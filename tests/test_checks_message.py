@@ -456,6 +456,13 @@ NO_WAYS_OUT = [
     "Unsubscribe: {{unsubscribe_url}}",
     "Unsubscribe: [unsubscribe]",
     "Unsubscribe: *|UNSUB|*",
+    "Unsubscribe: https://",
+    "Unsubscribe: https://{unsubscribe_link}",
+    "Unsubscribe: https://[unsubscribe]",
+    "Unsubscribe: https://unsubscribe",
+    "Unsubscribe: http://localhost/unsubscribe",
+    "Unsubscribe: http:///unsubscribe",
+    "Unsubscribe: mailto:",
     "There is no answer to this, and we reply on Monday.",
     "Please respond by Friday, there is no time to lose.",
     "No more meetings that could have been an email: https://x.example/product",
@@ -481,6 +488,12 @@ WAYS_OUT_OF_PAGES = [
     '<a href="https://x.example/8a7f"><img src=x alt="Unsubscribe"></a>',
     '<a href="mailto:leave@x.example?subject=unsubscribe">leave</a>',
     '<a href="https://x.example/8a7f">Opt-out</a>',
+    '<a href="http://192.0.2.1:8080/8a7f">Opt-out</a>',
+    '<a href="HTTPS://ann:x@x.example?8a7f">Opt-out</a>',
+    '<a href="https://例え。jp/8a7f">Opt-out</a>',
+    '<a href="mailto:leave%40x.example">Opt-out</a>',
+    '<a href="mailto:?to=leave@x.example">Opt-out</a>',
+    '<a href="tel:+4930123456">Opt-out</a>',
     '<a href="https://x.example/8a7f">Update your email preferences</a>',
     '<a href="https://x.example/8a7f">Notification settings</a>',
     'If you no longer wish to receive these emails, <a href="https://x.example/8a7f">click here</a>.',
@@ -508,6 +521,14 @@ NO_WAYS_OUT_OF_PAGES = [
     '<a href="{{unsubscribe_url}}">Unsubscribe</a>',
     '<a href="https://x.example/*|UNSUB|*">Unsubscribe</a>',
     '<a href="javascript:unsubscribe()">Unsubscribe</a>',
+    *(
+        f'<a href="{address}">Unsubscribe</a>'
+        for address in (
+            "https://", "http:///", "http:///unsubscribe", "mailto:", "mailto:?subject=unsubscribe", "https://{unsubscribe_link}",
+            "https://[unsubscribe]", "https://unsubscribe", "http://localhost/u", "https://./u", "www.", "tel:", "mailto:[unsubscribe]",
+        )
+    ),  # fmt: skip
+    'If you no longer wish to receive these emails, <a href="https://[link]">click here</a>.',
     '<div style="display:none"><a href="https://x.example/u">Unsubscribe</a></div>',
     '<!-- <a href="https://x.example/u">Unsubscribe</a> -->',
     'If you no longer wish to receive these emails, <a href="#">click here</a>.',

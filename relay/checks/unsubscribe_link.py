@@ -8,8 +8,8 @@ It is there if, in this form,
   - the text says so right beside a link that says nothing ("if you no longer wish to hear from us,
     click here"), or beside a URL or an e-mail address, or
   - the text says so and asks to reply ("just reply 'no thanks'").
-The bare word without a link is none, and a link that leads nowhere (`#`, an unrendered merge tag)
-is none either.  relay/checks/opt_out.py has the words, in en, de, fr, es, it, nl, pt, pl, sv and hi.
+The bare word without a link is none, and a link that leads nowhere (`#`, an unrendered merge tag,
+an address without a host that has a dot) is none either.  relay/checks/opt_out.py has the words, in en, de, fr, es, it, nl, pt, pl, sv and hi.
 What style hides is not there (relay/message/html.py).
 
 Where in doubt it counts as there: refusing an honest message costs more than letting one pass whose
@@ -75,7 +75,11 @@ _LINKS = 300
 """Links at both ends of a text that are looked at."""
 _ADDRESSES, _FEW = 200_000, 50
 """So many, where all addresses together have so many characters."""
-_LEADS = ("https://", "http://", "mailto:", "www.", "sms:", "tel:")
+# A host has a dot in it: `https://`, `https://[unsubscribe]` and `http://localhost/u` lead nowhere.
+_HOST = r"https?://[^\s/?#\[\]{}<>]*[^\s/?#\[\]{}<>.][.。．｡][^\s/?#\[\]{}<>.]"
+_LEADS = re.compile(
+    rf"{_HOST}|mailto:(?:[^?\s\[\]{{}}]+(?:@|%40)[^?\s\[\]{{}}]|\S*[?&]to=[^&\s])|www\.[^\s.]|(?:sms|tel):[^\s\[\]{{}}]"
+)
 _UNRENDERED = re.compile(r"\{\{|\}\}|\{%|\*\||\|\*|\[\[|<%|%%|\$\{")
 
 
@@ -98,7 +102,7 @@ def _tells(addresses: str) -> bool:
 def leads_out(link: Link) -> bool:
     """This link is a way out: its address or its text says so, and it leads somewhere."""
     address = link.href[:_LONGEST].lower()
-    if not address.startswith(_LEADS) or _UNRENDERED.search(address):
+    if not _LEADS.match(address) or _UNRENDERED.search(address):
         return False
     # The text first: it is the same in every message of a campaign, and known.
     if link.text and link.text != link.href and _says(link.text[:300]):
@@ -119,7 +123,7 @@ _BESIDE = 160
 _LONGEST = 2000
 """Letters of a URL."""
 _MOST = 50
-_TARGET = re.compile(r"https?://|\bwww\.|mailto:|\w@[\w-]{1,63}\.\w|\.[a-z]{2,10}/\w")
+_TARGET = re.compile(_HOST + r"|\bwww\.\w|\w@[\w-]{1,63}\.\w|\.[a-z]{2,10}/\w")
 _SENTENCE = re.compile(r"[.!](?=\s)|\n[ \t]*\n")
 
 
@@ -212,7 +216,7 @@ def _here(view: View) -> list[str]:
         text = link.text.strip().lower()
         if text and len(text) <= 80 and opt_out.HERE.search(text):
             address = link.href[:_LONGEST].lower()
-            if address.startswith(_LEADS) and not _UNRENDERED.search(address):
+            if _LEADS.match(address) and not _UNRENDERED.search(address):
                 labels.add(" ".join(text.split()))
     return sorted(labels)[:_MOST]
 
