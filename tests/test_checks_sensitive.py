@@ -184,6 +184,10 @@ def test_explicit_consent_of_everybody_over_tls_lets_it_pass(module):
     [
         ("Dear Ann, your HIV test result is ready", "health"),
         ("Your blood test results show that all is well", "health"),
+        ("Your test results from the clinic are ready", "health"),
+        ("Your test results show an infection", "health"),
+        ("Ihr Befund liegt in unserer Praxis", "health"),
+        ("Vos résultats d'analyse de sang sont disponibles", "health"),
         ("Because you have diabetes, we picked these", "health"),
         ("You were recently diagnosed with depression", "health"),
         ("Since you are gay, you will like this", "sex-life"),
@@ -226,6 +230,10 @@ def test_an_assertion_about_the_reader(text, category):
         "Trade union law: a webinar for employers",
         "Register for your race on Sunday",
         "Unabhängig von Ihrer Herkunft: bewerben Sie sich",
+        "Your test results are ready in the portal.",
+        "Ihr Testergebnis ist da: Website-Check",
+        "Ihr Befund liegt vor",
+        "Vos résultats d'analyse sont disponibles",
     ],
 )
 def test_a_topic_is_no_assertion(text):
