@@ -436,6 +436,15 @@ WAYS_OUT = [
     "Avregistrera dig: https://x.example/8a7f",
     "Vill du inte längre få våra mejl? Svara på detta mejl.",
     "Avsluta prenumerationen: https://x.example/8a7f",
+    "Om je af te melden: https://x.example/8a7f",
+    "Nie chcę otrzymywać wiadomości: https://x.example/8a7f",
+    "Si no deseas recibir más correos, contéstame.",
+    "Si no deseas recibir más correos, respóndeme.",
+    "Remover da lista: https://x.example/8a7f",
+    "Não quero mais receber: https://x.example/8a7f",
+    "Cancellami: https://x.example/8a7f",
+    "Non voglio più ricevere email: https://x.example/8a7f",
+    "Jag vill inte få fler mejl: https://x.example/8a7f",
     # Hindi
     "सदस्यता समाप्त करें: https://x.example/8a7f",
     "यदि आप ईमेल प्राप्त नहीं करना चाहते, तो इस ईमेल का जवाब दें",
@@ -510,6 +519,7 @@ WAYS_OUT_OF_PAGES = [
     '<a href="https://x.example/8a7f">Wypisz się</a>',
     '<a href="https://x.example/8a7f">Avregistrera</a>',
     '<a href="https://x.example/8a7f">अनसब्सक्राइब करें</a>',
+    "Klik <a href='https://x.example/8a7f'>hier</a> om u af te melden.",
     "Wenn Sie keine E-Mails mehr erhalten möchten, klicken Sie <a href='https://x.example/8a7f'>hier</a>.",
 ]
 NO_WAYS_OUT_OF_PAGES = [
@@ -524,10 +534,21 @@ NO_WAYS_OUT_OF_PAGES = [
     *(
         f'<a href="{address}">Unsubscribe</a>'
         for address in (
-            "https://", "http:///", "http:///unsubscribe", "mailto:", "mailto:?subject=unsubscribe", "https://{unsubscribe_link}",
-            "https://[unsubscribe]", "https://unsubscribe", "http://localhost/u", "https://./u", "www.", "tel:", "mailto:[unsubscribe]",
+            "https://",
+            "http:///",
+            "http:///unsubscribe",
+            "mailto:",
+            "mailto:?subject=unsubscribe",
+            "https://{unsubscribe_link}",
+            "https://[unsubscribe]",
+            "https://unsubscribe",
+            "http://localhost/u",
+            "https://./u",
+            "www.",
+            "tel:",
+            "mailto:[unsubscribe]",
         )
-    ),  # fmt: skip
+    ),
     'If you no longer wish to receive these emails, <a href="https://[link]">click here</a>.',
     '<div style="display:none"><a href="https://x.example/u">Unsubscribe</a></div>',
     '<!-- <a href="https://x.example/u">Unsubscribe</a> -->',

@@ -76,7 +76,7 @@ _LINKS = 300
 _ADDRESSES, _FEW = 200_000, 50
 """So many, where all addresses together have so many characters."""
 # A host has a dot in it: `https://`, `https://[unsubscribe]` and `http://localhost/u` lead nowhere.
-_HOST = r"https?://[^\s/?#\[\]{}<>]*[^\s/?#\[\]{}<>.][.。．｡][^\s/?#\[\]{}<>.]"
+_HOST = r"https?://[^\s/?#\[\]{}<>]*[^\s/?#\[\]{}<>.][.\u3002\uff0e\uff61][^\s/?#\[\]{}<>.]"
 _LEADS = re.compile(
     rf"{_HOST}|mailto:(?:[^?\s\[\]{{}}]+(?:@|%40)[^?\s\[\]{{}}]|\S*[?&]to=[^&\s])|www\.[^\s.]|(?:sms|tel):[^\s\[\]{{}}]"
 )
