@@ -8,8 +8,9 @@ It is there if, in this form,
   - the text says so right beside a link that says nothing ("if you no longer wish to hear from us,
     click here"), or beside a URL or an e-mail address, or
   - the text says so and asks to reply ("just reply 'no thanks'").
-The bare word without a link is none, and a link that leads nowhere (`#`, an unrendered merge tag,
-an address without a host that has a dot) is none either.  relay/checks/opt_out.py has the words, in en, de, fr, es, it, nl, pt, pl, sv and hi.
+The bare word without a link is none, and a link that leads nowhere (`#`, an unrendered merge tag, an
+address without a host that has a dot) is none either; nor is "you cannot unsubscribe".
+relay/checks/opt_out.py has the words, in en, de, fr, es, it, nl, pt, pl, sv and hi.
 What style hides is not there (relay/message/html.py).
 
 Where in doubt it counts as there: refusing an honest message costs more than letting one pass whose
@@ -130,7 +131,24 @@ _SENTENCE = re.compile(r"[.!](?=\s)|\n[ \t]*\n")
 def _footer(lower: str) -> bool:
     """`Unsubscribe: https://...`: the whole vocabulary takes ten times as long."""
     at = lower.rfind("unsubscribe")
-    return at >= 0 and _TARGET.search(lower, _before(lower, at), at + _BESIDE) is not None
+    if at < 0 or _TARGET.search(lower, _before(lower, at), at + _BESIDE) is None:
+        return False
+    return not _denied(lower, at)
+
+
+# "If you cannot unsubscribe there, write to ..." is a way out.
+_DENIAL = re.compile(
+    r"\b(?:you (?:cannot|can ?not|can['’]t|can never|may not)|is (?:not possible|impossible) to|isn['’]t possible to"
+    r"|no way to|never|können (?:sie )?(?:sich )?nicht|nicht möglich,?(?: sich)?|unmöglich,?(?: sich)?)"
+    r" (?:(?:yourself|ever|mehr|davon|hier) )?\Z"
+)
+_IF = re.compile(r"\b(?:if|wenn|falls)\b[^.!?]*\Z")
+
+
+def _denied(lower: str, at: int) -> bool:
+    """What stands right before says that it cannot be done."""
+    before = lower[max(0, at - 60) : at]
+    return _DENIAL.search(before) is not None and _IF.search(before) is None
 
 
 def _before(text: str, at: int) -> int:
@@ -201,6 +219,7 @@ def _in_words(view: View) -> bool:
             return True
     here = _here(view) if view.kind == "html" else []
     said = said[:_MOST]
+    said = [place for place in said if not _denied(lower, place[0])]
     for start, end in said:
         beside = lower[_before(lower, start) : end + _BESIDE]
         if _TARGET.search(beside) or any(label in beside for label in here):
