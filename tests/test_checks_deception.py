@@ -458,6 +458,9 @@ def test_hundreds_of_hosts_cost_no_more_than_many():
         ("AW: Ihr Angebot", "thread"), ("WG: Angebot", "thread"), ("TR: offre", "thread"), ("RV: oferta", "thread"), ("RES: proposta", "thread"),
         ("ENC: proposta", "thread"), ("R: offerta", "thread"), ("SV: möte", "thread"), ("VB: möte", "thread"), ("Odp: oferta", "thread"), ("Antw: aanbod", "thread"),
         ("回复：报价", "thread"), ("जवाब: नमस्ते", "thread"), ("[acme] Re: hello", "thread"),
+        ("R\u0435: our call", "thread"), ("\uff32\uff45: our call", "thread"), ("Re\u200b: our call", "thread"), ("\u200bRe: our call", "thread"),
+        ("R\u00ade: our call", "thread"), ("Fwd\u200b: the offer", "thread"), ("⭐ Re: our call", "thread"), ("- Re: our call", "thread"),
+        ("[Ext] [Int] Re: our call", "thread"), ("Odp.: oferta", "thread"),
         ("LAST CHANCE TO BUY NOW", "capitals"), ("KAUFEN SIE JETZT SOFORT", "capitals"), ("СКИДКА ТОЛЬКО СЕГОДНЯ ВСЕМ", "capitals"),
         ("Undelivered Mail Returned to Sender", "notice"), ("Mail delivery failed: returning message", "notice"), ("Unzustellbar: Ihre Nachricht", "notice"),
         ("Your account has been suspended", "notice"), ("URGENT: Your PayPal account is limited", "notice"), ("Your mailbox is almost full", "notice"),
@@ -480,6 +483,7 @@ def test_subjects_that_mislead(subject, expected):
         "Invoice overdue? Here is how to be paid", "How to deal with overdue invoices", "Security alert fatigue: three cures", "Account management for agencies",
         "Is your account suspended?", "Password managers compared", "Mail delivery explained", "नए ऑफ़र आपके लिए", "Новости: скидка в cалоне", "東京のニュース", "PRщик года",
         "10µm filters", "Über uns", "Καλημέρα", "🔥 Deals inside", "Re",
+        '"Re: hello" is no way to begin', "“Re:” in subjects: our study", "⭐ Results: Q3", "🔥 Trends: spring", "Über: uns", "Ретро: музыка",
     ],
 )  # fmt: skip
 def test_subjects_that_do_not(subject):

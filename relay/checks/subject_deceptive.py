@@ -20,13 +20,15 @@ Evidence:  how (one of the words above), seen (the words it was found by, shorte
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import lru_cache
 
 from pydantic import Field
 
 from relay import replies
+from relay.address import UNSEEN
 from relay.checks.check import Check, CheckSettings
-from relay.message import Message
+from relay.message import Message, passages
 from relay.message.confusable import disguised, looks_latin, script
 from relay.model import MARKETING, Evidence, Mail, Stage
 from relay.ports import Tools
@@ -96,7 +98,7 @@ _PREFIXES = (
     "जवाब", "उत्तर", "अग्रेषित",
 )  # fmt: skip
 _PREFIX = re.compile(
-    rf"\s*+(?:\[[^\]]{{1,40}}\]\s*+)?((?:{'|'.join(_PREFIXES)})\s?(?:\[\d{{1,3}}\]|\(\d{{1,3}}\)|\^\d{{1,3}})?\s?[:：])"
+    rf"\s*+(?:\[[^\]]{{1,40}}\]\s*+){{0,3}}((?:{'|'.join(_PREFIXES)})\.?\s?(?:\[\d{{1,3}}\]|\(\d{{1,3}}\)|\^\d{{1,3}})?\s?[:：])"
 )
 _ID = re.compile(r"<[^<>\s]+@[^<>\s]+>")
 
@@ -106,7 +108,27 @@ def _prefix(subject: str) -> str:
     if ":" not in head and "：" not in head:
         return ""
     found = _PREFIX.match(head.lower())
+    if found is None and not (head.isascii() and head[:1].isalnum()):
+        found = _PREFIX.match(_as_it_looks(head))
     return found[1] if found else ""
+
+
+# A quotation mark is none of them: a subject may speak of "Re:" in subjects.
+_SIGNS = re.compile(r"[^\w\[(\"'“”„«‹‘’]+")
+
+
+def _as_it_looks(head: str) -> str:
+    """In lower case, less what cannot be seen and signs at the beginning; wide letters, and those of another alphabet
+    beside Latin ones, as they look."""
+    head = unicodedata.normalize("NFKC", UNSEEN.sub("", head)).lower()
+    signs = _SIGNS.match(head)
+    word, colon, rest = head[signs.end() if signs else 0 :].partition(":")
+    if not word.isascii() and _LATIN.search(word):
+        word = passages.replaced(word, passages.ALIKE)
+    return word + colon + rest
+
+
+_LATIN = re.compile("[a-z]")
 
 
 def _thread(message: Message) -> bool:
