@@ -40,10 +40,16 @@ PUBLISHED = base64.b64encode(ed25519.Ed25519PrivateKey.generate().public_key().p
 ADDRESS = "1 Main Street, Springfield, IL 62701, USA"
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """Below the ephemeral range, so that no outgoing connection takes it in between."""
+    """Below the ephemeral range, so that no outgoing connection takes it in between; another one each time."""
     while True:
         port = random.randrange(20_000, 32_000)
+        if port in _given:
+            continue
+        _given.add(port)
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
