@@ -129,7 +129,8 @@ def canonical(found: list[str]) -> list[str]:
     return out
 
 
-_SPELLING = Spelling(canonical, _BEFORE_CODE | _BEFORE_ANY_CODE | _PAIR_FIRST | frozenset(("delaware", "place")))
+_WRITTEN_OUT = frozenset(long for long, short in _FORM.items() if short in _BEFORE_ANY_CODE)
+_SPELLING = Spelling(canonical, _BEFORE_CODE | _BEFORE_ANY_CODE | _WRITTEN_OUT | _PAIR_FIRST)
 
 _COUNTRY_NAMES = (
     "usa|us|united states|united states of america|uk|united kingdom|great britain|england|scotland|wales|"

@@ -25,10 +25,12 @@ class Settings(CheckSettings):
 
 def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
     assert mail.recipient is not None
-    name = mail.recipient.address.local.partition("+")[0].lower().replace("_", "-")
-    if not tools.lists.holds("role-names", name) and name not in settings.also:
+    given = mail.recipient.address.local.partition("+")[0].lower()
+    names = (given, given.replace("_", "-"))  # the lists of an operator may have either
+    if any(name in settings.allow for name in names):
         return None
-    return None if name in settings.allow else Evidence({"name": name})
+    found = next((name for name in names if tools.lists.holds("role-names", name) or name in settings.also), None)
+    return Evidence({"name": found}) if found is not None else None
 
 
 CHECK = Check(
