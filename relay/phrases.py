@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
@@ -322,19 +322,10 @@ def _add(document: Document, file: SetFile, phrases: list[Said], anchors: dict[s
         for id, phrase in entries.items():
             number = len(phrases)
             phrases.append(Said(file.check, category, id, file.language, phrase.score))
-            behind = []
-            for i, text in enumerate(phrase.unless):
-                try:
-                    behind.append(compiled(text, named)[0])
-                except ValueError as error:
-                    document.problem(("categories", category, id, "unless", i), str(error))
+            place = ("categories", category, id)
+            behind = [source for source, _ in _each(document, (*place, "unless"), phrase.unless, named)]
             but = f"(?!{'|'.join(behind)})" if behind else ""
-            for i, text in enumerate(phrase.say):
-                try:
-                    source, words = compiled(text, named)
-                except ValueError as error:
-                    document.problem(("categories", category, id, "say", i), str(error))
-                    continue
+            for source, words in _each(document, (*place, "say"), phrase.say, named):
                 pattern = _Pattern(source + but, number)
                 for word in words:
                     anchors.setdefault(word, []).append(pattern)
@@ -346,6 +337,17 @@ class _Part:
     """A choice: each way is a sequence of words, gaps (None) and further choices."""
 
     ways: list[list[str | _Part | None]]
+
+
+def _each(
+    document: Document, place: tuple[str, ...], texts: Sequence[str], named: Mapping[str, _Part]
+) -> Iterator[tuple[str, frozenset[str]]]:
+    """`compiled`, of several; what is wrong with one is told with its place."""
+    for i, text in enumerate(texts):
+        try:
+            yield compiled(text, named)
+        except ValueError as error:
+            document.problem((*place, i), str(error))
 
 
 def compiled(text: str, named: Mapping[str, _Part]) -> tuple[str, frozenset[str]]:

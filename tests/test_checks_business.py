@@ -101,7 +101,6 @@ def test_functions_of_the_network_are_nobody():
         assert role(one) is None
     assert role("careers@acme.example", also=("careers",)) == "careers"
     assert role("our_robot@acme.example", also=("our_robot",)) == "our_robot"
-    assert (
-        role("no_reply@acme.example", allow=("no_reply",)) is role("no_reply@acme.example", allow=("no-reply",)) is None
-    )
+    for allowed in ("no_reply", "no-reply"):
+        assert role("no_reply@acme.example", allow=(allowed,)) is None
     assert role("webmaster@acme.example", allow=("webmaster",)) is None

@@ -177,7 +177,6 @@ def test_verify_finds_what_was_changed(run: Run, folder: Path) -> None:
     assert json.loads(run("decision", "verify", "--json").stdout)[0]["in_doubt"] == [DOUBT]
     with closing(sqlite3.connect(folder / "relay.db")) as db, db:
         db.execute("UPDATE decision SET body = CAST(replace(CAST(body AS TEXT), 'refuse', 'forward') AS BLOB)")
-    db.close()
     told = run("decision", "verify", exit=1).output
     assert f"changed: {REFUSED}" in told
     assert json.loads(run("decision", "verify", "--json", exit=1).stdout)[0]["changed"] == [REFUSED]

@@ -122,4 +122,3 @@ def _one_waits(folder: Path, webhook: str) -> None:
             "INSERT INTO webhook_event (id, tenant, kind, at, data) VALUES ('msg_1', 'acme', 'bounce', 1.0, '{}')"
         )
         assert db.execute("SELECT count(*) FROM webhook_delivery WHERE webhook = ?", (webhook,)).fetchone() == (1,)
-    db.close()

@@ -233,7 +233,6 @@ def test_erasing_a_person_takes_the_copies_of_their_mail(run: Run, folder: Path)
     assert row["copies of messages"] == 1
     with closing(sqlite3.connect(folder / "relay.db")) as db, db:
         assert db.execute("SELECT count(*) FROM copy").fetchone() == (0,)
-    db.close()
     assert "no copy of it is kept" in run("hold", "show", HELD_REF, "--message").stderr
 
 

@@ -740,7 +740,6 @@ class TestCommands:
         run("domain", "verify", "acme.example")
         with closing(sqlite3.connect(tmp_path / "relay.db")) as db, db:
             db.execute("UPDATE domain_record SET spent = 1e9 WHERE kind = 'ownership'")
-        db.close()
         zone[record["name"]] = {}
         run("domain", "watch", "acme.example", "--once", exit=1)
         [listed] = run("domain", "list", "--tenant", "one", "--json")

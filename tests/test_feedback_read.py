@@ -683,6 +683,10 @@ def test_other_answers_ask_for_nothing(text: str) -> None:
     assert one(reply(text), "bob@acme.example").kind == "other"
 
 
+def opts_out(text: str) -> bool:
+    return any(heard.kind == "removal" and heard.sure for heard in mail(reply(text), "bob@acme.example"))
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -697,7 +701,7 @@ def test_other_answers_ask_for_nothing(text: str) -> None:
     ],
 )
 def test_ordinary_sentences_opt_nobody_out(text: str) -> None:
-    assert not any(heard.kind == "removal" and heard.sure for heard in mail(reply(text), "bob@acme.example"))
+    assert not opts_out(text)
 
 
 @pytest.mark.parametrize(
@@ -747,7 +751,7 @@ def test_a_request_that_names_the_list_is_sure(text: str) -> None:
     ],
 )
 def test_who_asks_to_stay_is_not_opted_out(text: str) -> None:
-    assert not any(heard.kind == "removal" and heard.sure for heard in mail(reply(text), "bob@acme.example"))
+    assert not opts_out(text)
 
 
 @pytest.mark.parametrize(

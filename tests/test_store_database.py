@@ -52,9 +52,7 @@ async def database(path: Path) -> AsyncIterator[Database]:
 # -- migrations -------------------------------------------------------------------------
 def schema(path: Path) -> list[tuple[str, ...]]:
     with closing(sqlite3.connect(path)) as db, db:
-        found = db.execute("SELECT type, name, sql FROM sqlite_schema ORDER BY type, name").fetchall()
-    db.close()
-    return found
+        return db.execute("SELECT type, name, sql FROM sqlite_schema ORDER BY type, name").fetchall()
 
 
 class TestMigrate:

@@ -554,7 +554,6 @@ async def test_domains_of_an_earlier_version_are_asked(tmp_path: Path) -> None:
             " VALUES (?, '', '', 'legal', 'domain', 'example.com', '', 1, 0)",
             (domain_key("example.com"),),
         )
-    db.close()
     migrate(tmp_path / "relay.db")
     database = await Database.open(tmp_path / "relay.db", warm=False)
     try:

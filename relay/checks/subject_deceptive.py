@@ -123,12 +123,7 @@ def _as_it_looks(head: str) -> str:
     head = unicodedata.normalize("NFKC", UNSEEN.sub("", head)).lower()
     signs = _SIGNS.match(head)
     word, colon, rest = head[signs.end() if signs else 0 :].partition(":")
-    if not word.isascii() and _LATIN.search(word):
-        word = passages.replaced(word, passages.ALIKE)
-    return word + colon + rest
-
-
-_LATIN = re.compile("[a-z]")
+    return passages.as_latin(word) + colon + rest
 
 
 def _thread(message: Message) -> bool:

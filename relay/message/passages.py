@@ -142,7 +142,7 @@ _ACCENTS = re.compile("[\u0300-\u036f]+")
 # Letters that Unicode does not take apart; people write them either way.
 _LETTERS = {"ł": "l", "ø": "o", "đ": "d", "æ": "ae", "œ": "oe", "ð": "d", "þ": "th", "ı": "i"}
 # Cyrillic and Greek letters that look Latin, for words that have both.
-ALIKE = dict(zip("асеорхуіјѕһԁԛԝкмтвнгпαεικνορτυχωβηѵ", "aceopxyijshdqwkmtbhrnaeikvoptuxwbnv", strict=True))
+_ALIKE = dict(zip("асеорхуіјѕһԁԛԝкмтвнгпαεικνορτυχωβηѵ", "aceopxyijshdqwkmtbhrnaeikvoptuxwbnv", strict=True))
 # Whole sentences of Arabic as one letter, which come apart into eighteen: no word is looked for by them.
 _SENTENCES = {"\ufdfa": " ", "\ufdfb": " "}
 _LATIN = re.compile("[a-z]")
@@ -178,10 +178,15 @@ def _of_any(text: str) -> list[str]:
         return text.translate(_ASCII).split()
     found = _WORD.findall(replaced(text, _LETTERS))
     if posing := [at for at, one in enumerate(found) if not one.isascii() and _LATIN.search(one)]:
-        looks = replaced(" ".join([found[at] for at in posing]), ALIKE).split(" ")
+        looks = replaced(" ".join([found[at] for at in posing]), _ALIKE).split(" ")
         for at, look in zip(posing, looks, strict=True):
             found[at] = look
     return found
+
+
+def as_latin(word: str) -> str:
+    """A word that has Latin letters, with those of another alphabet as they look; any other as it is."""
+    return replaced(word, _ALIKE) if not word.isascii() and _LATIN.search(word) else word
 
 
 def _of_latin_1(text: str) -> list[str] | None:

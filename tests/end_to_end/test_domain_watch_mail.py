@@ -52,7 +52,6 @@ def spent(folder: Path, days: float) -> None:
     """So long has the DNS shown that SPF is gone."""
     with closing(sqlite3.connect(folder / "relay.db", timeout=10)) as db, db:
         db.execute("UPDATE domain_record SET spent = ? WHERE kind = 'spf'", (days * 86400,))
-    db.close()
 
 
 def test_spf_goes_and_comes_back(
