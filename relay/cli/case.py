@@ -201,7 +201,7 @@ async def mark(
     exception = None
     if lasts:
         if not id:
-            fail("this decision is of no case; add the exception by its domain: aup-relay exception add --domain")
+            fail("this decision is of no case; add the exception by its domain: aup-relay exception add --help")
         exception = await Exceptions(database).add(tenant, check, case=id, until=now + lasts, by=by, why=why, now=now)
     await Cases(database).mark(
         Mark(ref, id, tenant, check, at, "right" if verdict == "right" else "wrong", by, why, now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import string
 import time
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,10 @@ import click
 from relay.cli.shell import Group, Shell, fail, json_option, near, open_store, show
 from relay.cli.tenant import known_tenant
 
-LENGTH = 20
-"""Octets of a generated password: 160 bits, nobody types it twice."""
+LETTERS = string.ascii_letters + string.digits
+"""Of a generated password: no sign that a shell, a URL or a tool's command line takes for its own."""
+LENGTH = 27
+"""Letters of it: 160 bits, nobody types it twice."""
 
 
 @click.group("credential", cls=Group)
@@ -70,7 +73,7 @@ def add(
         fail("say how it logs in: --generate, --password-file FILE, or --network CIDR")
     if name in (declared := _declared(config)):
         fail(f"credential {name!r} is declared in the configuration file for {declared[name][0]}; change it there")
-    password = secrets.token_urlsafe(LENGTH) if generate else _first_line(password_file) if password_file else None
+    password = _generated() if generate else _first_line(password_file) if password_file else None
     password_hash = _hash(password) if password is not None else None
 
     async def main() -> None:
@@ -163,6 +166,10 @@ def _row(name: str, tenant: str, stream: str, password: bool, networks: Any, whe
 def _declared(config: Any) -> dict[str, tuple[str, Any]]:
     """name -> tenant and what the file says of it; no password file is opened."""
     return {name: (id, c) for id, tenant in config.tenants.items() for name, c in tenant.credentials.items()}
+
+
+def _generated() -> str:
+    return "".join(secrets.choice(LETTERS) for _ in range(LENGTH))
 
 
 def _first_line(path: str) -> str:

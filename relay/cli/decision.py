@@ -250,7 +250,7 @@ def mark_(shell: Shell, ref: str, verdict: str, why: str, by: str, lasts: float 
     \b
       aup-relay decision mark mfrggzdfmztwq2lknnwg23tpoa wrong --why "a quotation" --except-for 30d
 
-    Of all mail of a campaign at once: aup-relay case close ID --wrong.
+    Of all mail of a campaign at once: aup-relay case close ID --wrong --why WHY
     """
     from relay.cli.case import mark
 

@@ -312,7 +312,7 @@ def _senders(tenants: list[Tenant]) -> Iterator[Line]:
             elif domain.dkim_by is None:
                 yield Line("warn", what, f"{domain.name}: nothing says who signs with DKIM", "set dkim: {by: ...}")
         if not tenant.domains:
-            yield Line("warn", what, "has no domain to send from", f"aup-relay domain add {tenant.id} DOMAIN")
+            yield Line("warn", what, "has no domain to send from", f"aup-relay domain add DOMAIN --tenant {tenant.id}")
         if tenant.shadow:
             yield Line("warn", what, "is in shadow: judged and recorded, little is refused", "set shadow: false")
 
@@ -552,7 +552,12 @@ def _coverage(config: Config, tenants: list[Tenant]) -> Iterator[Line]:
     for tenant in tenants:
         if tenant.policy not in policies.names():
             says = f"policy {tenant.policy!r} is not there: all its mail is answered 451"
-            yield Line("fail", f"tenant {tenant.id}", says, "put the file back, or: aup-relay tenant set")
+            yield Line(
+                "fail",
+                f"tenant {tenant.id}",
+                says,
+                f"put the file back, or: aup-relay tenant set {tenant.id} --policy NAME",
+            )
             continue
         policy = policies.of(tenant, time.time())
         # What no configuration could mend is said once, so that what this one lacks is not lost among it.

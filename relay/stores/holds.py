@@ -240,7 +240,7 @@ class HoldRows:
             if release and case is not None and case.reviewers > 1:
                 raise Conflict(
                     f"{case.reviewers} people must agree to a release of this check: aup-relay case close {case.id}"
-                    " --release"
+                    " --release --why WHY"
                 )
             binds = hold.alone and hold.ends is not None and now < hold.ends
             with_case = not hold.alone and (hold.accepted or (case is not None and cases.in_force(case, now)))
