@@ -145,7 +145,7 @@ class Emitter:
         self._octets = 0
         self._gauges: dict[str, tuple[str, Merge, Callable[[], float]]] = {}
         self._conditions: dict[str, Callable[[], str]] = {}
-        self.watching = True  # False while a process starts: nobody waits for its loop yet
+        self._watching, self._early = True, False
         self._lag = 0.0
         self._lags: deque[float] = deque(maxlen=60)
         self.gauge("loop_lag_max_seconds", "Longest stand-still of a loop in the last minute.", self._lag_max, "max")
@@ -224,11 +224,19 @@ class Emitter:
         """`why` is asked once a second: "" while all is well, else what /readyz says of `name`."""
         self._conditions[name] = why
 
+    def watch(self, on: bool) -> None:
+        """Whether a late loop is told of: not while a process starts, when nobody waits for it yet.
+
+        Nor is the beat that fell due before: the last of what a start does makes it late.
+        """
+        self._watching, self._early = on, on
+
     def beat(self, late: float) -> None:
         """The loop came back `late` seconds after it was due."""
         if self._lines:
             self._put()
-        if not self.watching:
+        if self._early or not self._watching:
+            self._early = False
             return
         if late > self._lag:
             self._lag = late

@@ -90,7 +90,7 @@ class Process:
 
     def ready(self) -> None:
         """Say that it takes connections now.  The relay is ready once all its processes are."""
-        self.emit.watching = True
+        self.emit.watch(True)
         self._say(b"r")
 
     def alive(self) -> None:
@@ -329,7 +329,7 @@ class _Parent:
                     os.close(other.pipe)
             gc.unfreeze()
             emit = Emitter(self._config.log, child.name, self._folder / f"{child.name}.json")
-            emit.watching = False
+            emit.watch(False)
             # Each closes what is the other's: a socket listens until the last process has closed it.
             office = child.name == "office"
             _close(self._listening if office else self._http.values())

@@ -245,9 +245,10 @@ async def test_a_blocked_loop_is_seen(tmp_path: Path) -> None:
     """The loop is blocked by a clock that jumps, not by waiting."""
     lines: list[bytes] = []
     emit = emitter(lines, snapshot=tmp_path / "smtp-0.json")
-    emit.watching = False  # it is still starting
+    emit.watch(False)  # it is still starting
     emit.beat(3.0)
-    emit.watching = True
+    emit.watch(True)
+    emit.beat(0.3)  # due while it started
     emit.beat(0.049)
     assert lines == []
     emit.beat(0.120)
