@@ -204,6 +204,63 @@ async def test_a_forged_bounce_stops_nobody(world, recipient, trace):
         assert await world.reasons(address) == []
 
 
+FORWARDED = """From: MAILER-DAEMON@mx.example.net
+To: bounces@acme.example
+Subject: Undelivered Mail Returned to Sender
+Content-Type: multipart/report; report-type=delivery-status; boundary=b
+
+--b
+Content-Type: text/plain
+
+The mail could not be delivered.
+--b
+Content-Type: message/delivery-status
+
+Reporting-MTA: dns; mx.example.net
+
+%sAction: failed
+Status: 5.1.1
+Diagnostic-Code: smtp; 550 5.1.1 no such user
+
+--b
+Content-Type: message/rfc822
+
+From: Eve <eve@example.net>
+Subject: Fwd: Three ideas
+
+Look at this!
+
+Unsubscribe: https://mail.platform.example/u/%s
+--b--
+"""
+
+
+@pytest.mark.parametrize(
+    ("fields", "effect"),
+    [
+        ("Final-Recipient: rfc822; eve@example.net\n", "suppressed"),
+        ("Original-Recipient: rfc822; eve@example.net\nFinal-Recipient: rfc822; e@dead.example\n", "suppressed"),
+        ("Final-Recipient: rfc822; dead@example.net\n", "counted"),  # to whom Eve forwarded her copy
+        ("Original-Recipient: rfc822; dead@example.net\nFinal-Recipient: rfc822; eve@example.net\n", "counted"),
+        ("", "counted"),
+    ],
+)
+async def test_a_bounce_that_only_quotes_a_link_stops_its_recipient_alone_where_that_one_failed(world, fields, effect):
+    raw = FORWARDED % (fields, world.links.token("acme", "marketing", "eve@example.net"))
+    raw = raw.replace("\n", "\r\n").encode()
+    assert (await world.intake.message(raw, "bounces@acme.example", "mail", NOON)).effects == (effect,)
+    assert await world.reasons("eve@example.net") == (["bounce"] if effect == "suppressed" else [])
+    report = await world.newest()
+    assert (report.kind, report.tenant, report.permanence) == ("bounce", "acme", "hard")
+    assert await world.reasons("dead@example.net") == [] == await world.reasons("e@dead.example")
+
+
+async def test_a_request_of_nobody_opts_nobody_out(world):
+    for trace in (world.links.token("acme", "marketing", "eve@example.net"), world.trace.token(REF)):
+        assert await world.hear("removal", trace=trace) == "review"
+    assert await world.reasons("eve@example.net") == [] == await world.reasons("bob.smith@gmail.com")
+
+
 async def test_what_was_refused_cannot_bounce(world):
     ref = reference(b"x" * 16)
     await world.sent(ref, "ann@example.net", action="refuse")
@@ -345,6 +402,44 @@ async def test_a_reply_that_asks_clearly_opts_out_and_another_is_looked_at(world
     assert (await world.feedback.sealed(report.number))[1] == "how do I unsubscribe?"
     assert await world.reasons("eve@example.net") == []
     assert await world.hear("removal", sure=True, at=NOON, **told) in ("left", "again")
+
+
+def answer(text: str, to: str, *thread: str, sender: str = "eve@example.net") -> bytes:
+    """A reply that quotes nothing."""
+    named = {"In_Reply_To": to, "References": " ".join((*thread, to))}
+    return reply("Re: Three ideas", text, sender, **{name: value for name, value in named.items() if value})
+
+
+async def test_an_answer_that_quotes_nothing_is_known_by_the_mail_it_answers(world):
+    for raw in (
+        answer("Please remove me from your list.", "<2@acme.example>"),
+        # Somebody at the customer answered meanwhile, by a mail that did not go through here.
+        answer("Please remove me from your list.", "<later@phone.example>", "<2@acme.example>", "<x@phone.example>"),
+    ):
+        (effect,) = (await world.intake.message(raw, "news@acme.example", "mail", NOON)).effects
+        assert effect == "left"
+    assert await world.reasons("eve@example.net") == ["opt-out"] and await world.reasons("ann@example.net") == []
+    assert await world.reasons("eve@example.net", "globex") == []
+
+
+async def test_an_answer_to_the_mail_of_another_or_of_nobody_here_opts_nobody_out(world):
+    for raw in (
+        answer("Please remove me from your list.", "<3@globex.example>"),  # Ann's
+        answer("Please remove me from your list.", "<77@acme.example>"),  # nobody's
+        answer("Please remove me from your list.", "<2@acme.example>", sender="mallory@example.net"),
+        answer("How do I unsubscribe?", "<2@acme.example>"),
+    ):
+        (effect,) = (await world.intake.message(raw, "news@acme.example", "mail", NOON)).effects
+        assert effect == "review"
+    thanks = answer("Thanks!", "<2@acme.example>")
+    assert (await world.intake.message(thanks, "news@acme.example", "mail", NOON)).effects == ("none",)
+    note = answer("I am away.", "<2@acme.example>").replace(b"Re: Three ideas", b"Re: Unsubscribe")
+    note = b"Auto-Submitted: auto-replied\n" + note
+    assert (await world.intake.message(note, "news@acme.example", "mail", NOON)).effects == ("review",)
+    for address in ("eve@example.net", "ann@example.net", "mallory@example.net"):
+        assert await world.reasons(address) == [] == await world.reasons(address, "globex")
+    # Whose mail it was is known where somebody has to read it.
+    assert {(each.tenant, each.recipient) for each in await world.feedback.find()} >= {("acme", "eve@example.net")}
 
 
 async def test_somebody_else_cannot_opt_a_recipient_out_by_reply(world):

@@ -797,6 +797,19 @@ def test_what_is_quoted_is_cut_off(quote: str) -> None:
     assert new_text(f"Yes please\n\n{quote}") == "Yes please"
 
 
+def test_an_answer_names_the_mails_it_answers() -> None:
+    thread = " ".join(f"<{n}@acme.example>" for n in range(1, 9))
+    text = reply("remove me").replace(
+        "In-Reply-To: <m1@acme.example>\n", f"In-Reply-To: <8@acme.example> (Bob's message)\nReferences: {thread}\n"
+    )
+    answers = ("8@acme.example", "7@acme.example", "6@acme.example", "1@acme.example")
+    assert one(text, "bob@acme.example").answers == answers
+    assert one(reply("remove me").replace("<m1@acme.example>", "your mail of Monday"), "bob@acme.example").answers == ()
+    # A bounce names its mail by what came back of it: whoever answers in a thread may write to a dead address too.
+    bounce = dsn(failed("ann@customer.example", "5.1.1", "550 no such user"), original="X-Note: nothing came back\n")
+    assert one(bounce.replace("Subject: Undel", "In-Reply-To: <m1@acme.example>\nSubject: Undel")).answers == ()
+
+
 def test_an_answer_below_what_it_quotes() -> None:
     assert new_text("On 2 Nov 2026 Bob wrote:\n> Hello\n> Bye\n\nremove me\n") == "remove me"
 

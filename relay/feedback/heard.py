@@ -33,6 +33,7 @@ class Heard:
     mta            host that says so
     traces         strings that may be tokens of ours, in the order of how likely they are
     message_id     of the original message, without angle brackets
+    answers        Message-IDs that a person's mail says it answers, the likeliest first, without angle brackets
     sender         From of the original message, the address
     reporter       who reports; for a case's file, never shown to a tenant
     feedback_type  of a report: abuse, fraud, virus, not-spam, opt-out, auth-failure ...
@@ -50,6 +51,7 @@ class Heard:
     mta: str = ""
     traces: tuple[str, ...] = ()
     message_id: str = ""
+    answers: tuple[str, ...] = ()
     sender: str = ""
     reporter: str = ""
     feedback_type: str = ""

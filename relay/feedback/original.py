@@ -155,6 +155,13 @@ def links(text: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def answered(opened: Opened) -> tuple[str, ...]:
+    """Message-IDs that a reply names: the one that it answers, then the thread's last ones and its first."""
+    thread = _ID.findall((opened.message.first("references") or "")[-4000:])
+    named = [*_ID.findall(opened.first("in-reply-to"))[:1], *thread[:-4:-1], *thread[:1]]
+    return tuple(dict.fromkeys(one for one in named if one.isascii() and one.isprintable()))
+
+
 def of_address(text: str) -> tuple[str, ...]:
     """What stands behind the plus of each address: bounce+TOKEN@... -> TOKEN."""
     if "+" not in text:

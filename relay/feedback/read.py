@@ -16,7 +16,7 @@ from typing import Any
 from relay.feedback import abuse, arf, automatic, dsn, plain, removal
 from relay.feedback.heard import Heard
 from relay.feedback.opened import Opened
-from relay.feedback.original import MOST_TRACES, Original, in_text, links, of_address, of_parts, of_subject
+from relay.feedback.original import MOST_TRACES, Original, answered, in_text, links, of_address, of_parts, of_subject
 
 UNSUBSCRIBE = ("unsubscribe", "leave", "optout", "opt-out")
 """Local parts of the mailto form of List-Unsubscribe, without what stands behind a plus."""
@@ -139,14 +139,18 @@ def _told(
     traces = tuple(found)[:MOST_TRACES]
     message_id = original.message_id if original is not None else ""
     sender = original.sender if original is not None else ""
+    # A note on a mail whose subject is "Unsubscribe" has that subject as well, and answers for nobody.
+    answers = answered(report) if heard[0].kind in _OF_PEOPLE and not automatic.answers(report) else ()
+    common: dict[str, Any] = {"traces": traces, "answers": answers}
     return tuple(
         [
-            _clean(replace(one, traces=traces, message_id=one.message_id or message_id, sender=sender or one.sender))
+            _clean(replace(one, message_id=one.message_id or message_id, sender=sender or one.sender, **common))
             for one in heard
         ]
     )
 
 
+_OF_PEOPLE = ("removal", "unsubscribe")
 _TEXTS = ("recipient", "mta", "message_id", "sender", "reporter", "diagnostic")
 
 

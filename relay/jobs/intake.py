@@ -184,12 +184,13 @@ class Intake:
                 return _of_decision(found, heard)
         if not heard.recipient:
             return self._by_sender(heard)
-        if heard.message_id:
+        for message_id in dict.fromkeys((heard.message_id, *heard.answers)):
+            if not message_id:
+                continue
             # All who got a mail know its Message-ID, and some tools give a whole campaign the same: through a door
             # without a signature it stops one recipient of many only where they ask for it themselves.
             alone = source not in SIGNED and heard.kind not in ("unsubscribe", "removal")
-            known = f"<{heard.message_id}>"
-            wanted = decisions.Filter(message_id=known, address=heard.recipient)
+            wanted = decisions.Filter(message_id=f"<{message_id}>", address=heard.recipient)
             mine = await self._went_to(heard, wanted)
             if not mine:  # by another spelling, and only among the newest
                 mine = await self._went_to(heard, replace(wanted, address=""))
@@ -317,15 +318,16 @@ def _of_decision(decision: dict[str, Any], heard: Heard) -> Whose:
     recipients: Sequence[str] = decision.get("recipients") or ()
     whose = Whose(decision["tenant"], decision["stream"], decision["ref"])
     found = _among(recipients, heard.recipient)
-    if not found and len(recipients) == 1 and (not heard.recipient or heard.kind == "complaint"):
+    unnamed = not heard.recipient and heard.kind != "removal"  # a request comes from the recipient, or is read
+    if not found and len(recipients) == 1 and (unnamed or heard.kind == "complaint"):
         found = recipients[0]  # a redacted report on mail to one person is about that person
     return replace(whose, recipient=found)
 
 
 def _of_link(leaving: Leaving, heard: Heard) -> Whose:
-    """A link names its recipient; a bounce of another address says nothing of that one (it is forwarded there)."""
-    same = not heard.recipient or bool(_among((leaving.address,), heard.recipient))
-    binds = same or heard.kind in ("complaint", "unsubscribe")
+    """A link names its recipient, and stands in every copy of the mail: a bounce that quotes it is that recipient's
+    only where it says so, or one copy forwarded to a dead address would stop the person who forwarded it."""
+    binds = heard.kind in ("complaint", "unsubscribe") or bool(_among((leaving.address,), heard.recipient))
     return Whose(leaving.tenant, leaving.stream, "", leaving.address if binds else "")
 
 
