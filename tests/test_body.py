@@ -125,6 +125,23 @@ def test_a_nul_is_found_and_the_rest_consumed() -> None:
     assert read_bdat([b"a", b"\0", b"b"]) == (b"", "nul")
 
 
+@pytest.mark.parametrize("cut", range(1, 18))
+def test_a_nul_is_left_out_where_it_may_be(cut: int) -> None:
+    raw = b"\0a\0\r\0\nb\r\n\0\0c\0\r\n.\r\n"
+    for parts in ([raw], [raw[:cut], raw[cut:]], [raw[i : i + 1] for i in range(len(raw))]):
+        body, buffer, out = Data(BIG, drop_nul=True), bytearray(), b""
+        for part in parts:
+            buffer += part
+            body.feed(buffer)
+            out += body.take()
+        assert (out, body.fault, body.size) == (b"a\r\nb\r\nc\r\n", "", 9)
+    chunks = Chunks(BIG, drop_nul=True)
+    chunks.expect(6)
+    assert chunks.feed(bytearray(b"\0a\0b\0\0"))
+    chunks.finish()
+    assert (chunks.take(), chunks.fault) == (b"ab\r\n", "")
+
+
 def test_the_size_is_that_of_the_message_not_of_the_wire() -> None:
     wire = b"..a\r\n.\r\n"
     assert read_data([wire], limit=4) == (b".a\r\n", "", b"")

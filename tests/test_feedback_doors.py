@@ -551,6 +551,22 @@ async def test_a_bounce_comes_by_smtp():
     assert to == "bounce+tok@bounces.platform.example" and source == "mail"
 
 
+@pytest.mark.parametrize("text", ["failed\0\r\n", "\0\r\nfailed\r\n", "failed\r\n\0"])
+async def test_a_report_with_a_nul_is_taken_without_it(text):
+    mail = Mail()
+    listener = await mail.open()
+    try:
+        said = await talk(
+            listener.port, "EHLO mx.example.net", "MAIL FROM:<>", "RCPT TO:<bounce+tok@bounces.platform.example>",
+            "DATA", f"From: MAILER-DAEMON@mx.example.net\r\n\r\n{text}\r\n.", "QUIT",
+        )  # fmt: skip
+    finally:
+        listener.close()
+    assert said[-2].startswith("250 2.0.0")
+    ((raw, _, _),) = mail.intake.messages
+    assert raw.split() == b"Return-Path: <> From: MAILER-DAEMON@mx.example.net failed".split()
+
+
 @pytest.mark.parametrize(("sender", "kind"), [("", "automatic"), ("ann@example.net", "removal")])
 async def test_what_came_with_the_null_sender_asks_for_nothing(sender, kind):
     mail = Mail()

@@ -6,7 +6,7 @@ In this order (RFC 5321 sections 2.3.8, 4.1.1.4, 4.5.2):
    line counts as its first half, so that an empty message ends;
 2. a run of CRs before LF, a lone CR and a lone LF each become one CRLF;
 3. one leading dot is removed from each line;
-4. NUL cannot be part of a message.
+4. NUL cannot be part of a message, or is left out before all this where reports must not be lost for one.
 
 The order is what keeps a second message from being smuggled behind a bare line end: whatever a
 client calls the end of a line is one before dots are looked at, here and when we stuff again.
@@ -73,6 +73,7 @@ class Body:
         "_crs",
         "_dots",
         "_limit",
+        "_no_nul",
         "_nul",
         "_parts",
         "_refuse",
@@ -83,10 +84,11 @@ class Body:
         "size",
     )
 
-    def __init__(self, limit: int, refuse_bare: bool = False, dots: bool = True) -> None:
+    def __init__(self, limit: int, refuse_bare: bool = False, dots: bool = True, drop_nul: bool = False) -> None:
         self.size = self.read = self.kept = 0
         self._limit = limit
         self._refuse = refuse_bare
+        self._no_nul = drop_nul
         self._dots = dots
         self._parts: list[bytes] = []
         self._crs = 0  # CRs at the end of what came: only what follows tells what they mean
@@ -111,6 +113,11 @@ class Body:
 
     def _add(self, data: bytes) -> None:
         self.read += len(data)
+        if b"\0" in data:
+            if self._no_nul:
+                data = data.replace(b"\0", b"")
+            else:
+                self._nul = True
         if self._too_big or not data:
             return
         if self._crs:
@@ -132,8 +139,6 @@ class Body:
             if not rest:
                 return
             data = rest
-        if b"\0" in data:
-            self._nul = True
         # Equal only if each CR stands before an LF and each LF behind a CR; comparing what is left
         # after deleting all other octets would let CR . LF pass.
         if data.replace(b"\r", b"").replace(b"\n", b"\r\n") != data:
@@ -180,8 +185,8 @@ class Data(Body):
 
     __slots__ = ("_first", "_seen")
 
-    def __init__(self, limit: int, refuse_bare: bool = False) -> None:
-        super().__init__(limit, refuse_bare)
+    def __init__(self, limit: int, refuse_bare: bool = False, drop_nul: bool = False) -> None:
+        super().__init__(limit, refuse_bare, drop_nul=drop_nul)
         self._first = True  # nothing but the DATA line came before
         self._seen = 0  # the end does not begin before this offset of the buffer
 
@@ -222,8 +227,8 @@ class Chunks(Body):
 
     __slots__ = ("left",)
 
-    def __init__(self, limit: int, refuse_bare: bool = False) -> None:
-        super().__init__(limit, refuse_bare, dots=False)
+    def __init__(self, limit: int, refuse_bare: bool = False, drop_nul: bool = False) -> None:
+        super().__init__(limit, refuse_bare, dots=False, drop_nul=drop_nul)
         self.left = 0
 
     def expect(self, octets: int) -> None:

@@ -21,6 +21,7 @@ class Limits:
     min_rate, grace  octets a second that a body must come with, after so many seconds
     spool            octets of a message kept in memory; beyond that it goes to a file
     in_flight, in_flight_tenant  octets of all messages being received or sent, of one tenant's
+    nul              what becomes of a message with one: refused, or taken without it
     unseen           a client that leaves so soon after our 250 may not have read it
     """
 
@@ -45,6 +46,7 @@ class Limits:
     in_flight_tenant: int = 256 * MIB
     unseen: float = 60.0
     bare_newline: Literal["normalize", "refuse"] = "normalize"
+    nul: Literal["refuse", "drop"] = "refuse"
 
 
 class Load:

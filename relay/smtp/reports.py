@@ -42,6 +42,7 @@ LIMITS = Limits(
     idle=60.0,
     in_flight=64 << 20,
     in_flight_tenant=64 << 20,
+    nul="drop",  # a report quotes what others wrote, and one that is refused is lost: nobody sends it again
 )
 
 

@@ -663,7 +663,7 @@ class Server(SMTP):
             raise Refused(replies.NO_ROOM)
         self._out.append(_GO_AHEAD)
         limits = listener.limits
-        body = Data(limits.message_size, limits.bare_newline == "refuse")
+        body = Data(limits.message_size, limits.bare_newline == "refuse", limits.nul == "drop")
         return self._receive(envelope, Reception(body, envelope.tenant.id))
 
     async def _receive(self, envelope: Envelope, reception: Reception) -> None:
@@ -687,7 +687,7 @@ class Server(SMTP):
         if self._reception is None:
             if not self._listener.load.has_room(envelope.tenant.id, octets):
                 return self._skip(octets, replies.NO_ROOM)
-            chunks = Chunks(limits.message_size, limits.bare_newline == "refuse")
+            chunks = Chunks(limits.message_size, limits.bare_newline == "refuse", limits.nul == "drop")
             self._reception = Reception(chunks, envelope.tenant.id)
         return self._chunk(envelope, self._reception, octets, last)
 
