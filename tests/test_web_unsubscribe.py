@@ -134,6 +134,32 @@ class TestOneClick:
         assert "location" not in headers and "set-cookie" not in headers
         assert office.left == [(JO, "stream", "one-click", office.now)]
 
+    @pytest.mark.parametrize(
+        "before", ["https://mail.platform.example", "http://x", "HTTPS://mail.platform.example:443"]
+    )
+    async def test_a_target_in_absolute_form_is_taken(self, office: Office, before: str) -> None:
+        """RFC 9112 section 3.2.2."""
+        assert (await office.ask("POST", f"{before}/u/{TOKEN}?a=b", ONE_CLICK))[::2] == (200, "Unsubscribed.\n")
+        assert [leaving for leaving, *_ in office.left] == [JO]
+        status, _, text = await office.ask("GET", f"{before}/u/{TOKEN}")
+        assert status == 200 and "j***" in text
+
+    @pytest.mark.parametrize(
+        "target",
+        [
+            "https://",
+            "https://x",
+            "https:///u/{}",
+            "ftp://x/u/{}",
+            "x/u/{}",
+            "/https://x/u/{}",
+            "https://x/https://x/u/{}",
+        ],
+    )
+    async def test_what_is_no_target_leads_nowhere(self, office: Office, target: str) -> None:
+        assert (await office.ask("POST", target.format(TOKEN), ONE_CLICK))[0] == 404
+        assert office.left == []
+
     async def test_the_same_answer_each_time(self, office: Office) -> None:
         answers = [await office.ask("POST", f"/u/{TOKEN}", ONE_CLICK) for _ in range(3)]
         assert len({(status, text) for status, _, text in answers}) == 1

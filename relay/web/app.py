@@ -14,6 +14,7 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import re
 import socket
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -21,6 +22,7 @@ from html import escape
 from importlib import resources
 from string import Template
 from typing import Any
+from urllib.parse import unquote
 
 import uvicorn
 from starlette.applications import Starlette
@@ -28,6 +30,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from relay.ports import Unavailable
@@ -187,6 +190,21 @@ class _Protocol(H11Protocol):
             self.transport.abort()
 
 
+def _origin(app: Starlette) -> ASGIApp:
+    """`app`, also for a target in absolute form: `POST https://host/u/... HTTP/1.1` (RFC 9112 section 3.2.2)."""
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and (found := _ABSOLUTE.match(scope["raw_path"])):
+            target: bytes = scope["raw_path"][found.end() :] or b"/"
+            scope = {**scope, "raw_path": target, "path": unquote(target.decode("ascii"))}
+        await app(scope, receive, send)
+
+    return answer
+
+
+_ABSOLUTE = re.compile(rb"https?://[^/]+", re.IGNORECASE)
+
+
 class _Server(uvicorn.Server):
     """Signals are the process' own matter (relay/serve.py), not the web server's."""
 
@@ -199,7 +217,7 @@ async def serve_http(app: Starlette, sockets: Sequence[socket.socket], stop: asy
     """Answer on these listening sockets until `stop`; requests in progress get five seconds."""
     server = _Server(
         uvicorn.Config(
-            app,
+            _origin(app),
             log_config=None,
             access_log=False,
             lifespan="off",
