@@ -613,7 +613,7 @@ class OptedOut(Event):
     tenant  whose mail they get no more
     stream  of the mail that had the link
     scope   stream: mail of that stream; tenant: all of it
-    source  one-click, page, mailto, or what reported it
+    source  one-click, page, mailto, reply, or provider (its event)
     """
 
     name: ClassVar[str] = "opt_out.made"

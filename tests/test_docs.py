@@ -3,10 +3,12 @@
 import importlib.util
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from relay.checks.catalogue import SESSION
+from relay.jobs.intake import DOORS
+from relay.stores.leave import Source
 
 ROOT = Path(__file__).resolve().parent.parent
 _spec = importlib.util.spec_from_file_location("generate_docs", ROOT / "tests" / "generate_docs.py")
@@ -21,6 +23,22 @@ PAGES = [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"]
 def test_a_generated_page_is_up_to_date(name: str, text: str) -> None:
     path = ROOT / name
     assert path.exists() and path.read_text() == text, f"{name} is not what the code says: make docs"
+
+
+@pytest.mark.parametrize(
+    ("page", "begins", "ends", "known"),
+    [
+        ("unsubscribe.md", "`source` is ", "\n\n", get_args(Source)),
+        ("webhooks.md", "| `unsubscribe` |", "|\n", get_args(Source)),
+        ("webhooks.md", "| `complaint` |", "|\n", DOORS),
+    ],
+)
+def test_where_an_opt_out_or_a_complaint_can_come_from_is_described(
+    page: str, begins: str, ends: str, known: tuple[str, ...]
+) -> None:
+    text = (ROOT / "docs" / page).read_text().partition(begins)[2].partition(ends)[0]
+    said = set(re.findall(r"[a-z0-9]+(?:-[a-z0-9]+)*", text.partition("source")[2] or text))
+    assert set(known) <= said
 
 
 def test_every_session_check_is_described() -> None:

@@ -31,7 +31,7 @@ from relay.stores.chain import Terms
 from relay.stores.database import Database
 from relay.stores.feedback import Feedback, Report
 from relay.stores.forms import BadEntry, Entry, entry
-from relay.stores.leave import OptOut
+from relay.stores.leave import OptOut, Source
 from relay.stores.outbox import note
 from relay.stores.recipients import Recipients
 from relay.tokens import is_reference
@@ -47,7 +47,9 @@ PAGE = 100
 PAGES = 100
 """Of this many mails to one recipient; who sent still more of them is not looked for."""
 EXCERPT = 2000
-SIGNED = frozenset({"ses-sns", "sendgrid", "mailgun", "postmark", "import"})
+DOORS = ("mail", "ses-sns", "sendgrid", "mailgun", "postmark", "import")
+"""By which a report comes."""
+SIGNED = frozenset(DOORS) - {"mail"}
 """Doors through which only somebody comes who is known: providers with a signature, and the operator."""
 KEPT = frozenset({"bounce", "complaint", "unsubscribe", "removal", "abuse"})
 """Kinds that are stored; of the others there may be one for each mail, and nothing follows from them."""
@@ -272,9 +274,9 @@ class Intake:
         clear = bool(whose.tenant and whose.recipient) and heard.sure
         if clear:
             stream = whose.stream or MARKETING
-            source = {"removal": "reply"}.get(
-                heard.kind, "mailto" if report.source in ("mail", "import") else "provider"
-            )
+            source: Source = "mailto" if report.source in ("mail", "import") else "provider"
+            if heard.kind == "removal":
+                source = "reply"
             try:
                 await self._leave.leave(
                     Leaving(whose.tenant, stream, whose.recipient), "stream", source, report.at, report.at

@@ -31,8 +31,9 @@ from relay.unsubscribe import Leaving
 
 Scope = Literal["stream", "tenant"]
 """Of whose mail: the tenant's of this stream, or all that the tenant sends."""
-Source = str
-"""one-click, page, mailto, or the name of what reported it"""
+Source = Literal["one-click", "page", "mailto", "reply", "provider"]
+"""The post of a mailbox provider, the button of the page, a mail to unsubscribe@, a reply that asks for it (or that
+somebody read), a provider's event.  In webhooks, events and reports: docs/webhooks.md."""
 
 AGAIN = 60.0
 """Seconds in which a second wish says nothing new.  Later ones are written down: a consent that was given between two

@@ -31,11 +31,11 @@ from starlette.routing import Route
 
 from relay.ports import Unavailable
 from relay.stores.forms import BadEntry
-from relay.stores.leave import Scope
+from relay.stores.leave import Scope, Source
 from relay.unsubscribe import Leaving
 
 Read = Callable[[str], Leaving | None]
-Leave = Callable[[Leaving, Scope, str, float, float], Awaitable[bool]]
+Leave = Callable[[Leaving, Scope, Source, float, float], Awaitable[bool]]
 """leaving, scope, source, when they asked, the time -> whether it was new.  Raises Unavailable."""
 Sender = Callable[[str], tuple[str, frozenset[str]]]
 """Tenant's id -> what people know it by ("" if nobody knows any more), and the streams it sends."""
