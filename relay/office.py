@@ -46,6 +46,7 @@ from relay.stores.leave import OptOut
 from relay.stores.ledger import SqliteLedger
 from relay.stores.outbox import Outbox
 from relay.stores.spill import Spill
+from relay.stores.throttle import Throttle
 from relay.web import feedback as reports
 from relay.web import unsubscribe
 from relay.web.app import admin, serve_http
@@ -241,7 +242,7 @@ async def run_office(process: Process, dns_of: DnsOf, beside: Callable[[Process]
                 lambda ref: _explain(database, policies, ref),
                 [
                     *unsubscribe.routes(links.read, opt_out.leave, partial(_sender, config, directory)),
-                    *reports.routes(providers(config, dns), intake, process.emit),
+                    *reports.routes(providers(config, dns), intake, Throttle(database), process.emit),
                 ],
             ),
             "admin": admin(lambda: _ready(process.folder), lambda: emitting.metrics(process.folder, time.time())),

@@ -10,6 +10,7 @@ import hmac
 import json
 import socket
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -274,11 +275,26 @@ def sns(message: Any, version: str = "2", kind: str = "Notification", **more: An
     return told
 
 
+class Seen:
+    """relay/stores/throttle.py in memory."""
+
+    def __init__(self) -> None:
+        self.hits: list[tuple[str, float]] = []
+
+    async def hit(self, key: str, now: float, window: float) -> int:
+        self.hits.append((key, now))
+        return await self.count(key, now, window)
+
+    async def count(self, key: str, now: float, window: float) -> int:
+        return sum(key == known and now - window < at <= now for known, at in self.hits)
+
+
 class Web:
     """The public pages with every door open."""
 
-    def __init__(self) -> None:
+    def __init__(self, seen: Seen | None = None) -> None:
         self.intake = Intake()
+        self.seen = seen or Seen()
         self.events: list[Event] = []
         self.asked: list[str] = []
         self.confirmed: list[str] = []
@@ -296,7 +312,7 @@ class Web:
             topics=[TOPIC], certificate=fetch, confirm=confirm, sendgrid_key=EC.public_key(),
             mailgun_key=b"mailgun-key", postmark_secret=b"postmark-secret",
         )  # fmt: skip
-        routes = feedback.routes(providers, self.intake, self.events.append, lambda: self.now)
+        routes = feedback.routes(providers, self.intake, self.seen, self.events.append, lambda: self.now)
 
         async def nothing(ref: str) -> None:
             return None
@@ -328,8 +344,10 @@ class Web:
             X_Twilio_Email_Event_Webhook_Signature=signature, X_Twilio_Email_Event_Webhook_Timestamp=stamp,
         )  # fmt: skip
 
-    async def mailgun(self, event: Any, *, key: bytes = b"mailgun-key", token: str = "t" * 50) -> int:
-        stamp = str(int(self.now))
+    async def mailgun(
+        self, event: Any, *, key: bytes = b"mailgun-key", token: str = "t" * 50, at: float | None = None
+    ) -> int:
+        stamp = str(int(self.now if at is None else at))
         made = hmac.new(key, f"{stamp}{token}".encode(), hashlib.sha256).hexdigest()
         body = {"signature": {"timestamp": stamp, "token": token, "signature": made}, "event-data": event}
         return await self.post("/feedback/mailgun", json.dumps(body).encode())
@@ -339,9 +357,8 @@ class Web:
         return [(event.door, event.result) for event in self.events if isinstance(event, FeedbackArrived)]
 
 
-@pytest.fixture
-async def web() -> AsyncIterator[Web]:
-    found = Web()
+@asynccontextmanager
+async def served(found: Web) -> AsyncIterator[Web]:
     sock = socket.create_server(("127.0.0.1", 0))
     found.port = sock.getsockname()[1]
     stop = asyncio.Event()
@@ -352,6 +369,12 @@ async def web() -> AsyncIterator[Web]:
         stop.set()
         async with asyncio.timeout(20):
             await task
+
+
+@pytest.fixture
+async def web() -> AsyncIterator[Web]:
+    async with served(Web()) as found:
+        yield found
 
 
 @pytest.mark.parametrize("version", ["1", "2"])
@@ -406,7 +429,7 @@ async def test_mail_that_ses_received_is_read_as_mail(web):
 async def test_sendgrid_signs_time_and_body(web):
     events = [{"event": "spamreport", "email": "bob@example.net"}]
     assert await web.sendgrid(events) == 200 and web.intake.heard[0][0].kind == "complaint"
-    assert await web.sendgrid(events, at=NOON - 7200) == 403
+    assert await web.sendgrid(events, at=NOON - 49 * 3600) == 403 == await web.sendgrid(events, at=NOON + 2 * 3600)
     assert await web.sendgrid(events, key=ec.generate_private_key(ec.SECP256R1())) == 403
     assert await web.post("/feedback/sendgrid", json.dumps(events).encode()) == 403
     assert len(web.intake.heard) == 1
@@ -421,6 +444,38 @@ async def test_mailgun_is_taken_once(web):
     assert await web.mailgun(event, token="v" * 50) == 503
     web.intake.away = False
     assert await web.mailgun(event, token="v" * 50) == 200, "what was not taken may come again"
+
+
+@pytest.mark.parametrize("hours", [1.5, 8, 24])
+async def test_what_a_provider_tried_for_hours_to_tell_is_taken(web, hours):
+    left = {"event": "unsubscribed", "recipient": "bob@example.net"}
+    assert await web.mailgun(left, at=NOON - hours * 3600) == 200
+    assert await web.sendgrid([{"event": "unsubscribe", "email": "bob@example.net"}], at=NOON - hours * 3600) == 200
+    assert [(heard.kind, source) for heard, source in web.intake.heard] == [
+        ("unsubscribe", "mailgun"), ("unsubscribe", "sendgrid"),
+    ]  # fmt: skip
+    assert await web.mailgun(left, at=NOON - 49 * 3600, token="u" * 50) == 403
+
+
+async def test_a_token_of_mailgun_brings_no_second_event_after_a_restart_either():
+    """It signs nothing of the event: who saw one could say anything of anybody with it."""
+    first = Web()
+    async with served(first) as web:
+        assert await web.mailgun({"event": "complained", "recipient": "bob@example.net"}) == 200
+    async with served(Web(first.seen)) as web:
+        web.now = NOON + 20 * 3600
+        eve, ann = ({"event": "complained", "recipient": f"{name}@example.net"} for name in ("eve", "ann"))
+        assert await web.mailgun(eve, at=NOON) == 200 and web.intake.heard == []
+        assert await web.mailgun(ann, at=NOON, token="u" * 50) == 200
+        assert [heard.recipient for heard, _ in web.intake.heard] == ["ann@example.net"]
+
+
+async def test_each_opened_mail_is_no_row_in_the_store(web):
+    for number, kind in enumerate(("opened", "clicked", "delivered", "accepted")):
+        for _ in range(2):
+            event = {"event": kind, "recipient": "bob@example.net"}
+            assert await web.mailgun(event, token=str(number) * 50) == 200
+    assert web.seen.hits == [] and len(web.intake.heard) <= 1
 
 
 async def test_postmark_has_a_password_in_its_address(web):
@@ -462,7 +517,7 @@ async def test_a_batch_of_more_than_a_thousand_events_is_taken_whole(web):
 
 
 def test_doors_that_are_not_configured_are_not_there():
-    assert feedback.routes(feedback.Providers(), Intake(), lambda event: None) == []
+    assert feedback.routes(feedback.Providers(), Intake(), Seen(), lambda event: None) == []
 
 
 def test_the_key_of_sendgrid_is_read_as_it_is_shown(tmp_path):

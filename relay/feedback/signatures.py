@@ -25,8 +25,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 
-WINDOW = 3600.0
-"""Seconds that a signed time may be off: providers try again for longer, but sign each try anew."""
+LATE = 2 * 86400.0
+"""Seconds for which a signature holds.  Mailgun tries again for 8 hours, with the signature of the first try; SendGrid
+for 24, and does not say whether it signs anew.  What keeps an old one from doing harm is not its age: SendGrid signs
+the whole body, and the same report changes nothing (relay/jobs/intake.py); Mailgun signs nothing of the event, so its
+token is taken once (relay/web/feedback.py)."""
+AHEAD = 3600.0
+"""Seconds that a signed time may lie in the future: clocks differ."""
 
 _CERTIFICATE = re.compile(
     r"https://sns\.[a-z0-9-]{1,40}\.amazonaws\.com(?:\.cn)?/SimpleNotificationService-[A-Za-z0-9]{1,100}\.pem\Z"
@@ -108,4 +113,5 @@ def basic(secret: bytes, authorization: str) -> bool:
 
 
 def _near(timestamp: str, now: float) -> bool:
-    return timestamp.isascii() and timestamp.isdigit() and len(timestamp) < 12 and abs(int(timestamp) - now) <= WINDOW
+    digits = timestamp.isascii() and timestamp.isdigit() and len(timestamp) < 12
+    return digits and -AHEAD <= now - int(timestamp) <= LATE

@@ -102,7 +102,7 @@ TABLES: dict[str, Table] = {
     "suppression": Table(code="stays under a keyed hash"),
     "suppression_removed": Table(code="its value goes"),
     "tenant": Table(tenant="id"),
-    "throttle": _NOBODY,  # minutes
+    "throttle": _NOBODY,  # minutes, of tokens days
     "webhook": Table(tenant="tenant"),
     "webhook_delivery": Table(code="with its event"),
     "webhook_event": Table(text="data", tenant="tenant"),

@@ -39,7 +39,9 @@ not count, or a few slow clients would keep all providers out."""
 HELD = 64 << 20
 """Octets of bodies that are in memory."""
 TOKENS = 50_000
-"""Tokens of Mailgun that are remembered against replays."""
+"""Tokens of Mailgun that are remembered in memory; those of events from which something follows are in the store."""
+REMEMBERED = signatures.LATE + signatures.AHEAD
+ACTED_ON = frozenset({"bounce", "complaint", "unsubscribe"})
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-Robots-Tag": "noindex, nofollow"}
 
 Certificate = Callable[[str], Awaitable[bytes]]
@@ -54,6 +56,14 @@ class Intake(Protocol):
     async def message(self, raw: bytes, to: str, source: str, now: float) -> Any: ...
 
     async def events(self, heards: Sequence[Heard], source: str, now: float) -> Any: ...
+
+
+class Seen(Protocol):
+    """relay/stores/throttle.py: what was seen in a window of seconds."""
+
+    async def hit(self, key: str, now: float, window: float) -> int: ...
+
+    async def count(self, key: str, now: float, window: float) -> int: ...
 
 
 class Providers:
@@ -93,8 +103,11 @@ class _Refused(Exception):
         self.status = status
 
 
-def routes(providers: Providers, intake: Intake, emit: Emit, clock: Callable[[], float] = time.time) -> list[Route]:
-    doors = _Doors(providers, intake, emit, clock)
+def routes(
+    providers: Providers, intake: Intake, seen: Seen, emit: Emit, clock: Callable[[], float] = time.time
+) -> list[Route]:
+    """seen: keeps the tokens that were taken, also over a restart"""
+    doors = _Doors(providers, intake, seen, emit, clock)
     found: list[tuple[str, Callable[[Request, bytes], Awaitable[None]]]] = []
     if providers.topics:
         found.append(("ses", doors.ses))
@@ -108,9 +121,12 @@ def routes(providers: Providers, intake: Intake, emit: Emit, clock: Callable[[],
 
 
 class _Doors:
-    def __init__(self, providers: Providers, intake: Intake, emit: Emit, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, providers: Providers, intake: Intake, seen: Seen, emit: Emit, clock: Callable[[], float]
+    ) -> None:
         self._providers = providers
         self._intake = intake
+        self._seen = seen
         self._emit = emit
         self._clock = clock
         self._busy = self._held = 0
@@ -214,10 +230,13 @@ class _Doors:
         if not signatures.mailgun(self._providers.mailgun_key, signature, now):
             raise _Refused(403)
         token = str(signature["token"])[:200]
-        if token in self._tokens:
+        if token in self._tokens or await self._seen.count(f"mailgun {token}", now, REMEMBERED):
             # Sent before, and taken: a replay, or Mailgun did not hear our 200.  Either way there is nothing to do.
             return
-        await self._take(mailgun.read(found), "mailgun", now)
+        heard = mailgun.read(found)
+        await self._take(heard, "mailgun", now)
+        if any(one.kind in ACTED_ON for one in heard):  # not for each delivery and each opened mail
+            await self._seen.hit(f"mailgun {token}", now, REMEMBERED)
         self._tokens[token] = None
         if len(self._tokens) > TOKENS:
             self._tokens.popitem(last=False)
