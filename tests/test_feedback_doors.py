@@ -336,7 +336,7 @@ class Web:
         return await self.post("/feedback/ses", json.dumps(message).encode())
 
     async def sendgrid(self, events: Any, *, at: float | None = None, key: Any = EC) -> int:
-        body = json.dumps(events).encode()
+        body = events if isinstance(events, bytes) else json.dumps(events).encode()
         stamp = str(int(self.now if at is None else at))
         signature = base64.b64encode(key.sign(stamp.encode() + body, ec.ECDSA(SHA256()))).decode()
         return await self.post(
@@ -514,6 +514,35 @@ async def test_a_batch_of_more_than_a_thousand_events_is_taken_whole(web):
     assert await web.sendgrid(batch) == 200
     assert [heard.recipient for heard, _ in web.intake.heard] == [each["email"] for each in batch]
     assert web.intake.largest <= MOST, "the intake looks at no more of one call"
+
+
+ODD = {
+    "half a surrogate pair": rb'{"event": "spamreport", "email": "q\ud800@example.net"}',
+    "no UTF-8": b'{"event": "spamreport", "email": "q\xff\xfe @"}',
+    "half a pair in a text": rb'{"event": "spamreport", "email": "q@example.net", "reason": "\udfff"}',
+    "a huge number": b'{"event": "spamreport", "email": "q@example.net", "timestamp": %s}' % (b"9" * 9000),
+    "a huge number for a name": b'{"event": "spamreport", "email": %s}' % (b"9" * 400),
+    "a control character": b'{"event": "spamreport", "email": "q@example.net", "reason": "a\tb\x01"}',
+    "no event": b"[7, null, [], {}]",
+    "deep": b"[" * 500 + b"]" * 500,
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+async def test_one_odd_event_stops_no_other_of_its_batch(web, name):
+    bob = b'{"event": "spamreport", "email": "bob@example.net"}'
+    assert await web.sendgrid(b"[" + bob + b"," + ODD[name] + b"," + bob.replace(b"bob", b"eve") + b"]") == 200
+    first, *odd, last = [heard for heard, _ in web.intake.heard]
+    assert [first.recipient, last.recipient] == ["bob@example.net", "eve@example.net"]
+    nobody, unknown = ("no event", "deep", "a huge number for a name"), ("half a surrogate pair", "no UTF-8")
+    # Somebody complained, and if nobody can tell who, a person looks (relay/jobs/intake.py).
+    people = [] if name in nobody else ["" if name in unknown else "q@example.net"]
+    assert [(heard.kind, heard.recipient) for heard in odd] == [("complaint", person) for person in people]
+
+
+@pytest.mark.parametrize("body", [b"[", b"[1,]", b"[" * 100_000, b'["a', b"\xff", b"[1e]", b"", b"{]"])
+async def test_what_is_no_json_at_all_is_still_400(web, body):
+    assert await web.sendgrid(body) == 400 and web.intake.heard == []
 
 
 def test_doors_that_are_not_configured_are_not_there():

@@ -347,6 +347,13 @@ async def test_a_redacted_complaint_on_mail_to_many_is_looked_at_and_counts(worl
     assert await world.feedback.tenants(NOON - 1) == ["acme"]
 
 
+@pytest.mark.parametrize("kind", ["complaint", "unsubscribe"])
+async def test_what_somebody_wants_of_whom_nobody_can_tell_waits_for_a_person(world, kind):
+    assert await world.hear(kind, source="sendgrid", at=NOON) in ("unattributed", "review")
+    assert (await world.newest()).state == "waiting"
+    assert await world.database.read("SELECT count(*) FROM suppression") == [(0,)]
+
+
 async def test_two_redacted_complaints_on_one_mail_are_two(world):
     token = world.trace.token(MANY)
     assert await world.hear("complaint", trace=token, at=NOON) == "review"
@@ -623,6 +630,28 @@ LISTS = {
     "mailgun": {"event-data": {"event": "complained", "recipient": "nobody@example.net"}},
     "sendgrid": {"event": "spamreport", "email": "nobody@example.net"},
 }
+
+
+@pytest.mark.parametrize("source", ["auto", "mailgun"])
+def test_a_page_of_events_as_mailguns_api_gives_it_is_taken(run, tmp_path, source):
+    items = [
+        {"event": "complained", "recipient": "nobody@example.net", "timestamp": 1777204800.5, "id": "a"},
+        {"event": "unsubscribed", "recipient": "x@example.net", "timestamp": 1777204800.5, "id": "b"},
+        {"event": "failed", "severity": "permanent", "recipient": "y@example.net", "id": "c",
+         "delivery-status": {"code": 550, "message": "5.1.1 no such user"}},
+        {"event": "opened", "recipient": "z@example.net", "id": "d"},
+    ]  # fmt: skip
+    (tmp_path / "page.json").write_text(json.dumps({"items": items, "paging": {"next": "https://api.example/"}}))
+    (tmp_path / "pages.jsonl").write_text(json.dumps({"items": items[:1]}) + "\n" + json.dumps({"items": []}) + "\n")
+    for name, said in (
+        ("page.json", "3 would be read as: bounce hard 1, complaint 1, unsubscribe 1"),
+        ("pages.jsonl", "1 would be read as: complaint 1"),
+    ):
+        assert said in run("feedback", "import", "--dry-run", "--source", source, str(tmp_path / name))
+    # A list of addresses is no event: it is for `suppression import`.
+    (tmp_path / "list.json").write_text(json.dumps({"items": [{"address": "x@example.net", "error": "no such user"}]}))
+    said = run("feedback", "import", "--dry-run", "--source", source, str(tmp_path / "list.json"), exit=1)
+    assert "list.json[1]:" in said and "nothing" in said
 
 
 @pytest.mark.parametrize("name", LISTS)

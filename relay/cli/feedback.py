@@ -145,29 +145,39 @@ def _file(path: Path, source: str, bad: list[str]) -> Iterator[tuple[str, Any]]:
 
 
 def _events(path: Path, octets: bytes, bad: list[str]) -> Iterator[tuple[str, Any]]:
+    from relay.feedback.providers import BadEvents, decoded
+
     try:
-        yield from _each(str(path), json.loads(octets))
-        return
-    except ValueError:
+        whole = decoded(octets)
+    except BadEvents:
         pass  # one a line, then
-    except RecursionError:
-        bad.append(f"{path}: nested too deeply")
+    else:
+        yield from _each(str(path), whole)
         return
-    for number, line in enumerate(octets.splitlines(), 1):
+    for number, line in enumerate(octets.split(b"\n"), 1):
         if line.strip():
             try:
-                yield from _each(f"{path}:{number}", json.loads(line))
-            except (ValueError, RecursionError) as error:
-                bad.append(f"{path}:{number}: no JSON: {str(error)[:100]}")
+                one = decoded(line)
+            except BadEvents as error:
+                bad.append(f"{path}:{number}: {error}")
+            else:
+                yield from _each(f"{path}:{number}", one)
 
 
 def _each(name: str, item: Any) -> Iterator[tuple[str, Any]]:
-    """The events of a list one by one: only SendGrid's reader takes a list, and one that is wrong stops no other."""
+    """The events of a list, or of a page of it, one by one: only SendGrid's reader takes a list, and one that is wrong
+    stops no other."""
+    if isinstance(item, dict):
+        item = next((item[key] for key in _PAGES if isinstance(item.get(key), list)), item)
     if isinstance(item, list):
         for number, each in enumerate(item, 1):
             yield f"{name}[{number}]", each
     else:
         yield name, item
+
+
+_PAGES = ("items", "Bounces")
+"""Where the APIs of Mailgun and Postmark have the events of a page."""
 
 
 async def _take(intake: Intake, name: str, item: Any, source: str, to: str, dry_run: bool, bad: list[str]) -> list[str]:
@@ -196,24 +206,23 @@ async def _take(intake: Intake, name: str, item: Any, source: str, to: str, dry_
 
 def _read_events(item: Any, source: str) -> Any:
     """Raises BadEvents."""
-    from relay.feedback.providers import BadEvents, mailgun, postmark, sendgrid, ses
+    from relay.feedback.providers import decoded, mailgun, postmark, sendgrid, ses
 
     found = item if isinstance(item, dict) else {}
     if "Message" in found and "TopicArn" in found:  # as Amazon SNS delivers it
-        try:
-            item = json.loads(found["Message"])
-        except (ValueError, TypeError, RecursionError):
-            raise BadEvents("Message is no JSON") from None
+        item = decoded(str(found["Message"]).encode("utf-8", "replace"))
         found = item if isinstance(item, dict) else {}
     if source == "auto":
         source = (
             "ses" if "notificationType" in found or "eventType" in found
-            else "mailgun" if "event-data" in found
+            else "mailgun" if "event-data" in found or ("event" in found and "recipient" in found)
             else "postmark" if "RecordType" in found
             else "sendgrid"
         )  # fmt: skip
     if source == "sendgrid" and found.get("event"):
         item = [item]  # one a line
+    elif source == "mailgun" and "event-data" not in found:
+        item = {"event-data": item}  # as its API has them, without a signature
     return {"ses": ses, "sendgrid": sendgrid, "mailgun": mailgun, "postmark": postmark}[source].read(item)
 
 

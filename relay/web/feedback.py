@@ -17,7 +17,6 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-import orjson
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
@@ -26,7 +25,7 @@ from starlette.routing import Route
 from relay.events import Emit, FeedbackArrived
 from relay.feedback import signatures
 from relay.feedback.heard import Heard
-from relay.feedback.providers import BadEvents, mailgun, postmark, sendgrid, ses
+from relay.feedback.providers import BadEvents, decoded, mailgun, postmark, sendgrid, ses
 from relay.feedback.providers.fields import MOST
 from relay.ports import Unavailable
 
@@ -185,7 +184,7 @@ class _Doors:
 
     # -- Amazon SES by SNS ----------------------------------------------------------------
     async def ses(self, request: Request, body: bytes) -> None:
-        message = _mapping(_json(body))
+        message = _mapping(decoded(body))
         topic, kind = message.get("TopicArn"), message.get("Type")
         url = message.get("SigningCertURL")
         assert self._providers.certificate is not None
@@ -204,7 +203,7 @@ class _Doors:
             return
         if kind != "Notification":
             return  # UnsubscribeConfirmation: somebody at Amazon has ended it, and the ladder's measures say so
-        event = _json(str(message["Message"]).encode("utf-8", "surrogateescape"))
+        event = decoded(str(message["Message"]).encode("utf-8", "replace"))
         raw = ses.content(event)
         now = self._clock()
         if raw is not None:
@@ -222,10 +221,10 @@ class _Doors:
         timestamp = request.headers.get("x-twilio-email-event-webhook-timestamp", "")[:20]
         if not signatures.sendgrid(key, signature, timestamp, body, now):
             raise _Refused(403)
-        await self._take(sendgrid.read(_json(body)), "sendgrid", now)
+        await self._take(sendgrid.read(decoded(body)), "sendgrid", now)
 
     async def mailgun(self, request: Request, body: bytes) -> None:
-        found, now = _mapping(_json(body)), self._clock()
+        found, now = _mapping(decoded(body)), self._clock()
         signature = _mapping(found.get("signature"))
         if not signatures.mailgun(self._providers.mailgun_key, signature, now):
             raise _Refused(403)
@@ -245,19 +244,12 @@ class _Doors:
         secret = self._providers.postmark_secret
         if not signatures.basic(secret, request.headers.get("authorization", "")[:1000]):
             raise _Refused(403)
-        await self._take(postmark.read(_json(body)), "postmark", self._clock())
+        await self._take(postmark.read(decoded(body)), "postmark", self._clock())
 
     async def _take(self, heard: Sequence[Heard], source: str, now: float) -> None:
         # A busy day's batch of SendGrid has more than the intake looks at in one report.
         for start in range(0, len(heard), MOST):
             await self._intake.events(heard[start : start + MOST], source, now)
-
-
-def _json(octets: bytes) -> Any:
-    try:
-        return orjson.loads(octets)
-    except orjson.JSONDecodeError:
-        raise BadEvents("no JSON") from None
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

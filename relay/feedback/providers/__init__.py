@@ -6,6 +6,6 @@ without notice, and are `other`, or nothing.  BadEvents is for what is no report
 
 from __future__ import annotations
 
-from relay.feedback.providers.fields import BadEvents
+from relay.feedback.providers.fields import BadEvents, decoded
 
-__all__ = ["BadEvents"]
+__all__ = ["BadEvents", "decoded"]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
+
+import orjson
 
 from relay.feedback.codes import reason
 from relay.feedback.dsn import printable
@@ -23,6 +26,26 @@ class BadEvents(ValueError):
     """This is no report of that provider; the text says why, and holds nothing of it."""
 
 
+def decoded(octets: bytes) -> Any:
+    """JSON, also where a strict reader takes one string or number for an error: half a surrogate pair, octets that are
+    no UTF-8, a control character, a number of a thousand digits.  What stands around it counts.  Raises BadEvents."""
+    try:
+        return orjson.loads(octets)
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        text = octets.decode(json.detect_encoding(octets), "replace")
+        return json.loads(text, strict=False, parse_int=_integer)
+    except RecursionError:
+        raise BadEvents("nested too deeply") from None
+    except ValueError as error:
+        raise BadEvents(f"no JSON: {str(error)[:100]}") from None
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) < 20 else float(digits)
+
+
 def mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {}
 
@@ -38,6 +61,11 @@ def text(value: Any, longest: int = 1000) -> str:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e15:
         return str(value)
     return ""
+
+
+def named(value: Any) -> bool:
+    """Whether somebody is named, if only by what is no address: it is about a person, and nobody can tell whom."""
+    return isinstance(value, str) and bool(value.strip())
 
 
 def address(value: Any) -> str:

@@ -22,7 +22,7 @@ def read(body: Any) -> tuple[Heard, ...]:
     if not kind:
         raise BadEvents("there is no event-data with an event")
     to = fields.address(event.get("recipient"))
-    if not to:
+    if not to and not fields.named(event.get("recipient")):
         return ()
     headers = {
         name.lower(): fields.text(value, 4000)

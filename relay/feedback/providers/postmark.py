@@ -40,8 +40,9 @@ def read(body: Any) -> tuple[Heard, ...]:
     kind = fields.text(record.get("RecordType"), 40).lower()
     if not kind:
         raise BadEvents("there is no RecordType")
-    to = fields.address(record.get("Email") or record.get("Recipient"))
-    if not to:
+    person = record.get("Email") or record.get("Recipient")
+    to = fields.address(person)
+    if not to and not fields.named(person):
         return ()
     metadata = {name.lower(): fields.text(value) for name, value in list(mapping(record.get("Metadata")).items())[:50]}
     common: dict[str, Any] = {"traces": fields.traces(metadata), "sender": fields.address(record.get("From"))}

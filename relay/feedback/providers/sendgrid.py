@@ -33,7 +33,7 @@ def read(events: Any) -> tuple[Heard, ...]:
 
 def _event(event: Mapping[str, Any]) -> Heard | None:
     kind, to = fields.text(event.get("event"), 40).lower(), fields.address(event.get("email"))
-    if not kind or not to:
+    if not kind or not (to or fields.named(event.get("email"))):
         return None
     arguments = mapping(event.get("unique_args")) or event
     headers = {"x-aup-trace": fields.text(arguments.get("X-AUP-Trace") or arguments.get("x-aup-trace"))}

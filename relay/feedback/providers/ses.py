@@ -71,7 +71,7 @@ def content(event: Any) -> bytes | None:
     raw = found.get("content")
     if fields.text(found.get("notificationType")).lower() != "received" or not isinstance(raw, str):
         return None
-    octets = raw.encode("utf-8", "surrogateescape")
+    octets = raw.encode("utf-8", "replace")
     action = mapping(mapping(found.get("receipt")).get("action"))
     if fields.text(action.get("encoding")).upper() != "BASE64":
         return octets
