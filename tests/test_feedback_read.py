@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from relay.feedback import Heard, codes, read
 from relay.feedback.opened import Opened
 from relay.feedback.read import of
-from relay.feedback.removal import new_text
+from relay.feedback.removal import Own, new_text
 
 VERP = "bounce+mfrggzdfmztwq2lk@bounces.platform.example"
 ORIGINAL = """\
@@ -794,7 +794,7 @@ def test_the_link_in_what_they_quote_is_a_trace() -> None:
     ],
 )
 def test_what_is_quoted_is_cut_off(quote: str) -> None:
-    assert new_text(f"Yes please\n\n{quote}") == "Yes please"
+    assert new_text(f"Yes please\n\n{quote}") == Own("Yes please", "Yes please")
 
 
 def test_an_answer_names_the_mails_it_answers() -> None:
@@ -811,7 +811,7 @@ def test_an_answer_names_the_mails_it_answers() -> None:
 
 
 def test_an_answer_below_what_it_quotes() -> None:
-    assert new_text("On 2 Nov 2026 Bob wrote:\n> Hello\n> Bye\n\nremove me\n") == "remove me"
+    assert new_text("On 2 Nov 2026 Bob wrote:\n> Hello\n> Bye\n\nremove me\n") == Own("remove me", "remove me")
 
 
 def test_an_html_answer_without_its_quote() -> None:
@@ -821,6 +821,55 @@ def test_an_html_answer_without_its_quote() -> None:
     )
     assert one(text, "bob@acme.example").kind == "other"
     assert one(text.replace("Fine", "Remove me please"), "bob@acme.example").kind == "removal"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # Nothing marks what is quoted, but our link shows that something is.
+        f"Thanks!\n\nTo get no more of this, answer: please remove me.\nhttps://mail.platform.example/u/{TOKEN}\n",
+        # A quoted line was broken by the mail program.
+        "Thanks!\n\n> To get no more of this, answer with the words\nplease remove me\n> and we will.\n",
+    ],
+)
+def test_what_may_be_quoted_is_for_a_person(text: str) -> None:
+    heard = one(f"{NOTE}Subject: Re: Our offer\nIn-Reply-To: <m1@acme.example>\n\n{text}", "bob@acme.example")
+    assert (heard.kind, heard.sure) == ("removal", False)
+
+
+def test_the_link_behind_words_shows_that_something_is_quoted_too() -> None:
+    html = (
+        f"{NOTE}Subject: Re: Our offer\nIn-Reply-To: <m1@acme.example>\nContent-Type: text/html\n\n<p>%s</p>"
+        f'<p>Just answer: please remove me.</p><p><a href="https://mail.platform.example/u/{TOKEN}">Leave</a></p>\n'
+    )
+    for written, sure in (("Thanks!", False), ("Please remove me.", True)):
+        heard = one(html % written, "bob@acme.example")
+        assert (heard.kind, heard.sure) == ("removal", sure)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"Please remove me.\n\nOn 2 Nov 2026 Bob wrote:\n> Hello\n> Leave:\nhttps://mail.platform.example/u/{TOKEN}\n>\n",
+        "Please remove me.\n\n> To get no more of this, answer with the words\nplease remove me\n> and we will.\n",
+        f"Please remove me.\n\n-----Original Message-----\nFrom: Bob\n\nLeave: https://mail.platform.example/u/{TOKEN}\n",
+        "> Shall we go on writing to you?\n\nPlease remove me.\n\n> Yours, Bob\n",
+        f"Please remove me, this does not work:\nhttps://mail.platform.example/u/{TOKEN}\n",
+        f"Please remove me.\n\nHello Ann, here is our offer\nLeave: https://mail.platform.example/u/{TOKEN}\n",
+    ],
+)
+def test_a_request_beside_what_may_be_quoted_is_sure(text: str) -> None:
+    heard = one(f"{NOTE}Subject: Re: Our offer\nIn-Reply-To: <m1@acme.example>\n\n{text}", "bob@acme.example")
+    assert (heard.kind, heard.sure) == ("removal", True)
+
+
+@pytest.mark.parametrize("quoted", ["This is an automated mail.", "Ann is no longer with the company, so we ask you."])
+def test_the_words_of_a_note_in_what_is_quoted_are_not_the_writers(quoted: str) -> None:
+    heard = one(reply("Please remove me from your list.", quoted), "bob@acme.example")
+    assert (heard.kind, heard.sure) == ("removal", True)
+    assert one(reply("Sounds good.", quoted), "bob@acme.example").kind == "other"
+    heard = one(reply(f"{quoted} Please remove me from your list.", "Hello"), "bob@acme.example")
+    assert (heard.kind, heard.sure) == ("removal", False)
 
 
 def test_a_newsletter_is_no_request() -> None:

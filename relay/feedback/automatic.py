@@ -120,7 +120,10 @@ def is_automatic(report: Opened) -> bool:
     return any(one in report.author_words for one in _SENDERS)
 
 
-def sounds_automatic(report: Opened) -> bool:
-    """The words of a note, which people use as well: "Jane is no longer with the company"."""
-    said = folded(report.said[:1500])
+def sounds_automatic(written: str) -> bool:
+    """The words of a note, which people use as well: "Jane is no longer with the company".
+
+    written  what the writer of the answer wrote, without what is quoted: "this is an automated mail" may be ours
+    """
+    said = folded(written[:1500])
     return any(one in said for one in _BODY)

@@ -86,9 +86,10 @@ def of(report: Opened, to: str, abuse_addresses: Collection[str] = (), *, outer:
         return told(abuse.read(report, found), found, links(report.said))
     if report.first("auto-submitted").lower().partition(";")[0].strip() not in ("", "no") or report.null_sender:
         return told([Heard("automatic", recipient=report.author, at=report.at)])
-    request = removal.request(report)
     by_program = automatic.is_automatic(report)
-    in_words = automatic.sounds_automatic(report)
+    own = removal.own_words(report)
+    in_words = automatic.sounds_automatic(own.text)
+    request = removal.request(report, own)
     if request is not None and not (by_program and not request.sure):
         heard = [
             Heard(
@@ -96,7 +97,7 @@ def of(report: Opened, to: str, abuse_addresses: Collection[str] = (), *, outer:
                 recipient=report.author,
                 language=request.language,
                 sure=request.sure and not by_program and not in_words,
-                diagnostic=dsn.printable(removal.own_words(report) or report.subject),
+                diagnostic=dsn.printable(own.text or report.subject),
                 at=report.at,
             )
         ]

@@ -2,7 +2,7 @@
 
 Only what they wrote themselves is read: not what they quote, not their signature, not the footer of
 the mail they answer.  A short, clear request is `sure`; a long one, a condition, a question or "don't
-unsubscribe me" is not, and somebody should read it.
+unsubscribe me" is not, nor is what may be quoted as well, and somebody should read it.
 """
 
 from __future__ import annotations
@@ -105,9 +105,20 @@ def _pattern(say: str) -> re.Pattern[str]:
     return re.compile(" " + compiled(say, {})[0])
 
 
-def request(report: Opened) -> Request | None:
+@dataclass(frozen=True, slots=True)
+class Own:
+    """
+    text     what the writer of a reply wrote, and what cannot be told apart from it
+    certain  the part of it that is not quoted
+    """
+
+    text: str = ""
+    certain: str = ""
+
+
+def request(report: Opened, own: Own) -> Request | None:
     """What the mail asks for; None where it asks for nothing of the kind."""
-    text = own_words(report)
+    text = own.text
     written = passages.words(_ADDRESSES.sub(" ", text))
     if not written:
         # Nothing but a subject, which is no subject of ours if it is not a reply.
@@ -119,7 +130,11 @@ def request(report: Opened) -> Request | None:
     if found is None or _is_bulk(report) or not (found.sure or _is_answer(report)):
         return None  # bulk mail speaks of opting out too
     # Who names another address may ask for that one: nobody is opted out for a colleague.
-    return replace(found, sure=found.sure and not _names_another(f"{report.subject}\n{text}", report.author))
+    sure = found.sure and not _names_another(f"{report.subject}\n{text}", report.author)
+    if own.certain != own.text:  # whoever wrote it, they may not have
+        again = asked(passages.words(_ADDRESSES.sub(" ", own.certain)), "?" in own.certain)
+        sure = sure and again is not None and again.sure
+    return replace(found, sure=sure)
 
 
 def _names_another(text: str, author: str) -> bool:
@@ -171,35 +186,44 @@ _POLITE = re.compile(
 )
 
 
-def own_words(report: Opened) -> str:
-    """What the writer of a reply wrote."""
+def own_words(report: Opened) -> Own:
     parts = [
         part for part in report.parts if not part.is_attachment and part.content_type in ("text/plain", "text/html")
     ]
     if not parts:
-        return ""
+        return Own()
     first = parts[0]
     text = report.text(first)
-    if first.content_type == "text/html":
-        quoted = _QUOTED_HTML.search(text)
-        if quoted is not None:
-            text = text[: text.rfind("<", 0, quoted.end())] if "<" in text[: quoted.end()] else text
-        text = looks(text)
-    return new_text(text)
+    if first.content_type != "text/html":
+        return new_text(text)
+    quoted = _QUOTED_HTML.search(text)
+    if quoted is not None:
+        text = text[: text.rfind("<", 0, quoted.end())] if "<" in text[: quoted.end()] else text
+    return new_text(looks(text), linked=_LINK.search(text) is not None)
 
 
-def new_text(text: str) -> str:
-    """A reply without what it quotes and without its signature."""
+def new_text(text: str, linked: bool = False) -> Own:
+    """A reply without what it quotes and without its signature.
+
+    linked  a link of ours stands somewhere in it, though not to be seen
+    """
     lines = text[:MOST_TEXT].split("\n")[:2000]
     kept: list[str] = []
+    doubtful: set[str] = set()
+    ended = marked = False
     for number, line in enumerate(lines):
         bare = line.strip()
         if _MARKED.match(line):
+            marked = True
             continue
         if not bare:
             kept.append("")
             continue
-        if _LINK.search(line) or _SEPARATOR.match(line) or (_SIGNATURE.match(line) and any(kept)):
+        if _LINK.search(line):
+            linked = True
+            break
+        if _SEPARATOR.match(line) or (_SIGNATURE.match(line) and any(kept)):
+            ended = True
             break
         after = lines[number + 1].strip() if number + 1 < len(lines) else ""
         if _attributes(bare[-400:]) or (
@@ -210,14 +234,24 @@ def new_text(text: str) -> str:
             if kept and _OPENS.match(kept[-1]) and not _OPENS.match(line):
                 kept.pop()
             if any(_MARKED.match(one) for one in lines[number + 1 : number + 4]):
+                marked = True
                 continue  # the answer may stand below what it quotes
+            ended = True
             break
         if _HEADER.match(line) and (
             "@" in line or any(_HEADER_MORE.match(one) for one in lines[number + 1 : number + 4])
         ):
+            ended = True
             break
+        if 0 < number < len(lines) - 1 and _MARKED.match(lines[number - 1]) and _MARKED.match(lines[number + 1]):
+            doubtful.add(line)  # the end of a quoted line that was too long, or an answer right below it
         kept.append(line)
-    return "\n".join(kept).strip()
+    text = "\n".join(kept).strip()
+    if linked and not (ended or marked):
+        # They quote our mail and nothing says from where on, or they copied the link to say that it does not work:
+        # either way what they wrote comes first.
+        return Own(text, text.partition("\n\n")[0])
+    return Own(text, "\n".join([line for line in kept if line not in doubtful]).strip() if doubtful else text)
 
 
 def _attributes(line: str) -> bool:
