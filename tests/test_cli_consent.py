@@ -44,6 +44,8 @@ def read(content: bytes | str, **defaults: Any) -> tuple[list[Record], list[BadL
         'plan\temail\n"x\ty"\ta@example.com\n2\t"b@example.com"\n',
         "\ufeffemail,basis\na@example.com,Opted-in\nb@example.com,opt_in\n".replace("Opted-in", "OPT IN"),
         "\n# a list\nemail\n\na@example.com\n  \nb@example.com\n",
+        "sep=;\r\nName, first, last;Email\r\nAnn;a@example.com\r\nBo;b@example.com\r\n",
+        "sep=,\na@example.com\nb@example.com\n",
     ],
 )
 def test_what_a_list_may_look_like(content: str) -> None:

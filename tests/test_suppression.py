@@ -127,6 +127,9 @@ SHA256 = hashlib.sha256(b"jo@example.com").hexdigest()
         "\ufeffemail,reason\na@example.com,Unsubscribed\nb@example.com,opt_out\n",
         '"a@example.com"\n"b@example.com"\n',
         "email,domain\na@example.com,example.com\nb@example.com,example.com\n",
+        "sep=;\r\nName, first;Email\r\nAnn;a@example.com\r\nBo;b@example.com\r\n",
+        '\ufeff"sep=\t"\nnote, or not, or what\temail\n1\ta@example.com\n2\tb@example.com\n',
+        "SEP=,\na@example.com\nb@example.com\n",
     ],
 )
 def test_what_a_list_may_look_like(content: str) -> None:
@@ -158,6 +161,17 @@ def test_domains_and_digests() -> None:
     assert bad == [] and [(e.form, e.value) for e in found] == [
         ("domain", "example.com"), ("domain", "example.org"), ("md5", MD5),
     ]  # fmt: skip
+
+
+def test_the_line_that_declares_the_separator_counts_and_is_no_entry() -> None:
+    found, bad, reader = read("sep=;\nemail;reason\nnobody;opt-out\na@example.com;opt-out\n")
+    assert [e.value for e in found] == ["a@example.com"] and [b.number for b in bad] == [3] and reader.lines == 4
+    rest = io.BytesIO(b"sep=;\nemail;reason\na@x.example;opt-out\nb@x.example;opt-out\n")
+    again = Reader(rest, Defaults(tenant="acme"), NOW, skip=3)
+    assert [e.value for e in again] == ["b@x.example"]
+    # Anywhere else it is a line like others, and what declares nothing is none.
+    assert [b.number for b in read("a@example.com\nsep=;\n")[1]] == [2]
+    assert [b.number for b in read("sep=\na@example.com\n")[1]] == [1]
 
 
 def test_every_column_is_read() -> None:

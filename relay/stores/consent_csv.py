@@ -132,7 +132,7 @@ class Reader:
     def _is_header(self, line: str) -> bool:
         if _is_address(line.strip().strip('"')):
             return False
-        delimiter = max(",;\t|", key=line.count)
+        delimiter = self._text.delimiter or max(",;\t|", key=line.count)
         names = next(csv.reader([line], delimiter=delimiter))
         columns: dict[str, int] = {}
         unknown = []

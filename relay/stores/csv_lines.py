@@ -8,6 +8,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ LONGEST = 64 * 1024
 """Characters of one line; more is no list."""
 JOINED = 20
 """Lines that a quoted cell may span."""
+_DECLARED = re.compile(r'"?sep=([^\w\s"]|\t)"?[ \r]*', re.IGNORECASE)
 _LAST = 253402300799.0  # 9999-12-31T23:59:59Z
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 
@@ -37,7 +39,10 @@ class BadLine:
 
 class Lines:
     """Numbered lines without their ends.  UTF-8 or UTF-16 by mark or by look; a line that is not
-    UTF-8 is taken as Latin-1, alone, since lists are glued together from many sources."""
+    UTF-8 is taken as Latin-1, alone, since lists are glued together from many sources.
+
+    delimiter  that the first line declares for Excel (`sep=;`, which is no line of the list); "" for none
+    """
 
     def __init__(self, file: BinaryIO) -> None:
         buffered = file if isinstance(file, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, file))
@@ -49,13 +54,18 @@ class Lines:
         self._ahead: deque[str] = deque()
         self._rest = ""
         self._end = False
+        self.delimiter = ""
         self.number = 0
 
     def __iter__(self) -> Iterator[str]:
         ahead = self._ahead
         while ahead or self._read():
             self.number += 1
-            yield ahead.popleft()
+            line = ahead.popleft()
+            if self.number == 1 and (declared := _DECLARED.fullmatch(line)):
+                self.delimiter = declared[1]
+                continue
+            yield line
 
     def peek(self, ahead: int) -> str | None:
         """The line so many after the current one."""

@@ -257,7 +257,7 @@ class Reader:
             return False  # a value: one column, no header
         except BadEntry:
             pass
-        delimiter = max(",;\t|", key=line.count)
+        delimiter = self._text.delimiter or max(",;\t|", key=line.count)
         names = next(csv.reader([line], delimiter=delimiter))
         for at, name in enumerate(names):
             key = "".join(c for c in name.lower() if c.isalnum())
