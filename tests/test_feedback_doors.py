@@ -446,15 +446,15 @@ async def test_mailgun_is_taken_once(web):
     assert await web.mailgun(event, token="v" * 50) == 200, "what was not taken may come again"
 
 
-@pytest.mark.parametrize("hours", [1.5, 8, 24])
-async def test_what_a_provider_tried_for_hours_to_tell_is_taken(web, hours):
+@pytest.mark.parametrize(("mailgun", "sendgrid"), [(1.5, 1.5), (8, 24)])
+async def test_what_a_provider_tried_for_hours_to_tell_is_taken(web, mailgun, sendgrid):
     left = {"event": "unsubscribed", "recipient": "bob@example.net"}
-    assert await web.mailgun(left, at=NOON - hours * 3600) == 200
-    assert await web.sendgrid([{"event": "unsubscribe", "email": "bob@example.net"}], at=NOON - hours * 3600) == 200
-    assert [(heard.kind, source) for heard, source in web.intake.heard] == [
-        ("unsubscribe", "mailgun"), ("unsubscribe", "sendgrid"),
-    ]  # fmt: skip
-    assert await web.mailgun(left, at=NOON - 49 * 3600, token="u" * 50) == 403
+    assert await web.mailgun(left, at=NOON - mailgun * 3600) == 200
+    assert await web.sendgrid([{"event": "unsubscribe", "email": "bob@example.net"}], at=NOON - sendgrid * 3600) == 200
+    told = [(heard.kind, source) for heard, source in web.intake.heard]
+    assert told == [("unsubscribe", "mailgun"), ("unsubscribe", "sendgrid")]
+    for hours in (13, -2):
+        assert await web.mailgun(left, at=NOON - hours * 3600, token="u" * 50) == 403
 
 
 async def test_a_token_of_mailgun_brings_no_second_event_after_a_restart_either():
@@ -463,7 +463,7 @@ async def test_a_token_of_mailgun_brings_no_second_event_after_a_restart_either(
     async with served(first) as web:
         assert await web.mailgun({"event": "complained", "recipient": "bob@example.net"}) == 200
     async with served(Web(first.seen)) as web:
-        web.now = NOON + 20 * 3600
+        web.now = NOON + 10 * 3600
         eve, ann = ({"event": "complained", "recipient": f"{name}@example.net"} for name in ("eve", "ann"))
         assert await web.mailgun(eve, at=NOON) == 200 and web.intake.heard == []
         assert await web.mailgun(ann, at=NOON, token="u" * 50) == 200

@@ -25,11 +25,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 
-LATE = 2 * 86400.0
-"""Seconds for which a signature holds.  Mailgun tries again for 8 hours, with the signature of the first try; SendGrid
-for 24, and does not say whether it signs anew.  What keeps an old one from doing harm is not its age: SendGrid signs
-the whole body, and the same report changes nothing (relay/jobs/intake.py); Mailgun signs nothing of the event, so its
-token is taken once (relay/web/feedback.py)."""
+SENDGRID = 2 * 86400.0
+"""Seconds for which a signature holds.  SendGrid tries again for 24 hours, and does not say whether it signs anew.  It
+is not its age that keeps an old one harmless: the whole body is signed, and the same report changes nothing
+(relay/jobs/intake.py)."""
+MAILGUN = 12 * 3600.0
+"""The same: Mailgun tries again for 8 hours, with the signature of the first try.  It covers nothing of the event, so
+it holds no longer than it must, and its token is taken once (relay/web/feedback.py)."""
 AHEAD = 3600.0
 """Seconds that a signed time may lie in the future: clocks differ."""
 
@@ -80,7 +82,7 @@ def sns(message: Mapping[str, Any], certificate: bytes) -> bool:
 
 # -- SendGrid ---------------------------------------------------------------------------------
 def sendgrid(key: ec.EllipticCurvePublicKey, signature: str, timestamp: str, body: bytes, now: float) -> bool:
-    if not _near(timestamp, now):
+    if not _holds(timestamp, now, SENDGRID):
         return False
     try:
         key.verify(base64.b64decode(signature, validate=True), timestamp.encode() + body, ec.ECDSA(SHA256()))
@@ -93,7 +95,7 @@ def sendgrid(key: ec.EllipticCurvePublicKey, signature: str, timestamp: str, bod
 def mailgun(key: bytes, signature: Mapping[str, Any], now: float) -> bool:
     """signature: the field of that name in the body."""
     timestamp, token, given = (str(signature.get(name, ""))[:200] for name in ("timestamp", "token", "signature"))
-    if not token or not _near(timestamp, now):
+    if not token or not _holds(timestamp, now, MAILGUN):
         return False
     made = hmac.new(key, f"{timestamp}{token}".encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
     return hmac.compare_digest(made.encode(), given.encode("utf-8", "surrogatepass"))
@@ -112,6 +114,6 @@ def basic(secret: bytes, authorization: str) -> bool:
     return hmac.compare_digest(password, secret)
 
 
-def _near(timestamp: str, now: float) -> bool:
+def _holds(timestamp: str, now: float, late: float) -> bool:
     digits = timestamp.isascii() and timestamp.isdigit() and len(timestamp) < 12
-    return digits and -AHEAD <= now - int(timestamp) <= LATE
+    return digits and -AHEAD <= now - int(timestamp) <= late

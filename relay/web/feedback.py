@@ -39,7 +39,7 @@ HELD = 64 << 20
 """Octets of bodies that are in memory."""
 TOKENS = 50_000
 """Tokens of Mailgun that are remembered in memory; those of events from which something follows are in the store."""
-REMEMBERED = signatures.LATE + signatures.AHEAD
+REMEMBERED = signatures.MAILGUN + signatures.AHEAD
 ACTED_ON = frozenset({"bounce", "complaint", "unsubscribe"})
 HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", "X-Robots-Tag": "noindex, nofollow"}
 
