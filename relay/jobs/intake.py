@@ -186,26 +186,32 @@ class Intake:
                 return _of_decision(found, heard)
         if not heard.recipient:
             return self._by_sender(heard)
+        # All who got a mail know its Message-ID, and some tools give a whole campaign the same: through a door
+        # without a signature it stops one recipient of many only where they ask for it themselves.
+        asks = heard.kind in ("unsubscribe", "removal")
+        alone = source not in SIGNED and not asks
+        another: Whose | None = None
         for message_id in dict.fromkeys((heard.message_id, *heard.answers)):
             if not message_id:
                 continue
-            # All who got a mail know its Message-ID, and some tools give a whole campaign the same: through a door
-            # without a signature it stops one recipient of many only where they ask for it themselves.
-            alone = source not in SIGNED and heard.kind not in ("unsubscribe", "removal")
             wanted = decisions.Filter(message_id=f"<{message_id}>", address=heard.recipient)
             mine = await self._went_to(heard, wanted)
             if not mine:  # by another spelling, and only among the newest
-                mine = await self._went_to(heard, replace(wanted, address=""))
+                sent = await self._went_to(heard, replace(wanted, address=""))
+                mine = [one for one in sent if one[0].recipient]
+                if asks and another is None:
+                    another = _newest(sent)  # perhaps to another address of theirs: a person will know
             if (whose := _newest(mine, alone)) is not None:
                 return whose
         if source in SIGNED:
             mine = await self._went_to(heard, decisions.Filter(address=heard.recipient, since=now - LATELY))
             if (whose := _newest(mine)) is not None:
                 return whose
-        return self._by_sender(heard)
+        return another or self._by_sender(heard)
 
     async def _went_to(self, heard: Heard, wanted: decisions.Filter) -> list[tuple[Whose, int]]:
-        """The mails that this is about, the newest first, and how many recipients each had.
+        """The mails that this is about, the newest first, and how many recipients each had; where no address is
+        wanted, also those that did not go to whom the report names.
 
         All of them to one recipient, or until they are of two tenants: a busy tenant must not hide another's mail.
         """
@@ -215,7 +221,7 @@ class Intake:
         for _ in range(PAGES if wanted.address else 1):
             rows, further = await decisions.page(self._db, self._terms, wanted, before=before, limit=PAGE)
             found = [(_of_decision(row, heard), len(row["recipients"])) for row in rows if _went(row)]
-            mine += [(whose, count) for whose, count in found if whose.recipient]
+            mine += [(whose, count) for whose, count in found if whose.recipient or not wanted.address]
             if further is None or len({whose.tenant for whose, _ in mine}) > 1 or not wanted.address:
                 return mine
             before = further
