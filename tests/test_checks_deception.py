@@ -490,6 +490,112 @@ def test_subjects_that_do_not(subject):
     assert run(subject_deceptive, mail(subject=subject)) is None
 
 
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "Your password expires today", "OVERDUE: invoice 4421", "Your package could not be delivered", "Overdue invoice 4421", "Invoice overdue",
+        "Bob, your mailbox is almost full", "Your parcel is on hold", "Your payment was declined", "You have 2 new voicemails", "New voicemail",
+        "New voicemail from +1 217 555 0143", "(1) new voice message", "Unusual sign-in activity on your account", "Unusual sign-in activity",
+        "Security alert: new sign-in", "Verify your account", "Verify your account to avoid suspension", "Account suspended",
+        "PayPal account limited", "Payment overdue - please settle today", "Your invoice INV-2231 is past due", "Mailbox full",
+        "Ihr Passwort läuft heute ab", "Ihr Paket konnte nicht zugestellt werden", "Rechnung 4421 überfällig", "Rechnung überfällig",
+        "Rechnung überfällig: bitte zahlen", "Ihre Rechnung Nr. 4421 ist seit 14 Tagen überfällig", "Überfällige Rechnung RE-2024-118",
+        "Ihr Sparkasse-Konto wurde gesperrt", "Votre mot de passe expire aujourd'hui", "Votre colis n'a pas pu être livré", "Facture impayée",
+        "Facture impayée n° 4421", "Votre facture est impayée", "Su contraseña caduca hoy", "Su paquete no pudo ser entregado",
+        "Factura vencida 4421", "La tua password scade oggi", "Il tuo pacco non è stato consegnato", "Fattura scaduta",
+        "Uw wachtwoord verloopt vandaag", "Uw pakket kon niet worden bezorgd", "Uw factuur is vervallen", "Sua senha expira hoje",
+        "Sua encomenda não pôde ser entregue", "Twoje hasło wygasa dziś", "Twoja paczka nie mogła zostać dostarczona", "Ditt lösenord går ut idag",
+        "Ditt paket kunde inte levereras", "Din faktura är förfallen", "We could not deliver your package", "Wir konnten Ihr Paket nicht zustellen",
+        "Your card has been declined", "Your invoice #77 is now past due", "Final notice: invoice 88712 overdue",
+        "Your Microsoft 365 password will expire in 24 hours", "Your account will be closed tomorrow", "You have a new voicemail",
+        "You have 1 new voice message waiting", "Password expires in 24 hours", "Your password was changed", "Payment declined by your bank",
+        "Payment reminder: invoice overdue",
+    ],
+)  # fmt: skip
+def test_a_subject_says_that_something_of_the_readers_has_happened(subject):
+    assert how(run(subject_deceptive, mail(subject=subject))) == "notice"
+    assert run(subject_deceptive, mail(subject=subject, stream=TRANSACTIONAL)) is None
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        "Rechnung überfällig: so mahnen Sie richtig", "Facture impayée : comment relancer", "Past due invoice automation",
+        "New voicemail features in Acme Phone", "New voicemail transcription is here", "Overdue invoice collection made easy",
+        "Payment failed recovery for SaaS", "Account suspended by Google Ads: what we learned", "Google Ads account suspended: three ways back",
+        "Security alert for CISOs: the week in breaches", "Verify your identity provider setup in 5 minutes", "Verify your payment flows with Acme",
+        "Your inbox is full of opportunities", "Your account is limited to 5 users: plans compared", "Mailbox full of junk, a story",
+        "Storage full-text search explained", "“Your account has been suspended”: how phishers write",
+        '"Your package could not be delivered" is what your customers hate to read', "Factura vencida: cómo reclamarla",
+        "Fattura scaduta: come sollecitare il pagamento", "Factuur vervallen: zo maant u", "Fatura vencida: como cobrar sem perder o cliente",
+        "Password expired policies: time to drop them", "Suspicious login attempt dashboards", "New sign-in activity reports for admins",
+        "Überfällige Rechnungen: 5 Vorlagen", "Konto gesperrt: was Händler tun können", "Passwort abgelaufen? So helfen wir",
+        "Your customer's invoice is overdue", "Your package deals for autumn", "Your account manager is changing", "Your password manager, compared",
+        "Your payment options", "Your parcel shipping costs too much", "Your invoices, paid on time", "Invoice overdue reminders that work",
+        "Overdue payments cost you 9%", "Ihre Rechnungen, automatisch bezahlt", "Ihr Paket für den Herbst",
+        "Votre facture d'électricité : payez moins", "Mail delivery in 2026: what changed", "Unpaid invoice? We collect",
+        "Past due invoices 2026: the report", "Your delivery fleet, electrified", "Your storage costs halved",
+        "Parcel held up at customs: our guide for exporters", "Delivery failed rates by carrier", "Payment past due: 7 e-mail templates",
+        "You have new voicemail features", "Your guide to password expired policies", "Your password reset made easy",
+        "Password expired in 2026: why rotation is dead", "Wir haben Ihr Konto vereinfacht", "Wir können Ihre Sendungen günstiger liefern",
+        "Wir konnten Ihre Zahlungen beschleunigen", "Su paquete de verano", "Il tuo account manager", "Je account in 3 stappen", "Sua conta cresceu",
+        "Twoje konto w nowej odsłonie", "Ditt konto hos oss", "Votre compte est prêt", "Votre livraison est offerte",
+        "Your account was closed-won: congratulations", "Your invoice is overdue for an upgrade", "Your password expired policies are outdated",
+        "Mail delivery system upgrade for offices", "Payment failed: how to reduce churn", "Your storage is full of opportunity",
+    ],
+)  # fmt: skip
+def test_whoever_offers_something_about_such_things_may_say_so(subject):
+    assert run(subject_deceptive, mail(subject=subject)) is None
+
+
+def test_a_shop_may_say_that_a_parcel_was_not_delivered():
+    for subject in (
+        "Delivery failed: your parcel 4411",
+        "Mancata consegna della tua spedizione",
+        "Nicht zugestellt: Ihr Paket",
+    ):
+        assert run(subject_deceptive, mail(subject=subject, stream=TRANSACTIONAL)) is None
+        assert how(run(subject_deceptive, mail(subject=subject))) == "notice"
+
+
+def test_a_mark_of_one_language_is_a_word_in_another():
+    for subject in (
+        "Enc: a new catalogue",
+        "R: the language for data science",
+        "Res: our new line",
+        "VS: the new model",
+        "SV: what we learned",
+    ):
+        assert run(subject_deceptive, mail(subject=subject)) is None
+    # Its readers take it for what their programs write, whatever the language of the rest.
+    for subject, to in (
+        ("R: our call", "bob@client.it"),
+        ("SV: our call", "bob@client.se"),
+        ("ENC: the offer", "bob@client.com.br"),
+    ):
+        assert how(run(subject_deceptive, mail(subject=subject, to=to))) == "thread"
+        assert how(run(subject_deceptive, mail(subject=subject, to=f"ann@else.example, {to}"))) == "thread"
+    for subject in ("SV: Stockholm", "Fw: the offer", "AW: your offer", "WG: the offer", "R: offerta"):
+        assert how(run(subject_deceptive, mail(subject=subject))) == "thread"
+
+
+def test_a_list_of_acronyms_is_no_shouting():
+    for subject in (
+        "GDPR, HIPAA & CCPA: OVERVIEW",
+        "HTML, CSS & XHTML",
+        "PCI-DSS, GDPR, CCPA: A GUIDE",
+        "DSGVO, HIPAA, CCPA",
+    ):
+        assert run(subject_deceptive, mail(subject=subject)) is None
+    for subject in (
+        "SHOES, BAGS & HATS TODAY",
+        "SHIRTS, SHOES, BAGS AND MORE",
+        "DVDS, BOOKS & GAMES: HUGE SALE",
+        "CRM, ERP, HRM: ORDER EVERYTHING NOW",
+    ):
+        assert how(run(subject_deceptive, mail(subject=subject))) == "capitals"
+
+
 def test_an_answer_belongs_to_a_thread():
     for field in ("In-Reply-To: <1@client.example>\n", "References: <1@client.example>\n <2@acme.example>\n"):
         assert run(subject_deceptive, mail(subject="Re: our call", header=field)) is None

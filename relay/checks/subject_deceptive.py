@@ -7,11 +7,13 @@
             field names one
   capitals  all letters are capitals (setting: how many letters at least)
   notice    the look of a system notice: undelivered mail under any stream; on a marketing stream an account
-            that is suspended, a full mailbox, a password that expires, an overdue invoice
+            of the reader's that is suspended, a full mailbox, a password that expires, an overdue invoice, a
+            parcel that could not be delivered
   disguised a Latin word with look-alike letters of another script
   reversed  characters that turn the direction of writing over
 
-Where in doubt it is none: a question ("Invoice overdue?"), acronyms, words that mix scripts openly.
+Where in doubt it is none: a question ("Invoice overdue?"), what is offered ("Overdue invoice automation",
+"Invoice overdue: how to be paid") or spoken about in quotation marks, acronyms, words that mix scripts openly.
 
 Reply:     554 5.7.0
 Evidence:  how (one of the words above), seen (the words it was found by, shortened)
@@ -27,6 +29,7 @@ from pydantic import Field
 
 from relay import replies
 from relay.address import UNSEEN
+from relay.checks.alarms import LEADING, alarming
 from relay.checks.check import Check, CheckSettings
 from relay.message import Message, passages
 from relay.message.confusable import disguised, looks_latin, script
@@ -54,7 +57,12 @@ def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
     assert message is not None
     subject = (message.first("subject") or "")[:_LONGEST]
     if subject:
-        if settings.threads and (prefix := _prefix(subject)) and not _thread(message):
+        if (
+            settings.threads
+            and (prefix := _prefix(subject))
+            and not _thread(message)
+            and not _word(prefix, subject, mail)
+        ):
             return _evidence("thread", prefix)
         if settings.capitals and subject.isupper() and _shouts(subject, settings.capitals):
             return _evidence("capitals", subject)
@@ -124,6 +132,23 @@ def _as_it_looks(head: str) -> str:
     signs = _SIGNS.match(head)
     word, colon, rest = head[signs.end() if signs else 0 :].partition(":")
     return passages.as_latin(word) + colon + rest
+
+
+# What one language's programs write is a word or an abbreviation to others: "Enc: a new catalogue", "R: the language".
+# Such a mark counts in an English subject where a recipient's domain is of that language's countries.
+_BRAZIL = frozenset({"br", "pt", "ao", "mz"})
+_MARKS_OF = {
+    "r": frozenset({"it", "ch", "sm"}), "res": _BRAZIL, "enc": _BRAZIL, "vs": frozenset({"fi"}),
+    "sv": frozenset({"se", "dk", "no", "fi", "is"}),
+}  # fmt: skip
+_ENGLISH = re.compile(r"\b(?:the|our|your|how|why|what|with|and|of|this|new)\b")
+
+
+def _word(prefix: str, subject: str, mail: Mail) -> bool:
+    countries = _MARKS_OF.get(prefix.rstrip(":： "))
+    if countries is None or not _ENGLISH.search(subject.lower()):
+        return False
+    return not any(one.address.domain.rpartition(".")[2] in countries for one in mail.envelope.recipients)
 
 
 def _thread(message: Message) -> bool:
@@ -205,13 +230,23 @@ _WORD = re.compile(r"[^\W\d_]+")
 def _shouts(subject: str, least: int) -> bool:
     words = _WORD.findall(subject)
     # Acronyms are short; it takes two longer words to shout.
-    return sum(map(len, words)) >= least and sum(len(word) >= 4 for word in words) >= 2 and len(words) >= 3
+    if sum(map(len, words)) < least or len(words) < 3 or sum(len(word) >= 4 for word in words) < 2:
+        return False
+    listed = _LISTED.findall(subject)
+    if all(_VOWEL.search(word) for word in listed):  # goods can be listed in capitals too
+        return True
+    return sum(len(word) >= 4 for word in words) - sum(len(word) >= 4 for word in listed) >= 2
+
+
+# "GDPR, HIPAA & CCPA": what stands in a list with something that nobody could say as a word.
+_LISTED = re.compile(r"(?:\A|(?<=[,/&+|])\s?)([A-Z]{2,5})(?=\s?(?:[,/&+|:]|[–—-]\s|\Z))")
+_VOWEL = re.compile("[AEIOUY]")
 
 
 # -- notices ---------------------------------------------------------------------------------
 _SYSTEM = (
-    r"undeliver(?:ed|able)(?: mail| message)?(?: returned|:)", r"mail delivery (?:failed|failure|subsystem|system)", r"delivery status notification",
-    r"returned mail:", r"failure notice\W*\Z", r"delivery (?:has )?failed", r"message (?:delivery )?(?:delayed|blocked|undeliverable)\W*\Z",
+    r"undeliver(?:ed|able)(?: mail| message)?(?: returned|:)", r"mail delivery (?:failed|failure|(?:sub)?system(?! \w))", r"delivery status notification",
+    r"returned mail:", r"failure notice\W*\Z", r"delivery (?:has )?failed(?! (?!to\b)\w)", r"message (?:delivery )?(?:delayed|blocked|undeliverable)\W*\Z",
     r"(?:mail|message) (?:could )?not (?:be )?delivered", r"your (?:mail|message|e-?mail) (?:was|could) not (?:be )?deliver",
     r"\d* ?(?:incoming |pending |undelivered |quarantined )(?:messages?|e-?mails?) (?:on hold|held|pending|blocked|waiting|in your)",
     r"unzustellbar", r"nicht zustellbar", r"nicht zugestellt", r"zustellung fehlgeschlagen",
@@ -220,38 +255,25 @@ _SYSTEM = (
     r"onbestelbaar", r"niet bezorgd", r"não (?:foi )?(?:possível entregar|entregue)", r"falha na entrega", r"nie dostarczono", r"niedostarczon",
     r"kunde inte levereras", r"ej levererbart",
 )  # fmt: skip
-_ACCOUNT = (
-    r"(?:your |the )?(?:\w{1,20} )?account (?:has been |is |was |will be )?(?:temporarily |permanently |about to be )?"
-    r"(?:suspended|limited|locked|disabled|deactivated|restricted|on hold|terminated|compromised|closed)\b",
-    r"(?:your )?(?:mailbox|inbox|e-?mail storage|mail quota|storage) (?:is |has |quota )?(?:almost |nearly )?(?:full|exceeded|reached its)",
-    r"(?:your )?(?:e-?mail |account |mailbox )?password (?:has |will |is )?(?:expired?|expires|expiring|about to expire|been (?:reset|changed|compromised))",
-    r"(?:\w{1,20} account )?(?:unusual|suspicious|new|unrecogni[sz]ed) (?:sign-?in|log-?in|account) (?:activity|attempt)",
-    r"security alert:? (?:for |on |new sign-?in)(?:your )?",
-    r"(?:action required:? ?)?(?:verify|confirm|validate|reactivate|re-?validate) your (?:account|identity|mailbox|e-?mail account|billing|payment)\b",
-    r"(?:you have )?(?:a |\(?\d+\)? )?new voice ?(?:mail|message)", r"your (?:payment|card) (?:was |has been |is )?(?:declined|failed|rejected)",
-    r"(?:your )?invoice(?: (?:no\.? ?|nr\.? ?|#)?[\w-]{1,20})? (?:is |now )?(?:over ?due|past due|unpaid)\b", r"over ?due (?:invoice|payment)\b",
-    r"past due invoice\b", r"(?:your )?payment (?:is )?(?:over ?due|past due)\b",
-    r"(?:ihr|dein) (?:\w{1,20}-?)?konto (?:wurde|ist|wird) (?:vorübergehend )?(?:gesperrt|eingeschränkt|deaktiviert|geschlossen)",
-    r"(?:ihr|dein) (?:postfach|passwort) (?:ist (?:fast )?voll|läuft ab|ist abgelaufen)", r"rechnung (?:\S{1,20} )?(?:ist )?überfällig", r"überfällige rechnung\b",
-    r"votre (?:compte|boîte) (?:\S{1,20} )?(?:a été|est|sera) (?:temporairement )?(?:suspendue?|bloquée?|limitée?|désactivée?|pleine)", r"facture impayée\b",
-    r"(?:su|tu) (?:cuenta|buzón) (?:\S{1,20} )?(?:ha sido|está|será) (?:temporalmente )?(?:suspendid[ao]|bloquead[ao]|limitad[ao]|llen[ao])", r"factura vencida\b",
-    r"(?:il (?:tuo|suo) )(?:account|conto) (?:è stato|è|verrà) (?:temporaneamente )?(?:sospeso|bloccato|limitato|disattivato)", r"fattura scaduta\b",
-    r"(?:uw|je) (?:account|rekening|mailbox) (?:is|wordt) (?:tijdelijk )?(?:geblokkeerd|opgeschort|beperkt|vol)\b", r"factuur (?:is )?vervallen\b",
-    r"(?:a )?sua conta (?:foi|está|será) (?:temporariamente )?(?:suspensa|bloqueada|limitada|desativada)", r"fatura (?:vencida|em atraso)\b",
-    r"(?:twoje|państwa) konto (?:zostało|jest|zostanie) (?:tymczasowo )?(?:zawieszone|zablokowane)",
-    r"ditt konto (?:har|är|kommer att) (?:tillfälligt )?(?:stängts|spärrats|avstängt|spärrat|låst)",
-)  # fmt: skip
-_LEADING = r"\W*(?:(?:urgent|important|warning|attention|alert|reminder|final (?:notice|reminder|warning)|action required|notice|wichtig|achtung|importante?|attenzione|uwaga|viktigt)\W{1,4}){0,2}"
-_LOOKS = re.compile(rf"{_LEADING}(?:(?P<system>{'|'.join(_SYSTEM)})|(?P<account>{'|'.join(_ACCOUNT)}))")
+_LOOKS = re.compile(rf"{LEADING}(?:{'|'.join(_SYSTEM)})")
+_GOODS = re.compile(
+    r"\b(?:parcel|package|shipment|order|paket|sendung|lieferung|colis|commande|paquete|pedido|envío|pacco|spedizione"
+    r"|ordine|pakket|zending|bestelling|encomenda|paczk\w|przesyłk\w|zamówieni\w)"
+)
+# What is quoted with more words behind is spoken about.
+_QUOTED_WORDS = re.compile(r"\s*[\"“”„«‹'‘].{3,150}[\"“”»›'’]\W{1,3}\w")
 
 
 @lru_cache(maxsize=2048)
 def _notice(subject: str) -> tuple[str, str] | None:
     """("system" or "account", the words), where the subject begins as a notice does."""
-    if "?" in subject:
+    text = subject[:200].lower()
+    if "?" in subject or _QUOTED_WORDS.match(text):
         return None
-    found = _LOOKS.match(subject[:200].lower())
-    return (str(found.lastgroup), found[0]) if found else None
+    if found := _LOOKS.match(text):
+        # A parcel that could not be delivered is no mail, and a shop may say so.
+        return ("account" if _GOODS.search(text) else "system"), found[0]
+    return ("account", seen) if (seen := alarming(text)) else None
 
 
 # -- letters that look alike ------------------------------------------------------------------
