@@ -732,6 +732,48 @@ def test_links_that_do_not(href, text):
     assert run(link_deceptive, link(href, text)) is None
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Visit paypal.com", "Log in at paypal.com/login now", "Go to example-bank.com", "Anmelden auf example-bank.com", "Besuchen Sie example-bank.com",
+        "Connectez-vous sur example-bank.com", "Please log in to Paypal.com to restore access", "Sign in: visit EXAMPLE-BANK.COM!",
+        "paypal。com", "www．paypal．com", "example-bank｡com", "ｅｘａｍｐｌｅ-bank․com/login", "Visit paypal。com",
+    ],
+)  # fmt: skip
+def test_a_link_sends_the_reader_to_a_domain_and_leads_elsewhere(text):
+    assert how(run(link_deceptive, link("https://evil.example/x", text)), "wrong") == "shown"
+    assert run(link_deceptive, link("https://go.acme.example/x", text)) is None
+
+
+@pytest.mark.parametrize(
+    ("href", "text"),
+    [
+        ("https://twitter.com/acme", "x.com/acme"), ("https://x.com/acme", "https://twitter.com/acme"), ("https://youtu.be/abc", "https://www.youtube.com/watch?v=abc"),
+        ("https://goo.gl/maps/abc", "maps.google.com"), ("https://maps.app.goo.gl/abc", "https://www.google.com/maps/place/acme"), ("https://forms.gle/abc", "docs.google.com/forms"),
+        ("https://amzn.eu/d/abc", "www.amazon.de/dp/1"), ("https://discord.gg/acme", "discord.com/acme"), ("https://us02web.zoom.us/j/1", "zoom.com"),
+        ("https://third.com/", "ASP.NET"), ("https://third.com/", "VB.NET"), ("https://third.com/", "Learn ASP.NET Core"), ("https://third.com/", "Move to ASP.NET"),
+        ("https://d2v8tv04.eu1.hs-sales-engage.com/Ctc/x", "https://www.gartner.com/report"), ("https://cpbxk04.na1.hubspotlinksfree.com/x", "www.gartner.com"),
+        ("https://t.yesware.com/tt/x", "www.gartner.com"), ("https://public-eur.mkt.dynamics.com/api/orgs/1/r/x", "www.gartner.com"),
+        ("https://blog.third.com/", "How booking.com tests its pages"), ("https://blog.third.com/", "What amazon.com and ebay.com have in common"),
+        ("https://third.com/", "Join us at 5.pm"), ("https://third.com/", "Open today from 9 to 10.am"), ("https://third.com/", "Upgrade to v2.0 now"),
+        ("https://third.com/", "See you at St. Gallen, on 3.11."), ("https://third.com/", "Our guide to report.pdf files"), ("https://third.com/", "Open README.md"),
+        ("https://third.com/", "点击这里。了解更多"), ("https://third.com/", "詳細はこちら。com"), ("https://third.com/", "Introduction to Node.js"),
+        ("https://third.com/", "Save on vol.2 today"), ("https://acme.readthedocs.io/", "Read the docs on readthedocs.io"),
+    ],
+)  # fmt: skip
+def test_a_link_to_another_domain_of_the_same_owner_through_a_counter_or_to_what_is_only_named(href, text):
+    assert run(link_deceptive, link(href, text)) is None
+
+
+def test_what_leads_anywhere_is_no_other_domain_of_its_owner():
+    for href, text in (
+        ("https://goo.gl/abc", "maps.google.com"),
+        ("https://t.co/abc", "twitter.com/acme"),
+        ("https://x.com.evil.example/", "twitter.com/acme"),
+    ):
+        assert how(run(link_deceptive, link(href, text)), "wrong") == "shown"
+
+
 def test_the_host_of_the_opt_out_counts_clicks_too_but_not_for_brands():
     header = "List-Unsubscribe: <mailto:u@tool.example>, <https://u.tool.example/x>\n"
     assert run(link_deceptive, link("https://click.tool.example/x", "https://third.com/article", header=header)) is None

@@ -3,7 +3,9 @@
   shown      its text shows one domain and it leads to another.  Campaign tools count clicks, so a text may
              show any domain that is the tenant's or that of From, whatever the target; and the target may be
              one of these, a host of the list `trackers` or of the setting, or the host of List-Unsubscribe (not where
-             the text shows a brand of the list `brands`).  A bare name such as `Example.com` shows no domain
+             the text shows a brand of the list `brands`), or another domain of the same owner (youtu.be, youtube.com).
+             A bare name such as `Example.com` or `ASP.NET` shows no domain, nor does one in a sentence that does
+             not send the reader there ("Visit example.com" does)
   ip         an IP address instead of a name, in any spelling
   user       a user name before the host: `https://example-bank.com@evil.example/`
   scheme     data:, javascript:, vbscript:, file:
@@ -22,6 +24,7 @@ Evidence:  wrong (one of the words above), target (host or scheme), shown (domai
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
@@ -163,6 +166,19 @@ def mixed(host: str) -> bool:
 _LONGEST = 300
 _ADDRESS = re.compile(r"(?:https?://|www\.)[^\s<>\"'()]{3,}", re.IGNORECASE)
 _ALONE = re.compile(r"\W*((?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,6}[^\W\d_]{2,24})([/?#:]\S*)?\W*\Z")
+# Among words a domain is shown where they send the reader there: "Log in at example.com", not "How example.com grew".
+_SENT = re.compile(
+    r"(?:\A|[\s,:(])(?:at|on|to|visit|via|open|auf|bei|unter|besuchen|besuche|öffnen|sur|visitez|en|visite|visita|su|op"
+    r"|bezoek|em|acesse|na|odwiedź|på|besök) (?:sie )?"
+    r"((?=[\w.-]{0,60}[^\W\d_]\.)(?:[^\W_](?:[\w-]{0,61}[^\W_])?\.){1,6}[^\W\d_]{2,24})([/?#:]\S*)?"
+    r"(?=\W*\Z|[\s,]{1,2}(?:now|today|to|and|for|jetzt|heute|um|und|maintenant|pour|et|ahora|para|y|ora|per|e|nu|agora"
+    r"|teraz|och)\b)",
+    re.IGNORECASE,
+)
+_SENTENCE = 120
+# Dots that browsers read as dots (UTS #46 section 2.3) and one that looks like them; and letters of full width.
+_WIDE = re.compile("[\u2024\u3002\uff01-\uff61]")
+_WIDE_DOT = re.compile("(?<=[a-zA-Z0-9])\u3002(?=[a-zA-Z])")
 # What is a top-level domain and mostly the name of a file: only with www. or a scheme do they show a domain.
 _FILES = frozenset({"zip", "md", "py", "rs", "sh", "pl", "mov", "cpa", "ps", "java", "cc", "so", "ml"})
 
@@ -170,6 +186,8 @@ _FILES = frozenset({"zip", "md", "py", "rs", "sh", "pl", "mov", "cpa", "ps", "ja
 def _texts(found: Targets, mail: Mail, settings: Settings, tools: Tools, message: Message) -> Evidence | None:
     for index, link in enumerate(found.links):
         text = link.text
+        if not text.isascii() and _WIDE.search(text):
+            text = _WIDE_DOT.sub(".", unicodedata.normalize("NFKC", text[:_LONGEST]))
         at = text.find(".")
         # A full stop at the end of a sentence shows no domain.
         if at < 0 or at + 1 >= len(text) or (text[at + 1] == " " and "." not in text[at + 2 : -1]) or text == link.href:
@@ -178,7 +196,7 @@ def _texts(found: Targets, mail: Mail, settings: Settings, tools: Tools, message
         if not host:
             continue
         for domain in _domains(text[:_LONGEST], tools.lists):
-            if domain != host and not _innocent(domain, host, mail, settings, tools, message):
+            if domain != host and not _innocent(domain, host, link.href, mail, settings, tools, message):
                 return _evidence("shown", host, domain, text)
         if (domains := _domains(text[:_LONGEST][::-1], tools.lists)) and _turned(message):
             return _evidence("reversed", host, domains[0], text)
@@ -189,19 +207,30 @@ def _domains(text: str, lists: Lists) -> list[str]:
     """The hosts that a text shows a reader."""
     found = [parse(one).host for one in _ADDRESS.findall(text)[:3]]
     if not found and "@" not in text and (alone := _ALONE.match(text)):
-        name = alone[1]
-        host = parse("http://" + name).host
-        if known(host) and host.rpartition(".")[2] not in _FILES:
-            # Written as `Example.com` it is what somebody is called rather than where they are.
-            plain = name == name.lower() or name == name.upper() or alone[2]
-            if plain or brands(lists).of_domain(host) is not None:
-                found = [host]
+        found = _bare(alone[1], alone[2], lists)
+    elif not found and len(text) <= _SENTENCE and " " in text and "@" not in text and (sent := _SENT.search(text)):
+        found = _bare(sent[1], sent[2], lists)
     return [host for host in found if "." in host and known(host)]
 
 
-def _innocent(domain: str, host: str, mail: Mail, settings: Settings, tools: Tools, message: Message) -> bool:
+def _bare(name: str, path: str | None, lists: Lists) -> list[str]:
+    """The host of a name without www. or scheme, where it shows one."""
+    host = parse("http://" + name).host
+    if not known(host) or host.rpartition(".")[2] in _FILES:
+        return []
+    # Written as `Example.com` or `ASP.NET` it is what somebody or something is called rather than where they are.
+    plain = path or name == name.lower() or (name == name.upper() and name.find(".") > _SHORT)
+    return [host] if plain or brands(lists).of_domain(host) is not None else []
+
+
+_SHORT = 3
+
+
+def _innocent(
+    domain: str, host: str, href: str, mail: Mail, settings: Settings, tools: Tools, message: Message
+) -> bool:
     mine = registrable(host)
-    if mine and mine == registrable(domain):
+    if (mine and mine == registrable(domain)) or host.endswith("." + domain):
         return True
     tenant = mail.tenant
     if tenant.domain_for(domain) is not None or tenant.domain_for(host) is not None:
@@ -213,11 +242,31 @@ def _innocent(domain: str, host: str, mail: Mail, settings: Settings, tools: Too
         return True
     if tools.lists.covers("trackers", host):
         return True
+    if _one_owner(domain, host, href):
+        return True
     brand = brands(tools.lists).of_domain(domain)
     if brand is not None:
         return host in brand.domains or brands(tools.lists).of_domain(host) == brand
     # The tool that counts the clicks nearly always takes the opt-outs too.
     return bool(mine) and any(mine == registrable(one) for one in _opt_out_hosts(message))
+
+
+# Domains that lead to pages of their owner only; not those that lead anywhere (t.co, lnkd.in).
+_OWNERS = (
+    ("x.com", "twitter.com"), ("youtube.com", "youtu.be", "youtube-nocookie.com"),
+    ("google.com", "g.co", "g.page", "maps.app.goo.gl", "photos.app.goo.gl", "forms.gle"),
+    ("facebook.com", "fb.watch", "m.me"), ("instagram.com", "instagr.am", "ig.me"),
+    ("amazon.com", "amzn.to", "amzn.eu", "a.co", "amazon.de", "amazon.co.uk"), ("apple.com", "apple.co"),
+    ("microsoft.com", "aka.ms"), ("onedrive.live.com", "1drv.ms"), ("spotify.com", "spotify.link", "spoti.fi"),
+    ("pinterest.com", "pin.it"), ("reddit.com", "redd.it"), ("discord.com", "discord.gg"),
+    ("telegram.org", "telegram.me", "t.me"), ("zoom.com", "zoom.us"),
+)  # fmt: skip
+
+
+def _one_owner(domain: str, host: str, href: str) -> bool:
+    if host == "goo.gl" and "//goo.gl/maps/" in href:  # other links of that host may lead anywhere
+        host = "maps.app.goo.gl"
+    return any(_covered(domain, owned) and _covered(host, owned) for owned in _OWNERS)
 
 
 _URI = re.compile(r"<\s*+(https?://[^<>\s]{1,2000})")
