@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import binascii
 import bz2
 import gzip
 import hashlib
@@ -18,6 +19,7 @@ import threading
 import zipfile
 import zlib
 from collections.abc import Callable
+from time import process_time
 from typing import Any
 
 import pytest
@@ -145,6 +147,12 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
         ("a", b"\xef\xbb\xbf[Desktop Entry]\nExec=x", "shortcut"),
         ("server", b"screen mode id:i:2\nfull address:s:evil.example\n", "shortcut"),
         ("x.settingcontent-ms", b"<PCSettings/>", "shortcut"),
+        ("rates.iqy", b"WEB\r\n1\r\nhttps://evil.example/x\r\n", "shortcut"),
+        ("tool.pyw", b"import os\nos.system('calc')\n", "script"),
+        ("invoice.js. ", b"alert(1)", "script"),
+        ("invoice.exe.", PE, "program"),
+        ("book.slk", b'ID;P\r\nO;E\r\nNN;NAuto_open;ER1C1\r\nC;X1;Y1;EEXEC("cmd.exe")\r\nE\r\n', "macros"),
+        ("rates.csv", b"ID;PWXL;N;E\nP;PGeneral\nO;L;D;V0;K47;E;G100 0.001\n", "macros"),
         ("disk", ISO, "disk-image"),
         ("disk", DMG, "disk-image"),
         ("disk", VHD, "disk-image"),
@@ -166,6 +174,10 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
         ("text.odt", zipped(*ODT, ("Basic/Standard/script-lb.xml", b"<x/>")), ""),
         ("old.doc", OLE + bytes(4096), ""),
         ("letter.docx", OLE + "EncryptedPackage".encode("utf-16-le") + bytes(99), ""),
+        ("stock.slk", b'ID;PWXL;N;E\r\nO;L;D;V0;K47;G100 0.001\r\nC;Y1;X1;K"E;E"\r\nC;Y2;X1;K7;ER1C1*2\r\nE\r\n', ""),
+        ("list.csv", b"ID;Name;E\r\n1;Ann;E\r\n2;Otto;O;E\r\n", ""),
+        ("tool.py", b"import os\n", ""),
+        ("invoice.pdf.", PDF, ""),
         ("MZ.txt", b"MZ Consulting Ltd, Main Street 1\r\n" * 9, ""),
         ("notes.txt", b"#hashtag\n#! is how scripts begin", ""),
         ("a.txt", "Grüße, şöyle".encode("utf-16"), ""),
@@ -199,6 +211,42 @@ def test_content_type_makes_no_difference(kind: str) -> None:
 def test_a_picture_shown_in_the_text_is_a_file_too() -> None:
     raw = b"Content-Type: image/png\r\nContent-ID: <a>\r\nContent-Disposition: inline\r\n\r\n" + PE
     assert run(attachment_type.CHECK, Message.parse(raw)) is not None
+
+
+def uuencoded(name: str, content: bytes) -> str:
+    lines = [binascii.b2a_uu(content[at : at + 45], backtick=True).decode() for at in range(0, len(content), 45)]
+    return f"begin 644 {name}\n{''.join(lines)}`\nend\n"
+
+
+@pytest.mark.parametrize("cte", ["8bit", "base64", "quoted-printable"])
+def test_a_uuencoded_file_in_the_text_is_a_file_too(cte: str) -> None:
+    def one(text: str) -> Evidence | None:
+        octets = text.replace("\n", "\r\n").encode()
+        octets = {"base64": base64.encodebytes, "quoted-printable": binascii.b2a_qp}.get(cte, bytes)(octets)
+        head = f"Content-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: {cte}\r\n\r\n".encode()
+        return run(attachment_type.CHECK, Message.parse(head + octets))
+
+    found = one("See the file:\n\n" + uuencoded("invoice.exe", PE * 3) + "\nAnn\n")
+    assert found is not None and found.seen == {"what": "program", "kind": "pe", "name": "invoice.exe", "count": 1}
+    assert one(uuencoded("x.zip", zipped(("a.js", b"alert(1)")))).seen["inside"] == "x.zip"  # type: ignore[union-attr]
+    assert one("Hello\n" + uuencoded("x.exe", PE * 3)[:150]) is not None  # cut off
+    assert one(uuencoded("a.txt", b"one") + uuencoded("b.bat", b"@echo off\n")) is not None
+    for honest in (
+        uuencoded("notes.txt", b"hello"),
+        uuencoded("plan.pdf", PDF),
+        "begin 644 numbers of pages\n\nbegin 2026 with us\n",
+        "We begin 644 projects a year.\nbegin 100 a.exe\n\nAnn\n",
+        "begin 100 a.exe\nANN\nWHAT A DAY\n\nend\n",
+    ):
+        assert one(honest) is None
+
+
+def test_many_beginnings_of_uuencoded_files_cost_little() -> None:
+    for text in (b"begin 644 a\n" * 9000, b"begin 644 a\n" + b"M" * 100_000, b"begin 644 a\n#aaaa\n" * 5000):
+        message = Message.parse(b"Content-Type: text/plain\r\n\r\n" + text.replace(b"\n", b"\r\n"))
+        began = process_time()
+        run(attachment_type.CHECK, message)
+        assert process_time() - began < 0.5
 
 
 def test_contradictory_headers_are_taken_as_the_parser_takes_them() -> None:

@@ -2,9 +2,9 @@
 
     program             Windows, Linux and macOS programs, Java, Android, installers, Flash
     script              by its first octets, or text with a name that is run when it is opened (.js, .vbs, .bat)
-    shortcut            .lnk, .url, .desktop, .rdp
+    shortcut            .lnk, .url, .desktop, .rdp, .iqy
     disk-image          ISO, VHD, VHDX, DMG, VMDK, WIM
-    macros              an Office document with VBA, old macro sheets or Basic
+    macros              an Office document with VBA, old macro sheets (SYLK too) or Basic
     encrypted           an archive with a password
     nested              an archive inside more archives than `depth` allows
     bomb                an archive that grows out of proportion, whose entries overlap, or that hides another
@@ -18,7 +18,8 @@
 ZIP, tar, gzip, bzip2 and xz are opened, within bounds of depth, entries, growth and time; documents, messages and
 archives inside them are looked at too.  7z and rar (4 and 5) are judged by the names in them and not by what
 these files hold; cab, zstd, lzh, arj, ace and the like by their own name alone: who wants none of them takes
-`unopened` out of `allow`.  An archive of too much to look at is no finding by itself.
+`unopened` out of `allow`.  An archive of too much to look at is no finding by itself.  A uuencoded file in the
+plain text is a file like any other.
 
 Reply:     554 5.7.0; 451 4.3.0 where looking took longer than `limits.check_time`
 Evidence:  what (of the above), kind (pe, zip, ...), name, inside (the archives it is in), why, count (of

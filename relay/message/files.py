@@ -12,6 +12,7 @@ unpacked; and the time, by `late`, which raises when it is up.  What was not rea
 
 from __future__ import annotations
 
+import binascii
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -113,7 +114,7 @@ def is_work(message: Message, parts: Iterable[Part]) -> bool:
         kind = filetype.kind_of(octets)
         if kind in filetype.ARCHIVES or kind == "ole" or filetype.zip_behind(octets):
             return True
-    return False
+    return may_be_uuencoded(message)
 
 
 def look(message: Message, late: Late, *, digests: bool = False) -> Files:
@@ -154,6 +155,11 @@ class _Walk:
                 # Each piece looks harmless by itself (RFC 2046 section 5.2.2).
                 self.note("fragment", "message", part.filename, depth, inside)
             self.file(part.filename, decoded(message, part, self.late), level, depth, inside, part)
+        if may_be_uuencoded(message):
+            for part in message.parts:
+                if part.content_type == "text/plain" and not part.is_attachment:
+                    for name, octets in uuencoded(message.octets(part, MOST_READ), self.late):
+                        self.file(name, iter((octets,)), level, depth, inside)
 
     def file(
         self, name: str, pieces: Iterator[bytes], level: int, depth: int, inside: str, part: Part | None = None
@@ -191,6 +197,8 @@ class _Walk:
             )
         elif kind in _READABLE:
             self.readable(kind, name, octets, part.charset if part is not None else "")
+            if filetype.macro_sheet(octets):
+                self.note("macros", "sylk", name, depth, inside)
         # What tells a zip file is its end: a line or a picture before it hides it from nobody who opens it.
         known = kind in filetype.ARCHIVES or kind in filetype.GROUP or kind == "ole"
         if not known and filetype.zip_behind(octets):
@@ -567,6 +575,51 @@ def _one_piece(part: Part, octets: bytes) -> bytes:
 
 
 _BREAKS = b"\r\n\t "
+
+
+# -- uuencoded files in the text ---------------------------------------------------------------------
+def may_be_uuencoded(message: Message) -> bool:
+    """Whether a text could have a uuencoded file in it (POSIX uuencode), which several readers show as a file."""
+    known: bool | None = message.__dict__.get(_UUENCODED)
+    if known is None:
+        known = b"\nbegin " in message.raw
+        # A text in base64 is decoded for the checks of visible text anyhow.
+        if not known and any(part.cte == "base64" and part.content_type == "text/plain" for part in message.parts):
+            known = "begin " in message.visible.text
+        message.__dict__[_UUENCODED] = known
+    return known
+
+
+_UUENCODED = "_may_be_uuencoded"
+
+
+_BEGIN = re.compile(rb"^begin [0-7]{3,4} ([^\s][^\r\n]{0,254})\r?\n", re.MULTILINE)
+
+
+def uuencoded(text: bytes, late: Late) -> Iterator[tuple[str, bytes]]:
+    """(name, content) of each such file.  One that is cut off is decoded as far as it goes."""
+    at = 0
+    while found := _BEGIN.search(text, at):
+        late()
+        at = found.end()
+        kept: list[bytes] = []
+        full = False
+        while line := _LINE.match(text, at):
+            try:
+                octets = binascii.a2b_uu(line[1])
+            except binascii.Error:
+                break
+            full = full or len(line[1]) == _FULL
+            at = line.end()
+            kept.append(octets)
+        # A word can be read as a short line: a file has whole ones, or says where it ends.
+        if kept and (full or text.startswith(b"end", at)):
+            yield found[1].decode("utf-8", "replace").strip(), b"".join(kept)
+
+
+_LINE = re.compile(rb"([ -`]{1,61}) {0,3}\r?(?:\n|\Z)")
+_FULL = 61
+"""Octets of a line that holds 45."""
 
 
 def nobody_waits() -> None:

@@ -4,7 +4,7 @@ Kinds are short names, and each belongs to at most one group that a policy can f
 
     program     PE, DOS, ELF, Mach-O, Java, Dalvik, WebAssembly, Flash, installers and packages
     script      what an interpreter runs: by its first octets, or text with a name that is run when it is opened
-    shortcut    .lnk, .url, .desktop, .rdp and the like: opening them starts or opens something else
+    shortcut    .lnk, .url, .desktop, .rdp, .iqy and the like: opening them starts, opens or fetches something else
     disk-image  ISO, UDF, VHD, VHDX, DMG, VMDK, QCOW, WIM, FAT, NTFS
 
 Text is recognised as such and no further: nobody runs a script that is called notes.txt.
@@ -43,13 +43,13 @@ UNOPENED = frozenset({"cab", "zstd", "lzh", "arj", "ace", "compress", "lzip", "x
 _SCRIPTS = frozenset(
     """
     js jse vb vbe vbs ws wsc wsf wsh sct hta bat cmd ps1 ps1xml psc1 psd1 psm1 msh msc reg inf jnlp gadget scpt scptd
-    applescript command terminal sh bash csh ksh zsh
+    applescript command terminal sh bash csh ksh zsh pyw
     """.split()  # noqa: SIM905 - a list of them is not more readable
 )
 _SHORTCUTS = frozenset(
     """
     lnk url scf pif desktop rdp library-ms search-ms searchconnector-ms settingcontent-ms appref-ms application website
-    webloc fileloc inetloc
+    webloc fileloc inetloc iqy oqy dqy rqy
     """.split()  # noqa: SIM905
 )
 _PROGRAMS = frozenset(
@@ -214,6 +214,16 @@ def text_of_head(head: bytes) -> str | None:
     if len(probe.translate(None, _CONTROLS)) < len(probe):
         return None
     return head.decode("utf-8", "replace")
+
+
+# A macro sheet says so in its record O, by the field E (SYLK file format); spreadsheets know such a text by its
+# beginning, whatever its name.
+_SYLK_MACRO = re.compile(rb"^O;(?:[^;\r\n]{0,80};){0,20}?E(?=[;\r\n]|\Z)", re.MULTILINE)
+
+
+def macro_sheet(octets: bytes) -> bool:
+    """Whether a text is a symbolic link file (SYLK) with macros in it."""
+    return octets[:3] == b"ID;" and _SYLK_MACRO.search(octets[:HEAD]) is not None
 
 
 _CONTROLS = bytes(c for c in range(32) if c not in (8, 9, 10, 11, 12, 13, 26, 27))
