@@ -60,7 +60,7 @@ TRAPS = {
     "addresses": "a@b.c@d.e@", "at-dots": "a@" + "b." * 40, "url": "http://a.b/ ", "urls": "https://",
     "www": "www.", "mailto": "mailto:", "ip": "http://0x7f.1/ ", "punycode": "http://xn--a.xn--b/ ",
     "user": "http://a:b@c@", "escape": "http://%2e%41%", "port": "http://a:99999999/ ", "wide": "http://аррӏе.com/ ",
-    "card": "4111 1111 1111 1111 ", "card-run": "4111111111111111", "iban": "DE89 3704 0044 0532 0130 00 ",
+    "card": "4929 1234 5670 0111 ", "card-run": "4929123456700111", "iban": "DE89 3704 0044 0532 0130 00 ",
     "iban-run": "DE893704004405320130", "ssn": "SSN: 123-45-6789 ", "ssn-words": "SSN ", "card-words": "card number: ",
     "mrn": "MRN: 00482913 DOB: 01/02/1980 ", "patient": "patient diagnosis ", "street": "1 Main Street, ",
     "post-codes": "12345 SW1A 1AA 75001 ", "box": "P.O. Box ", "unsubscribe": "unsubscribe ", "reply": "reply stop ",
@@ -370,7 +370,7 @@ STRUCTURE |= {
     "ibans-lines": lambda: text("Your IBAN\n" + _ibans(5000, "\n")),
     "ibans-ours": lambda: text("Our bank details: " + _ibans(5000, " our\n")),
     "ssn-lines": lambda: text("".join(f"SSN: 123-45-{i:04}\n" for i in range(1, 5000))),
-    "cards-lines": lambda: text("".join(f"card 4111 1111 1111 {i:04}\n" for i in range(5000))),
+    "cards-lines": lambda: text("".join(f"card 4929 1234 5670 {i:04}\n" for i in range(5000))),
     "words-unlike": lambda: text(
         " ".join(f"w{chr(0x430 + i % 32)}{chr(0x430 + i // 32 % 32)}x{chr(97 + i % 26)}" for i in range(40_000))
     ),

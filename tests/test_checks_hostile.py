@@ -137,7 +137,7 @@ REAL = [
 PIECES = [
     b"", b"\x00", b"\r", b"\n", b"\r\n\r\n", b"--", b"\xed\xa0\x80", b"\xff", "\u202e\u200b\u0301".encode(), b"=?utf-8?b?",
     b"Content-Type: text/html\r\n", b"Content-Transfer-Encoding: base64\r\n", b"boundary=", b"charset=utf-16\r\n", b"<", b">",
-    b"<!--", b'" style="display:none', b"&#xd800;", b"https://", b"@", b"{{", b"4111 1111 1111 1111", b"A" * 3000, b" \r\n" * 50,
+    b"<!--", b'" style="display:none', b"&#xd800;", b"https://", b"@", b"{{", b"4929 1234 5670 0111", b"A" * 3000, b" \r\n" * 50,
 ]  # fmt: skip
 
 

@@ -154,9 +154,34 @@ def test_how_much_is_health_data_is_a_setting():
 
 # -- payment-data -------------------------------------------------------------------------------
 def test_payment_data_is_found_and_the_number_is_not_kept():
-    found = run(payment_data, mail("Your card 4111 1111 1111 1111\nand SSN: 123-45-6789", html=True))
+    found = run(payment_data, mail("Your card 4929 1234 5670 0111\nand SSN: 123-45-6789", html=True))
     assert found.seen == {"found": "card ..11, us-ssn ..89", "count": 2, "lacks": "explicit consent of every recipient"}
-    assert run(payment_data, mail("Nothing here, order 4111111111111111")) is None
+    assert run(payment_data, mail("Nothing here, order 4929123456700111")) is None
+
+
+def test_payment_data_in_the_subject():
+    found = run(payment_data, mail("Hello", subject="Your card 4929 1234 5670 0111"))
+    assert found.seen == {"found": "card ..11", "count": 1, "lacks": "explicit consent of every recipient"}
+    assert (
+        run(payment_data, mail("Your card 4929 1234 5670 0111", subject="Card 4929-1234-5670-0111")).seen["count"] == 1
+    )
+    for subject in (
+        "Your order 4929 1234 5670 0111", "Your card ending in 0111", "Call +44 20 7946 0958 1234", "Offers of 2026", "Invoice 4929123456700111",
+        "Pay with test card 4242 4242 4242 4242",
+    ):  # fmt: skip
+        assert run(payment_data, mail("Hello", subject=subject)) is None
+
+
+def test_payment_data_in_the_cells_of_a_table():
+    it = mail(
+        "</p><p>Your card number</p><table><tr><td>4929</td><td>1234</td><td>5670</td><td>0111</td></tr></table><p>",
+        html=True,
+    )
+    assert run(payment_data, it).seen["found"] == "card ..11"
+    it = mail(
+        "</p><p>Units</p><table><tr><td>4929</td><td>1234</td><td>5670</td><td>0111</td></tr></table><p>", html=True
+    )
+    assert run(payment_data, it) is None
 
 
 def test_kinds_and_number_are_settings():
@@ -168,7 +193,7 @@ def test_kinds_and_number_are_settings():
 
 @pytest.mark.parametrize("module", [payment_data, special_data], ids=lambda module: module.CHECK.name)
 def test_explicit_consent_of_everybody_over_tls_lets_it_pass(module):
-    text = "Your card 4111 1111 1111 1111 and your HIV test results are here"
+    text = "Your card 4929 1234 5670 0111 and your HIV test results are here"
     assert run(module, mail(text, facts=(EXPLICIT, EXPLICIT))) is None
     for facts in ((EXPLICIT, OPTED_IN), (None,), (), (RecipientFacts(),)):
         assert run(module, mail(text, facts=facts)).seen["lacks"] == "explicit consent of every recipient"

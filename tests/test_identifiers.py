@@ -16,27 +16,27 @@ def kinds(text: str) -> list[str]:
 @pytest.mark.parametrize(
     "text",
     [
-        "4111 1111 1111 1111",
-        "4111-1111-1111-1111",
-        "4111.1111.1111.1111",
-        "4111\u00a01111\u00a01111\u00a01111",
-        "４１１１ １１１１ １１１１ １１１１",
-        "Visa: 4111111111111111",
-        "Your card 5555555555554444 expires soon",
-        "5555 5555 5555 4444",
-        "2223 0031 2200 3222",
-        "3782 822463 10005",
-        "amex 378282246310005",
-        "6011 1111 1111 1117",
-        "3530 1113 3330 0000",
-        "3056 930902 5904",
-        "Kreditkarte: 4012888888881881",
-        "Numéro de carte 4012888888881881",
-        "Tarjeta: 4012888888881881",
-        "Order 7781234 was paid with card 4012888888881881",
-        "4111 1111 1111 1111 123 12/27",
-        "4012888888881881 (Visa), exp 12/27",
-        "<4012 8888 8888 1881>",
+        "4929 1234 5670 0111",
+        "4929-1234-5670-0111",
+        "4929.1234.5670.0111",
+        "4929\u00a01234\u00a05670\u00a00111",
+        "４９２９ １２３４ ５６７０ ０１１１",
+        "Visa: 4929123456700111",
+        "Your card 5412753456700744 expires soon",
+        "5412 7534 5670 0744",
+        "2223 4567 8901 0007",
+        "3742 190563 41005",
+        "amex 374219056341005",
+        "6011 2345 6780 0817",
+        "3534 5678 9012 0006",
+        "3056 123456 0006",
+        "Kreditkarte: 4016573829800481",
+        "Numéro de carte 4016573829800481",
+        "Tarjeta: 4016573829800481",
+        "Order 7781234 was paid with card 4016573829800481",
+        "4929 1234 5670 0111 123 12/27",
+        "4016573829800481 (Visa), exp 12/27",
+        "<4016 5738 2980 0481>",
     ],
 )
 def test_a_payment_card(text):
@@ -47,26 +47,26 @@ def test_a_payment_card(text):
 @pytest.mark.parametrize(
     "text",
     [
-        "4111 1111 1111 1112",  # Luhn
+        "4929 1234 5670 0112",  # Luhn
         "1234 5678 9012 3452",  # no issuer
-        "4111111111111111",  # no word says that it is a card
-        "Order number: 4111 1111 1111 1111",
-        "Tracking ID 4012 8888 8888 1881",
-        "Bestellnummer 4012888888881881",
-        "Gift card number is not it, but voucher 4012 8888 8888 1881 is",
-        "Your card was charged for order 4012888888881881",
-        "https://x.example/c/4012888888881881?u=4012888888881881",
-        "https://x.example/?id=4012-8888-8888-1881",
+        "4929123456700111",  # no word says that it is a card
+        "Order number: 4929 1234 5670 0111",
+        "Tracking ID 4016 5738 2980 0481",
+        "Bestellnummer 4016573829800481",
+        "Gift card number is not it, but voucher 4016 5738 2980 0481 is",
+        "Your card was charged for order 4016573829800481",
+        "https://x.example/c/4016573829800481?u=4016573829800481",
+        "https://x.example/?id=4016-5738-2980-0481",
         "IMEI 4901 5420 3237 5180",
         "card ending in 1881",
         "card **** **** **** 1881",
         "card 4012 88XX XXXX 1881",
         "0000 0000 0000 0000",
         "4444 4444 4444 4444",
-        "4012 8888 8888 1881 0000 1111",  # longer than any
+        "4016 5738 2980 0481 0000 1111",  # longer than any
         "20240101 20240102 20240103",
         "978-3-16-148410-0",
-        "a4012888888881881 and 4012888888881881b are ids of a card",
+        "a4016573829800481 and 4016573829800481b are ids of a card",
     ],
 )
 def test_what_is_no_payment_card(text):
@@ -165,15 +165,67 @@ def test_what_is_none(text):
     assert kinds(text) == []
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Your card number\n4929 1234\n5670 0111",
+        "Card number:\n\n4929  1234  5670  0111",
+        "Your card  4929  1234  5670  0111",
+        "Card no.\n4929\n1234\n5670\n0111",
+        "Card number\n* 4929\n* 1234\n* 5670\n* 0111",
+        "Your Visa card\t4929\t1234\t5670\t0111",
+        "Ihre Kreditkarte\n4929 1234\n5670 0111",
+        "Kartennummer: 4929 1234\n5670 0111",
+        "Numéro de carte\n3742\n190563\n41005",
+        "Su tarjeta\n4929 1234\n5670 0111",
+    ],
+)
+def test_a_card_number_over_lines_or_cells(text):
+    assert kinds(text) == ["card"]
+    assert kinds(f"Dear reader,\n\nsome lines.\n\n{text}\n\nBye") == ["card"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Units sold\n4929  1234  5670  0111",
+        "Cards issued  4929  1234  5670  0111",
+        "Report cards by year\n4929\n1234\n5670\n0111",
+        "Your card has been with us since then. Your orders\n4929  1234  5670  0111",
+        "Card number is asked for at the till.\nOrder numbers:\n4929\n1234\n5670\n0111",
+        "Your card number\n4929  1234  5670  0112",
+        "Your card number ends in\n0111\n\n4929\n",
+        "Card number\n\nInvoice 4929 1234\n5670 0111",
+        "Your card:\n2023  2024  2025  2026",
+        "Rooms\n4929 1234\n5670 0111",
+    ],
+)
+def test_figures_in_a_table_are_no_card_number(text):
+    assert kinds(text) == []
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        "4242 4242 4242 4242", "4111 1111 1111 1111", "4012 8888 8888 1881", "5555 5555 5555 4444", "3782 822463 10005",
+        "6011 1111 1111 1117", "4000 0000 0000 0002", "4000 0027 6000 0016", "3530 1113 3330 0000", "4242424242424242",
+        "4242\n4242\n4242\n4242", "3056 930902 5904",
+    ],
+)  # fmt: skip
+def test_a_card_number_published_for_tests_is_nobodys(number):
+    assert kinds(f"In test mode pay with card number {number}, any date, any CVC") == []
+    assert kinds(f"Not {number} but card 4929 1234 5670 0111") == ["card"]
+
+
 def test_the_number_itself_never_comes_out():
-    found = in_text("card 4111 1111 1111 1111, SSN: 123-45-6789")
+    found = in_text("card 4929 1234 5670 0111, SSN: 123-45-6789")
     assert [(one.kind, one.tail) for one in found] == [("card", "11"), ("us-ssn", "89")]
-    assert "4111" not in repr(found) and "6789" not in repr(found)
+    assert "4929" not in repr(found) and "6789" not in repr(found)
 
 
 def test_a_number_counts_once_however_it_is_written():
-    assert kinds("4111 1111 1111 1111 and card 4111-1111-1111-1111") == ["card"]
-    assert kinds("4111 1111 1111 1111 and 5555 5555 5555 4444") == ["card", "card"]
+    assert kinds("4929 1234 5670 0111 and card 4929-1234-5670-0111") == ["card"]
+    assert kinds("4929 1234 5670 0111 and 5412 7534 5670 0744") == ["card", "card"]
 
 
 @pytest.mark.parametrize(
@@ -185,7 +237,7 @@ def test_luhn(digits, good):
 
 
 def test_every_changed_digit_is_seen():
-    for text, valid in (("4111111111111111", luhn), ("234123412346", verhoeff)):
+    for text, valid in (("4929123456700111", luhn), ("234123412346", verhoeff)):
         assert valid(text)
         for at in range(len(text)):
             for digit in "0123456789":
@@ -194,7 +246,7 @@ def test_every_changed_digit_is_seen():
 
 
 def test_lengths_are_those_of_the_issuer():
-    assert is_card("378282246310005") and not is_card("3782822463100050")
+    assert is_card("374219056341005") and not is_card("3742190563410050")
     assert is_iban("gb29nwbk60161331926819")
 
 
@@ -212,9 +264,12 @@ def test_lengths_are_those_of_the_issuer():
         "insurance " * 25_000,
         "date of birth jan" * 15_000,
         "\u0661\u0662\u0663" * 80_000,
-        "card " * 10_000 + "4111 1111 1111 1111 " * 10_000,
+        "card " * 10_000 + "4929 1234 5670 0111 " * 10_000,
+        "card number " * 20_000 + "4111\n" * 50,
+        "card number\n1 " * 20_000,
+        "card number\n\n1\n\n" * 20_000,
     ],
-    ids=range(12),
+    ids=range(15),
 )
 def test_no_text_takes_long(text):
     before = process_time()

@@ -27,7 +27,7 @@ PATIENTS = (
     "name,ssn,dob,notes\r\nJohn Roe,123-45-6789,02/29/1980,biopsy: carcinoma\r\nJane Poe,219-09-9998,1/2/1970,hiv\r\n"
 )
 LETTER = "Dear John, MRN: 00482913. Your biopsy results: carcinoma, see your treatment plan."
-CARDS = "Holder;Credit card\nJohn Roe;4111 1111 1111 1111\n"
+CARDS = "Holder;Credit card\nJohn Roe;4929 1234 5670 0111\n"
 UNION = "As a member of the trade union you are invited. Your HIV test result is positive."
 
 
@@ -133,7 +133,7 @@ def test_cards_and_numbers_in_a_file() -> None:
         "lacks": "explicit consent of every recipient and TLS to the next hop",
     }  # fmt: skip
     assert run(payment_data.CHECK, with_files(("o.csv", CARDS.replace("Credit card", "Order number").encode()))) is None
-    in_text = run(payment_data.CHECK, with_files(("x.txt", b"nothing"), text="Credit card 4111 1111 1111 1111"))
+    in_text = run(payment_data.CHECK, with_files(("x.txt", b"nothing"), text="Credit card 4929 1234 5670 0111"))
     assert in_text is not None and "file" not in in_text.seen
 
 

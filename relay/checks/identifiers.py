@@ -2,8 +2,9 @@
 
 Three things keep order numbers, tracking ids and telephone numbers out: the form, the check digits of
 the scheme, and the words beside it.  Payment cards (ISO/IEC 7812: issuer, length, Luhn) count without
-such words only where they are written in groups; an IBAN (ISO 13616) does not count where the text says that it is
-the sender's own; all others count only behind their name ("SSN: ...").
+such words only where they are written in groups, split over lines or cells only right behind "card number" and its
+like, and numbers that payment services publish for tests never; an IBAN (ISO 13616) does not count where the text
+says that it is the sender's own; all others count only behind their name ("SSN: ...").
 
 What comes out is the kind and the last two characters, never the number.
 """
@@ -12,7 +13,8 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from relay.message import passages
@@ -45,14 +47,14 @@ def identifiers(visible: Visible) -> tuple[Identifier, ...]:
     global _last
     if _last[0] is not visible:
         _looked.places = 0
-        found = _known(passages.of(visible))
+        found = _known(_with_seams(passages.of(visible)))
         _last = (visible, tuple(dict.fromkeys(one for some in found for one in some)) if found else ())
     return _last[1]
 
 
 def in_text(text: str) -> tuple[Identifier, ...]:
     _looked.places = 0
-    return tuple(dict.fromkeys(one for some in _known(passages.passages(text)) for one in some))
+    return tuple(dict.fromkeys(one for some in _known(_with_seams(passages.passages(text))) for one in some))
 
 
 def of_file(text: str, late: Late) -> tuple[Identifier, ...]:
@@ -66,6 +68,20 @@ def of_file(text: str, late: Late) -> tuple[Identifier, ...]:
         except passages.Enough:
             break
     return tuple(found)
+
+
+def _with_seams(found: Sequence[str]) -> Sequence[str]:
+    """With the end and the beginning of two passages where a number may begin one that is named in the other."""
+    seams = [
+        f"{before[-_BEFORE:]}\n{after[:_AFTER_SEAM]}"
+        for before, after in pairwise(found)
+        if after[:1].isdigit() and _NUMBER_OF_CARD.search(before[-_BEFORE:].lower())
+    ]
+    return [*found, *seams] if seams else found
+
+
+_BEFORE = 60
+_AFTER_SEAM = 120
 
 
 # -- one passage --------------------------------------------------------------------------
@@ -104,6 +120,8 @@ def _scan(passage: str) -> tuple[Identifier, ...]:
     found: list[Identifier] = []
     if digits >= 14:
         found += _cards(lower)
+        if any(word in lower for word in _CARD_WORDS):
+            found += _split_cards(lower)
     if digits >= 8:
         found += _ibans(lower)
     if digits >= 4:
@@ -147,12 +165,65 @@ def _cards(lower: str) -> Iterator[Identifier]:
         digits = re.sub(r"[^0-9]", "", found[0])
         if len(digits) == 19 and not is_card(digits):
             digits = digits[:16]  # the three behind it may be the security code
-        if not is_card(digits):
+        if not is_card(digits) or _for_tests(digits):
             continue
         grouped = bool(found["a"] or found["b"] or found["c"])
         said = _card_or_not(lower, found.start(), found.end())
         if said == "card" or (said == "" and grouped):
             yield _made("card", digits)
+
+
+# Cells stand two spaces or a line apart in what is seen of a table.
+_APART = r"(?:[.-]|[ \t]{1,4}|[ \t]?\n(?:\* )?[ \t]?)"
+_SPLIT = re.compile(
+    rf"(?<![0-9a-z/=&?#_%.+@-])(?:[0-9]{{4}}(?:{_APART}[0-9]{{4}}){{3}}|3[47][0-9]{{2}}{_APART}[0-9]{{6}}{_APART}[0-9]{{5}})"
+    r"(?![0-9a-z_@%=]|[-.:][0-9a-z])"
+)
+# Years and amounts stand in tables too: it has to be said right before that a card's number follows.
+_NUMBER_OF_CARD = re.compile(
+    r"\b(?:card[ -]?(?:number|num|no|nr)\b|card ?#|your (?:[a-z]{1,20} )?card\b|kartennummer|kreditkarten-?nummer"
+    r"|ihre[r]? (?:[a-z]{1,20})?karte\b|num[ée]ro de (?:la |votre )?carte\b|votre carte\b"
+    r"|n[úu]mero de (?:la |su )?tarjeta\b|su tarjeta\b|numero (?:di|della) carta\b|tua carta\b|kaartnummer"
+    r"|uw kaart\b|n[úu]mero do cart[ãa]o\b"
+    r"|seu cart[ãa]o\b|numer karty\b|kortnummer|ditt kort\b)"
+)
+_CARD_WORDS = ("card", "cart", "kart", "tarjeta", "kaart", "kort")
+"""One of them is in each, and quick to look for."""
+_BEHIND = 40
+"""Characters behind these words in which the number begins."""
+
+
+def _split_cards(lower: str) -> Iterator[Identifier]:
+    for tries, name in enumerate(_NUMBER_OF_CARD.finditer(lower)):
+        if tries >= _MOST:
+            return
+        _looked.places += 1
+        found = _SPLIT.search(lower, name.end(), name.end() + _BEHIND + 50)
+        if found is None or found.start() > name.end() + _BEHIND:
+            continue
+        digits = re.sub(r"[^0-9]", "", found[0])
+        if is_card(digits) and not _for_tests(digits) and _card_or_not(lower, found.start(), found.end()) == "card":
+            yield _made("card", digits)
+
+
+# Nobody's: numbers that payment services publish for trying out a shop (docs.stripe.com/testing,
+# developer.paypal.com/tools/sandbox/card-testing, Braintree's and Worldpay's pages on testing).
+_PUBLISHED = frozenset(
+    """
+    4242424242424242 4111111111111111 4012888888881881 4000056655665556 4005519200000004 4009348888881881
+    4012000033330026 4012000077777777 4217651111111119 4500600000000061 4444333322221111 4917610000000000
+    5555555555554444 5105105105105100 5200828282828210 5454545454545454 2223003122003222 2223000048400011
+    378282246310005 371449635398431 376680816376961 343434343434343
+    6011111111111117 6011000990139424 6011981111111113 3530111333300000 3566002020360505
+    30569309025904 38520000023237 36259600000004 36227206271667 6200000000000005 6304000000000000
+    """.split()  # noqa: SIM905 - a list is not more readable
+)
+# Stripe's for declines and countries: 4000 0000 0000 0002, 4000 0027 6000 0016.
+_STRIPES = "400000"
+
+
+def _for_tests(digits: str) -> bool:
+    return digits in _PUBLISHED or (digits.startswith(_STRIPES) and len(digits) == 16)
 
 
 def _card_or_not(lower: str, start: int, end: int) -> str:

@@ -1,8 +1,9 @@
-"""The text, or an attached file, has a payment card number, an IBAN of the reader, or a national identifier.
+"""The subject, the text or an attached file has a payment card number, the reader's IBAN, or a national identifier.
 
 Forms, check digits and the words beside a number decide (relay/checks/identifiers.py has which), so order
-numbers, tracking ids and the sender's own bank account are none.  It passes where every recipient has
-agreed explicitly and the way to the next hop is TLS; the weakest recipient decides.
+numbers, tracking ids, the sender's own bank account, and card numbers that payment services publish for tests
+are none.  It passes where every recipient has agreed explicitly and the way to the next hop is TLS; the weakest
+recipient decides.
 
 Files are read as far as relay/message/files.py shows their text: plain text, CSV, JSON, vCard, HTML, XLSX, Word and
 OpenDocument, attached messages, and those in ZIP, tar and gzip archives; not PDF, pictures, old Office files, or
@@ -32,6 +33,9 @@ _Kind = Literal[
     "in-pan", "br-cpf", "pl-pesel", "se-personnummer", "ca-sin", "nl-bsn",
 ]  # fmt: skip
 _SHOWN = 10
+_LONGEST = 500
+_FEWEST = 4
+"""Digits of the shortest number looked for."""
 
 
 class Settings(CheckSettings):
@@ -47,6 +51,9 @@ class Settings(CheckSettings):
 async def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
     assert mail.message is not None
     found = identifiers.identifiers(mail.message.visible)
+    subject = (mail.message.first("subject") or "")[:_LONGEST]
+    if sum(map(subject.count, "0123456789")) >= _FEWEST:
+        found = tuple(dict.fromkeys((*found, *identifiers.in_text(subject))))
     evidence = _of(found, "", mail, settings, tools) if found else None
     if evidence is None and has_files(mail):
         for one in await read_in_files(mail, tools):
