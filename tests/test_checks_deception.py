@@ -243,6 +243,13 @@ def test_disguised_words():
         ("Mike from Google", "brand"),
         ("Alerts | Netflix", "brand"),
         ("Acme (DocuSign)", "brand"),
+        ("Microsoft 365", "brand"),
+        ("Microsoft Office 365 Team", "brand"),
+        ("www.paypal.com", "brand"),
+        ("https://www.paypal.co.uk", "brand"),
+        ("DHL Express Delivery", "brand"),
+        ("Google Workspace", "brand"),
+        ("Amazon Prime", "brand"),
         ("Bob", "recipient"),
         ("client.example", "recipient"),
         ("Client IT Support", "recipient"),
@@ -275,6 +282,17 @@ def test_names_of_somebody_else(name, expected):
         "Client Success at Acme",
         "The Security Newsletter",
         "Support",
+        "Helpdesk",
+        "Technical Support",
+        "Soporte técnico",
+        "Express Delivery Ltd",
+        "Business Cloud 365",
+        "Amazon Prime Experts Agency",
+        "Microsoft 365 Consulting by Acme",
+        "Google Ads Agentur",
+        "www.acme.example",
+        "Start Ups Business",
+        "Ann | Google Ads Coach",
         "नमस्ते",
         "",
     ],
@@ -307,6 +325,19 @@ def test_namesakes_and_role_addresses_are_no_imitation():
     assert how(run(display_name, mail(name="Ann", address="news@acme.example", to="ann@client.example"))) == "recipient"
     assert run(display_name, mail(name="Acme HR", to="bob@acme.com")) is None
     assert run(display_name, mail(name="Bob"), recipient=False) is None
+
+
+def test_a_help_desk_is_a_firms_own_only_at_its_own_domain():
+    for name in ("Helpdesk", "Technical Support", "Technischer Support"):
+        assert run(display_name, mail(name=name, address="help@acme-mail.example")) is None
+        assert how(run(display_name, mail(name=name, address="help@else.example"))) == "system"
+    for name in (
+        "IT Helpdesk",
+        "IT Support",
+        "Webmail Support",
+        "Account Support",
+    ):  # the reader's, wherever it is sent from
+        assert how(run(display_name, mail(name=name))) == "system"
 
 
 def test_a_report_may_come_from_a_mail_system():

@@ -1,11 +1,12 @@
 """The name that From shows is somebody else's.
 
   address    it contains an address at a domain that is neither the tenant's nor that of From itself
-  brand      it is a protected name (list `brands`): alone, with words such as "Security Team", or behind
-             "from", "at", "via", a dash, a comma
+  brand      it is a protected name (list `brands`): alone, with words such as "Security Team", a number or the
+             rest of a web address ("Microsoft 365", "www.paypal.com"), or behind "from", "at", "via", a dash, a comma
   recipient  it is the recipient's: the local part or the domain of an address the mail goes to, or the name
              of that domain with words such as "HR", "IT Support"
-  system     it is that of a mail system or help desk: "Mail Delivery Subsystem", "IT Helpdesk"
+  system     it is that of a mail system or of the reader's own help desk: "Mail Delivery Subsystem", "IT Helpdesk"; a
+             plain "Helpdesk" or "Technical Support" may be the tenant's, at a domain of its own
   reversed   it has characters that turn the direction of writing over
 
 Names that stand in the tenant's own profile or domains are its own.  Letters that look alike count as
@@ -69,7 +70,7 @@ def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
             continue
         if (brand := _brand(read, brands(tools.lists))) and not _rightly(brand, box, read, mail):
             return _evidence("brand", name, brand.name)
-        if settings.system and read.joined in _SYSTEM and mail.envelope.sender is not None and not _own(read, mail):
+        if settings.system and mail.envelope.sender is not None and _is_system(read, box, mail):
             return _evidence("system", name, "")
         if settings.recipient and (like := _recipient(read, box, mail)):
             return _evidence("recipient", name, like)
@@ -134,6 +135,9 @@ _GENERIC = _folded(
     " beveiliging klantenservice rekening segurança conta suporte equipe atendimento bezpieczeństwo"
     " obsługa klienta"
     " säkerhet kundtjänst konto suraksha seva"
+    # what brands call their products, and the rest of a web address
+    " express business cloud drive docs office teams workspace prime pay ads app apps web"
+    " www http https net org eu co uk de fr it es nl at ch us in br"
 )
 _FROM = _folded("from at via of by von bei vom de chez da von del dal van od från på se")
 
@@ -149,7 +153,7 @@ def _brand(read: _Name, known: Brands) -> Brand | None:
             if brand is None:
                 continue
             before, after = words[:start], words[start + size :]
-            if all(word in _GENERIC for word in (*before, *after)):
+            if all(word in _GENERIC or not word.isalpha() for word in (*before, *after)):
                 return brand
             if before and not after and (before[-1] in _FROM or _set_apart(read.folded, words[start])):
                 return brand
@@ -195,19 +199,34 @@ _SYSTEM = frozenset(
         "Mail Admin", "Email Administrator", "Email Admin", "Mailbox Administrator", "Webmail Administrator",
         "Webmail Admin", "Webmail Support", "System Administrator", "System Admin", "Sysadmin", "Root",
         "Server Administrator", "Server Admin", "Server Notification", "Mail Server", "Email Server", "Mail Support",
-        "IT Helpdesk", "IT Help Desk", "Helpdesk", "Help Desk", "IT Support", "IT Service Desk", "IT Department",
-        "IT Admin", "IT Administrator", "IT Security", "IT Team", "Technical Support", "Network Administrator",
+        "IT Helpdesk", "IT Help Desk", "IT Support", "IT Service Desk", "IT Department",
+        "IT Admin", "IT Administrator", "IT Security", "IT Team", "Network Administrator",
         "Account Security", "Security Alert", "Security Alerts", "Security Notification", "Account Notification",
         "Email Security", "Mail Security", "Mailbox Security", "Email Quarantine", "Quarantine", "Spam Quarantine",
         "Undelivered Mail", "Voicemail", "Voice Mail", "Voicemail Service", "Fax Service", "eFax", "Message Center",
         "Account Team", "Account Support", "Account Verification", "Email Verification", "Password Reset",
         "Mailzustellung", "Mailsystem", "Systemadministrator", "IT-Abteilung", "IT-Support", "EDV-Abteilung",
         "Administrateur système", "Service informatique", "Support informatique", "Administrador del sistema",
-        "Soporte técnico", "Amministratore di sistema", "Supporto tecnico", "Systeembeheerder", "ICT-helpdesk",
-        "Administrador do sistema", "Suporte técnico", "Administrator systemu", "Dział IT", "Systemadministratör",
+        "Amministratore di sistema", "Systeembeheerder", "ICT-helpdesk", "Administrador do sistema",
+        "Administrator systemu", "Dział IT", "Systemadministratör",
         "IT-avdelningen",
     )
 )  # fmt: skip
+# What a firm calls its own support for customers, and somebody else's only at a domain that is not its own.
+_DESK = frozenset(
+    "".join(_WORD.findall(folded(name)))
+    for name in (
+        "Helpdesk", "Help Desk", "Technical Support", "Technischer Support", "Support technique", "Soporte técnico",
+        "Supporto tecnico", "Technische ondersteuning", "Suporte técnico", "Teknisk support", "Pomoc techniczna",
+    )
+)  # fmt: skip
+
+
+def _is_system(read: _Name, box: Mailbox, mail: Mail) -> bool:
+    if read.joined in _DESK:
+        return mail.tenant.domain_for(box.domain) is None and not _own(read, mail)
+    return read.joined in _SYSTEM and not _own(read, mail)
+
 
 # -- the recipient -------------------------------------------------------------------------------
 # Local parts that many have, and names that a sender may well have too.
