@@ -117,7 +117,7 @@ _HAPPENS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
 _TOLD = (
     r"(?:verify|confirm|validate|re-?validate|reactivate) your (?:account|identity|mailbox|e-?mail account|billing|payment)(?: (?:information|details))?"
     r"(?=\W*\Z|\W{2}| (?:to|now|today|immediately|before|within|or|by)\b)",
-    r"security alert:? (?:(?:for|on) your|new (?:sign|log)-?in)",
+    r"security alert:? (?:(?:for|on) your|new (?:sign|log)-?in(?=\W*\Z| (?:from|on|to|in|at|attempt|activity|detected)\b))",
     r"we(?:['’]ve| have| had to)? (?:temporarily )?(?:suspend|lock|limit|restrict|block|disable)(?:ed)? your (?:\w{1,20} )?account\b",
     r"we (?:could not|couldn['’]t|were (?:not able|unable) to|cannot) (?:deliver|process) your (?:package|parcel|shipment|payment)\b",
     r"wir (?:konnten|können) (?:ihre?|deine?) (?:paket|sendung|zahlung) (?:\w{1,20} ){0,2}nicht\b",
