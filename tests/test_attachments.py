@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import lzma
+import mmap
 import random
 import struct
 import tarfile
@@ -239,6 +240,14 @@ def test_a_uuencoded_file_in_the_text_is_a_file_too(cte: str) -> None:
         "begin 100 a.exe\nANN\nWHAT A DAY\n\nend\n",
     ):
         assert one(honest) is None
+
+
+def test_a_uuencoded_file_is_found_in_a_large_message_too() -> None:
+    text = "a line\n" * 100 + uuencoded("invoice.exe", PE * 3)
+    raw = b"Content-Type: text/plain\r\n\r\n" + text.replace("\n", "\r\n").encode()
+    with mmap.mmap(-1, len(raw)) as mapped:  # as it comes from a file
+        mapped.write(raw)
+        assert run(attachment_type.CHECK, Message.parse(mapped)) is not None
 
 
 def test_many_beginnings_of_uuencoded_files_cost_little() -> None:

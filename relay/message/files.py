@@ -582,7 +582,7 @@ def may_be_uuencoded(message: Message) -> bool:
     """Whether a text could have a uuencoded file in it (POSIX uuencode), which several readers show as a file."""
     known: bool | None = message.__dict__.get(_UUENCODED)
     if known is None:
-        known = b"\nbegin " in message.raw
+        known = message.raw.find(b"\nbegin ", 0) >= 0  # `in` would walk over a mapped file octet by octet
         # A text in base64 is decoded for the checks of visible text anyhow.
         if not known and any(part.cte == "base64" and part.content_type == "text/plain" for part in message.parts):
             known = "begin " in message.visible.text
