@@ -527,6 +527,10 @@ WAYS_OUT_OF_PAGES = [
     '<a href="https://x.example/8a7f">अनसब्सक्राइब करें</a>',
     "Klik <a href='https://x.example/8a7f'>hier</a> om u af te melden.",
     "Wenn Sie keine E-Mails mehr erhalten möchten, klicken Sie <a href='https://x.example/8a7f'>hier</a>.",
+    '<a href="https://x.example/unsubscribe"><img src=i width=90 height=20></a>',
+    '<a href="https://x.example/8a7f"><img src=i alt="Unsubscribe"></a>',
+    '<a href="https://x.example/unsubscribe">✕</a>',
+    '<noscript><a href="https://x.example/unsubscribe">Unsubscribe</a></noscript>',
 ]
 NO_WAYS_OUT_OF_PAGES = [
     "<p>Hello</p>",
@@ -559,6 +563,18 @@ NO_WAYS_OUT_OF_PAGES = [
     '<div style="display:none"><a href="https://x.example/u">Unsubscribe</a></div>',
     '<!-- <a href="https://x.example/u">Unsubscribe</a> -->',
     'If you no longer wish to receive these emails, <a href="#">click here</a>.',
+    '<template><a href="https://x.example/unsubscribe">Unsubscribe</a></template>',
+    *(
+        f'<p>text <a href="https://x.example/unsubscribe">{nothing}</a></p>'
+        for nothing in (
+            "",
+            "&nbsp;",
+            "&#8203;",
+            ".",
+            "<img src=i width=1 height=1>",
+            "<img src=i style='display:none'>",
+        )
+    ),
 ]
 
 

@@ -104,6 +104,9 @@ OUT = '<a href="https://x.example/u">Unsubscribe</a>'
         (f"<!-- <a href=x>x</a>{'x' * 15_000} -->" + f"<!-- {OUT} -->", "comment"),
         (f"<!-- <a href=x>x</a>{'x' * 15_000} -->" * 3 + f"<!-- {OUT} -->", None),  # no more than this is read
         (f"<!-- {OUT} --> {OUT}", None),
+        ("<a href='https://x.example/unsubscribe'> </a>", "empty"),
+        (f"<a href='https://x.example/unsubscribe'></a>{OUT}", None),
+        (f"<template>{OUT}</template>", "hidden: display"),
         (f"<p style='font-size:4px'>{OUT}</p>", "size"),
         (f"<p style='font-size:7px'>{OUT}</p>", None),
         ('<a style="color:#eee" href="https://x.example/u">Unsubscribe</a>', "contrast"),

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from relay.message import html, layout
 from relay.message.active import active, suspect
-from relay.message.html import Reader, TextPart, Visible, of_markup
+from relay.message.html import Link, Reader, TextPart, Visible, of_markup
 from relay.message.place import in_page, in_read_page
 from tests import hostile
 from tests.bench import messages
@@ -79,7 +79,14 @@ def test_a_page_is_known_from_the_third_on_whatever_its_links_are() -> None:
     assert [is_known(page) for page in pages] == [False, False, True, True, True]
     for page in pages:
         same(page)
-    assert one(pages[4]).links[1] == ("https://click.example/5?a=1&b=2", "Sale")
+    assert one(pages[4]).links[1] == Link("https://click.example/5?a=1&b=2", "Sale")
+
+
+def test_a_link_that_cannot_be_seen_is_known_as_one() -> None:
+    pages = [PAGE.format("a", number, f'<a href="https://click.example/{number}"></a>') for number in range(1, 4)]
+    assert [is_known(page) for page in pages] == [False, False, True]
+    assert [link.seen for link in one(pages[2]).links].count(False) == 1
+    same(pages[2])
 
 
 def test_two_people_see_the_same_words_from_what_was_read_once() -> None:

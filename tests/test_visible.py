@@ -118,7 +118,7 @@ PAGES = [
     ("for all but Outlook", "<!--[if !mso]><!--><p>MARK</p><!--<![endif]-->", ""),
     ("revealed", "<![if !mso]><p>MARK</p><![endif]>", ""),
     ("script", "<script>MARK</script>", None),
-    ("template", "<template>MARK</template>", None),
+    ("template", "<template>MARK</template>", "display"),
     ("dialog", "<dialog>MARK</dialog>", "display"),
     ("mso-hide", "<p style='mso-hide:all'>MARK</p>", ""),
     ("colours of a table without a doctype", "<div style='color:#fff'><table><tr><td>MARK</td></tr></table></div>", "colour"),
@@ -229,6 +229,40 @@ def test_a_link_whose_text_is_hidden_is_no_link_but_a_picture_is_one():
     visible = read(DOCTYPE + page)
     assert [link.href for link in visible.links] == ["b", "c"]
     assert [link.href for one in visible.hidden for link in one.links] == ["a"]
+
+
+def test_a_picture_that_is_not_visible_is_no_link():
+    visible = read(DOCTYPE + "<p style='visibility:hidden'><a href=a><img src=i></a></p><a href=b><img src=i></a>")
+    assert [link.href for link in visible.links] == ["b"]
+    assert [link.href for one in visible.hidden for link in one.links] == ["a"]
+
+
+_HAS_SOMETHING = [
+    "x", "»", "<b>x</b>", "<img src=i>", "<img src=i alt=x>", "<img src=i width=100% height=auto>",
+    "<img src=i width=1 height=1 style='width:90px;height:auto'>", "<img src=i width=1 height=1><img src=i>",
+    "<picture><img src=i></picture>", "<svg><path></svg>", "<input type=button value=x>", "<table><tr><td>x</table>",
+    "<div style='height:20px;background:#eee url(i.png)'></div>", "<div class=painted></div>",
+]  # fmt: skip
+_HAS_NOTHING = [
+    "", " ", "&nbsp;", "&#8203;&zwnj;", "<br>", "<span> </span>", "<span class=x></span>", "<img>", "<img src=i width=1 height=1>",
+    "<img src=i width=0 height=0 alt=x>", "<img src=i style='width:1px;height:1px'>", "<img src=i width='1px' style='color:red'>",
+    "<img src=i style='visibility:hidden'>", "<img src=i style='opacity:0'>", "<span style='background:#fff'></span>",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("inside", "seen"), [(one, True) for one in _HAS_SOMETHING] + [(one, False) for one in _HAS_NOTHING]
+)
+def test_a_link_is_seen_by_its_text_or_its_picture(inside, seen):
+    style = "<style>@import url(fonts.css); .x{color:red}"
+    style += " .painted{background:url(i.png)}</style>" if "painted" in inside else "</style>"
+    (link,) = read(f"{style}<div>text <a href=u>{inside}</a></div>").links
+    assert link.seen is seen
+
+
+def test_the_picture_of_a_link_may_be_that_of_its_cell():
+    (link,) = read("<table><tr><td background=i.png><a href=u style='display:block;height:20px'></a></table>").links
+    assert link.seen
 
 
 @pytest.mark.parametrize(

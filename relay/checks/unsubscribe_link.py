@@ -9,7 +9,8 @@ It is there if, in this form,
     click here"), or beside a URL or an e-mail address, or
   - the text says so and asks to reply ("just reply 'no thanks'").
 The bare word without a link is none, and a link that leads nowhere (`#`, an unrendered merge tag, an
-address without a host that has a dot) is none either; nor is "you cannot unsubscribe".
+address without a host that has a dot) is none either; nor is one with neither text nor a picture that can be seen
+(nothing, spaces, a dot of 1 x 1); nor is "you cannot unsubscribe".
 relay/checks/opt_out.py has the words, in en, de, fr, es, it, nl, pt, pl, sv and hi.
 What style hides is not there (relay/message/html.py).
 
@@ -81,6 +82,8 @@ _HOST = r"https?://[^\s/?#\[\]{}<>]*[^\s/?#\[\]{}<>.][.\u3002\uff0e\uff61][^\s/?
 _LEADS = re.compile(
     rf"{_HOST}|mailto:(?:[^?\s\[\]{{}}]+(?:@|%40)[^?\s\[\]{{}}]|\S*[?&]to=[^&\s])|www\.[^\s.]|(?:sms|tel):[^\s\[\]{{}}]"
 )
+_DOTS = " .,;:'`|_-\u00b7"
+"""Nobody takes these for a link."""
 _UNRENDERED = re.compile(r"\{\{|\}\}|\{%|\*\||\|\*|\[\[|<%|%%|\$\{")
 
 
@@ -101,7 +104,9 @@ def _tells(addresses: str) -> bool:
 
 
 def leads_out(link: Link) -> bool:
-    """This link is a way out: its address or its text says so, and it leads somewhere."""
+    """This link is a way out: its address or its text says so, it leads somewhere, and a reader can find it."""
+    if not link.seen or (link.text and not link.text.strip(_DOTS)):
+        return False
     address = link.href[:_LONGEST].lower()
     if not _LEADS.match(address) or _UNRENDERED.search(address):
         return False

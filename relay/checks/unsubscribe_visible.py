@@ -3,6 +3,7 @@
 It is the same way out as in relay/checks/unsubscribe_link.py, and it is found here if
 
   - it stands only in what style hides, in a comment, or in what a few screens show, or
+  - it is a link with neither text nor a picture that can be seen, or
   - all of it is in letters of less than `smallest` pixels, of less than `contrast` against their background
     (1 is the same colour, 21 black on white), or of less than a third of opacity, or
   - the text says that one must log in for it (CAN-SPAM's rule, 16 CFR 316.5: no more than an e-mail address and
@@ -12,7 +13,7 @@ Where there is none at all, unsubscribe-link says so and this check is silent.
 
 Reply:     554 5.7.0
 Evidence:  part (html, plain), text (where it stands), why ("hidden: " and why, as in relay/message/html.py;
-           comment; size, contrast, opacity; login)
+           comment, empty; size, contrast, opacity; login)
 """
 
 from __future__ import annotations
@@ -74,6 +75,9 @@ def _concealed(view: View) -> tuple[str, str] | None:
         plain = opt_out.STRONG.search(one.text.lower()) or any_leads_out(one.links)
         if plain and has_opt_out(View("html", one.text, one.links)):
             return f"hidden: {one.why}", one.text
+    for link in view.links:
+        if not link.seen and leads_out(link._replace(seen=True)):
+            return "empty", link.href
     room = _COMMENTS
     for part in view.parts:
         for comment in _comments(part.source):

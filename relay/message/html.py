@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, Literal, NamedTuple, TypeVar
 
 import turbohtml
@@ -48,10 +48,12 @@ Alternative = tuple[int, int] | None
 
 class Link(NamedTuple):
     """href  as given, without surrounding white space; for plain text the URL itself
-    text  what is shown for it: its text, else the alternative text of its image"""
+    text  what is shown for it: its text, else the alternative text of its image
+    seen  there is something to click on: False where it has neither text nor a picture that can be seen"""
 
     href: str
     text: str
+    seen: bool = True
 
 
 class Open(NamedTuple):
@@ -362,7 +364,7 @@ class _Page(NamedTuple):
         if any(addresses[number] != address for number, address in self.fixed):
             return None
         links = [
-            link if place < 0 else _make(Link, (addresses[place], link[1]))
+            link if place < 0 else _make(Link, (addresses[place], link[1], link[2]))
             for link, place in zip(self.links, self.places, strict=True)
         ]
         return self._replace(links=tuple(links))
@@ -540,7 +542,7 @@ def _layout(apart: Apart, tags: int) -> _Page | None:
     seen = [page.text, *[link.text for link in page.links]]
     concealed: tuple[Hidden | Faint, ...] = (*page.hidden, *page.faint)
     for one in concealed:
-        seen += [one.text, *[text for link in one.links for text in link]]
+        seen += [one.text, *[text for link in one.links for text in link[:2]]]
     if any(_MARK in text for text in seen):
         return None
     places = tuple([marks.get(link.href, -1) for link in page.links])
@@ -588,16 +590,24 @@ def _anchors(document: Any, dead: frozenset[Any] | set[Any] = frozenset(), areas
     anchors = list(document.iter_elements("a"))
     if areas:
         anchors += document.iter_elements("area")
+    painted: bool | None = None
     for anchor in anchors:
         href = anchor.attr("href")
         if href is None or (dead and anchor in dead):
             continue
-        text = anchor.text
+        text = words = anchor.text
         if not text or text.isspace():
-            text = _alternative(anchor)
+            text, words = _alternative(anchor), ""
         if not text.isascii() or len(text) > LONGEST_LINK_TEXT:
             text = _shown(text[:LONGEST_LINK_TEXT])
-        links.append(_make(Link, (href.strip(), text)))
+            if words and (not text or text.isspace()):
+                words = ""  # of characters that take no room
+        seen = True if words else _has_picture(anchor)
+        if seen is None:
+            if painted is None:
+                painted = any(_BACKGROUND.search(sheet.text) for sheet in document.select("style"))
+            seen = painted
+        links.append(_make(Link, (href.strip(), text, seen)))
     return tuple(links)
 
 
@@ -607,6 +617,52 @@ def _alternative(anchor: Any) -> str:
         if alternative is not None:
             return _one(alternative)
     return _one(anchor.attr("alt"))
+
+
+_DOTS = frozenset(("0", "1", "0px", "1px"))
+_DRAWN = ("img", "svg", "input", "object", "embed", "video")
+_BACKGROUND = re.compile(r"background[a-z-]{0,10}\s*+:[^;{}]{0,60}?url\(", re.IGNORECASE)
+_AROUND, _WITHIN = 3, 20
+"""Elements above a link whose picture may be what the reader takes for it, and elements in it that are looked at."""
+
+
+def _has_picture(anchor: Any) -> bool | None:
+    """A link without text has a picture that can be seen; None: if a style sheet gives it one.
+
+    Where in doubt it has one.
+    """
+    if anchor.tag == "area":
+        return True  # a place in a picture
+    for element in anchor.iter_elements(_DRAWN):
+        if element.tag != "img" or _is_seen(element):
+            return True
+    around = [anchor, *islice(anchor.iter_elements(), _WITHIN)]
+    styled = any(element.attr("class") is not None or element.attr("id") is not None for element in around)
+    if len(around) > _WITHIN:
+        return True
+    above = anchor.parent
+    for _ in range(_AROUND):
+        if getattr(above, "tag", "body") in ("body", "html"):
+            break
+        around.append(above)
+        above = above.parent
+    if any(element.attr("background") or _BACKGROUND.search(_one(element.attr("style"))) for element in around):
+        return True
+    return None if styled else False
+
+
+def _is_seen(image: Any) -> bool:
+    """It is larger than a dot, and shown."""
+    attr = image.attr
+    if not (attr("src") or attr("srcset") or _one(attr("alt")).strip()):
+        return False
+    block = styles.declarations(text) if (text := attr("style")) else None
+    if block is not None and block.hides and not styles.shows(block):
+        return False
+    for side in ("width", "height"):
+        if attr(side) in _DOTS and (block is None or not (side in block.normal or side in block.important)):
+            return False
+    return True
 
 
 _ACTIVE = frozenset(("script", "iframe", "frame", "form", "object", "embed", "applet"))
@@ -627,8 +683,8 @@ MOST_HIDDEN = 64 * 1024
 MOST_WORK = 200_000
 """Elements that rules of style sheets are tried on; what comes after has no effect."""
 _ACTING_ATTRIBUTES = "[bgcolor],[background],[hidden]"
-_ACTING = _ACTING_ATTRIBUTES + ",font,body[text],dialog,audio,video,canvas"
-_ACTING_TAGS = frozenset(("font", "dialog", "audio", "video", "canvas"))
+_ACTING = _ACTING_ATTRIBUTES + ",font,body[text],dialog,audio,video,canvas,template"
+_ACTING_TAGS = frozenset(("font", "dialog", "audio", "video", "canvas", "template"))
 _NAMED = ("style", "body", *sorted(_ACTING_TAGS), *sorted(_ACTIVE), "meta", "input", "area")
 """What is looked for by name, in one walk over the page."""
 Named = list[tuple[str, Any]]
@@ -639,8 +695,9 @@ def _named(document: Any) -> Named:
 
 
 _GONE = Declarations({"display": "none"}, {})
-_NOT_SHOWN = frozenset(("audio", "video", "canvas"))
-"""What stands in these is for programs that do not know them."""
+_NOT_SHOWN = frozenset(("audio", "video", "canvas", "template"))
+"""What stands in these is for programs that do not know them, or for scripts.  What stands in `<noscript>` is read:
+mail programs run none."""
 _INLINE_TAGS = "a span b i em strong font u s small big sub sup code label abbr acronym cite q time mark ins del tt kbd"
 _INLINE = frozenset(_INLINE_TAGS.split())
 _CELLS = frozenset(("td", "th", "tr", "tbody", "thead", "tfoot", "table"))
@@ -794,11 +851,13 @@ class _Concealed:
         for element, why, value in weak:
             self._weak(element, why, value)
         for element in roots:
-            if not states[element.parent].gone and element.tag not in _UNREAD:
+            if not states[element.parent].gone and element.tag not in _NEVER:
                 self._root(element, self.states[element].gone)
         for text in cleared:
             text.data = ""
-        dead = {a for a in touched if not a.text.strip() and a.select_one("img") is None}
+        dead = {
+            a for a in touched if not a.text.strip() and (a.select_one("img") is None or not self._worked_out(a).shown)
+        }
         for element in roots:
             element.decompose()
         return tuple(self.hidden), tuple(self.faint), dead, None
@@ -869,6 +928,9 @@ class _Concealed:
     def _region(self, element: Any, why: str, cleared: list[Any], touched: set[Any]) -> None:
         texts = list(self._texts(element))
         if not texts:
+            if why == "visibility" and element.tag == "a":  # it has a picture, which is hidden too
+                self._note("", why, element, (_link(element),))
+                touched.add(element)
             return
         anchors = _anchors_of(texts)
         self._note(" ".join([text.data for text in texts]), why, element, tuple([_link(a) for a in anchors]))
@@ -900,7 +962,8 @@ class _Concealed:
         return element in self.revealed
 
 
-_UNREAD = frozenset(("script", "style", "template", "title", "datalist", "noframes", "noembed"))
+_NEVER = frozenset(("script", "style", "title", "datalist", "noframes", "noembed"))
+_UNREAD = _NEVER | {"template"}
 
 
 def _cascade(one: tuple[int, int, Declarations]) -> tuple[int, int]:
@@ -1107,7 +1170,7 @@ def urls(text: str) -> tuple[Link, ...]:
         found += _WWW.findall(text)
     if not found:
         return ()
-    return tuple([_make(Link, (url, url)) for url in [one.rstrip(".,;:!?)]}'*_") for one in found]])
+    return tuple([_make(Link, (url, url, True)) for url in [one.rstrip(".,;:!?)]}'*_") for one in found]])
 
 
 def _http(text: str) -> list[str]:

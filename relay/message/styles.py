@@ -508,6 +508,14 @@ def style(blocks: tuple[Declarations, ...]) -> Style:
     return Style(values)
 
 
+def shows(block: Declarations) -> bool:
+    """A picture with this style alone can be seen."""
+    given = style((block,))
+    if given.gone or given.shown is False or given.width or given.height:
+        return False
+    return given.opacity is None or given.opacity >= INVISIBLE_OPACITY
+
+
 # -- style sheets --------------------------------------------------------------------------------
 class Rule(NamedTuple):
     """selector     one, without commas
