@@ -46,6 +46,9 @@ PAGES = [
     ("font shorthand", "<p style='font:0/0 a'>MARK</p>", "size"),
     ("font of 0 undone", "<td style='font-size:0'><p style='font-size:13px'>MARK</p></td>", ""),
     ("font relative to 0", "<div style='font-size:0'><p style='font-size:2em'>MARK</p></div>", "size"),
+    ("font worked out", "<p style='font-size:calc( 1px )'>MARK</p>", "size"),
+    ("font of a sum", "<p style='font-size:calc(12px + 1vw)'>MARK</p>", ""),
+    ("height worked out", "<div style='overflow:hidden;height:calc(0px)'>MARK</div>", "size"),
     ("font in points", "<p style='font-size:9pt'>MARK</p>", ""),
     ("font in words", "<p style='font-size:0'><span style='font-size:small'>MARK</span></p>", ""),
     ("line height of 0", "<p style='line-height:0'>MARK</p>", ""),
@@ -71,6 +74,18 @@ PAGES = [
     ("moved", "<div style='transform:translateX(-9999px)'>MARK</div>", "away"),
     ("shrunk", "<div style='transform:scale(0)'>MARK</div>", "away"),
     ("turned", "<div style='transform:rotate(1deg)'>MARK</div>", ""),
+    ("shrunk to a dot", "<div style='transform:scale(.01)'>MARK</div>", "size"),
+    ("squeezed", "<div style='transform:rotate(0deg) scale(1, 0.05)'>MARK</div>", "size"),
+    ("shrunk a little", "<div style='font-size:24px;transform:scale(.5)'>MARK</div>", ""),
+    ("mirrored", "<div style='transform:scaleX(-1)'>MARK</div>", ""),
+    ("zoomed out", "<div style='zoom:.01'>MARK</div>", "size"),
+    ("zoomed out in percent", "<div style='zoom:1%'><p>MARK</p></div>", "size"),
+    ("an old way to make a box", "<div style='zoom:1;*zoom:1'>MARK</div>", ""),
+    ("zoom of nothing", "<div style='zoom:0'>MARK</div>", ""),
+    ("filter", "<div style='filter:opacity(0)'>MARK</div>", "opacity"),
+    ("filter in percent", "<div style='filter:grayscale(1) opacity(5%)'>MARK</div>", "opacity"),
+    ("an old filter", "<div style='filter:alpha(opacity=0)'>MARK</div>", ""),
+    ("a filter undone", "<style>p{filter:opacity(0)}</style><p style='filter:none'>MARK</p>", ""),
     ("clip", "<div style='position:absolute;clip:rect(0,0,0,0)'>MARK</div>", "clip"),
     ("clip without a position", "<div style='clip:rect(0,0,0,0)'>MARK</div>", ""),
     ("clip to a dot", "<div style='position:absolute;clip:rect(1px, 1px, 1px, 1px)'>MARK</div>", "clip"),
@@ -84,6 +99,16 @@ PAGES = [
     ("white on a white cell in a blue table", "<table bgcolor=003366><tr><td bgcolor=white><font color=#ffffff>MARK</font></td></tr></table>", "colour"),
     ("white on a picture", "<p style='color:#fff;background:url(x.png)'>MARK</p>", ""),
     ("white on a gradient", "<p style='color:#fff;background-image:linear-gradient(#036,#369)'>MARK</p>", ""),
+    ("white on a gradient from white to white", "<p style='color:#fff;background:linear-gradient(to right, #fff 0%, white)'>MARK</p>", "colour"),
+    ("white on a picture of white", "<p style='color:#fff;background-image:linear-gradient(#fff,#fefefe)'>MARK</p>", "colour"),
+    ("white on a gradient from black to black", "<p style='color:#fff;background-image:linear-gradient(rgb(0, 0, 0),#000)'>MARK</p>", ""),
+    ("black on white before black", "<div style='background:#000'><p style='background-image:linear-gradient(#fff,#fff)'>MARK</p></div>", ""),
+    ("white on a gradient that is seen through", "<p style='color:#fff;background:linear-gradient(rgba(255,255,255,0),#fff)'>MARK</p>", ""),
+    ("not filled", "<p style='-webkit-text-fill-color:transparent'>MARK</p>", "colour"),
+    ("not filled, in a link", "<p style='-webkit-text-fill-color:transparent'><a href=x style='color:red'>MARK</a></p>", "colour"),
+    ("filled in", "<p style='color:transparent;-webkit-text-fill-color:#333'>MARK</p>", ""),
+    ("filled again", "<p style='-webkit-text-fill-color:transparent'><b style='-webkit-text-fill-color:currentcolor'>MARK</b></p>", ""),
+    ("filled with a gradient", "<p style='background:linear-gradient(red,blue);-webkit-background-clip:text;-webkit-text-fill-color:transparent'>MARK</p>", ""),
     ("black on black", "<div style='background-color:rgb(0, 0, 0)'>MARK</div>", "colour"),
     ("black on black, in hsl", "<div style='background-color:hsl(0 0% 0%)'>MARK</div>", "colour"),
     ("a seen-through background", "<div style='background:#000'><p style='background:rgba(255,255,255,.9)'>MARK</p></div>", ""),
@@ -110,6 +135,9 @@ PAGES = [
     ("a rule in a comment", "<style>/* p{display:none} */</style><p>MARK</p>", ""),
     ("an old comment around rules", "<style><!-- p{display:none} --></style><p>MARK</p>", "display"),
     ("every screen", "<style>@media screen { p{display:none} }</style><p>MARK</p>", "display"),
+    ("every width", "<style>@media (min-width:1px) { p{display:none} }</style><p>MARK</p>", "display"),
+    ("no more than any width", "<style>@media only screen and (max-width: 9999px) { p{display:none} }</style><p>MARK</p>", "display"),
+    ("wide screens", "<style>@media (min-width:481px) { .m{display:none} }</style><p>MARK</p>", ""),
     ("telephones only", "<style>@media only screen and (max-width:480px){ p{display:none!important} }</style><p>MARK</p>", ""),
     ("print only", "<style media=print>p{display:none}</style><p>MARK</p>", ""),
     ("shown on telephones only", "<style>@media only screen and (max-width:480px){ .m{display:block!important} }</style><p class=m style='display:none'>MARK</p>", "media"),
@@ -168,8 +196,11 @@ function sees(doc) {
     for (let one = holder; one; one = one.parentElement) chain.unshift(doc.defaultView.getComputedStyle(one));
     for (const each of chain) {
       if (each.display === 'none') return false;
-      opacity *= parseFloat(each.opacity);
-      if (each.backgroundImage !== 'none') background = null;
+      opacity *= parseFloat(each.opacity) * parseFloat((each.filter.match(/opacity\\(([\\d.]+)/) || [0, 1])[1]);
+      const stops = each.backgroundImage.startsWith('linear-gradient') ? each.backgroundImage.match(/rgba?\\([^)]*\\)/g).map(parsed) : [];
+      if (stops.length && stops.every(stop => stop[3] === 1 && stop.every((part, i) => Math.abs(part - stops[0][i]) < 3)))
+        background = stops[0];
+      else if (each.backgroundImage !== 'none') background = null;
       else if (parsed(each.backgroundColor)[3] > 0)
         background = parsed(each.backgroundColor)[3] === 1 || !background
           ? parsed(each.backgroundColor) : over(parsed(each.backgroundColor), background);
@@ -180,11 +211,11 @@ function sees(doc) {
     // Somewhere in the middle of the word: clipped, moved away or squeezed text is not hit.
     const hit = [...range.getClientRects()].some(box => {
       const found = doc.elementFromPoint(box.left + box.width / 2, box.top + box.height / 2);
-      return found === holder;
+      return found === holder && box.height >= 3;
     });
     if (!hit) return false;
     if (!background) return true;
-    const text = over(parsed(look.color), background);
+    const text = over(parsed(look.webkitTextFillColor), background);
     const [a, b] = [light(text), light(background)].sort((x, y) => y - x);
     return (a + 0.05) / (b + 0.05) >= 1.15;
   }

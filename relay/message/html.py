@@ -710,6 +710,8 @@ Blocks = dict[Any, tuple[Declarations, ...]]
 class _State:
     """How the text of an element is shown; color and paint are None where they cannot be known.
 
+    fill    what letters are filled with instead of their colour
+    scale   what zoom and transform leave of the size of letters
     gone    "" or why nothing in the element can be seen, whatever its elements say
     unseen  "" or why its own text cannot be seen
     faint   why its own text can hardly be seen, and the measure
@@ -721,6 +723,8 @@ class _State:
     shown: bool = True
     opacity: float = 1.0
     away: bool = False
+    fill: styles.Paint | None = None
+    scale: float = 1.0
     gone: str = ""
     unseen: str = ""
     faint: tuple[str, float] | None = None
@@ -1026,7 +1030,12 @@ def _derive(above: _State, style: Style, tag: str, quirks: bool) -> _State:
         away = not style.indent.relative and style.indent.value <= styles.AWAY
     if style.opacity is not None:
         opacity *= max(0.0, min(1.0, style.opacity))
-    state = _State(color, paint, font, shown, opacity, away, above.gone or _removed(style, tag, opacity))
+    fill = above.fill
+    if style.fill is not None:
+        fill = style.fill if style.fill != styles.CURRENT else None
+    scale = above.scale * style.scale
+    gone = above.gone or _removed(style, tag, opacity)
+    state = _State(color, paint, font, shown, opacity, away, fill, scale, gone)
     return replace(state, unseen=_unseen(state), faint=_faint(state))
 
 
@@ -1049,24 +1058,32 @@ def _unseen(state: _State) -> str:
     """Why the text of an element cannot be seen, "" if it can."""
     if not state.shown:
         return "visibility"
-    if state.font < styles.INVISIBLE_FONT:
+    if state.font * state.scale < styles.INVISIBLE_FONT:
         return "size"
     if state.away:
         return "away"
-    if state.color is not None and state.color[3] == 0:
+    color = _color(state)
+    if color is not None and color[3] == 0:
         return "colour"
-    if state.color is None or state.paint is None:
+    if color is None or state.paint is None:
         return ""
-    return "colour" if styles.contrast(state.color, state.paint) < styles.INVISIBLE_CONTRAST else ""
+    return "colour" if styles.contrast(color, state.paint) < styles.INVISIBLE_CONTRAST else ""
+
+
+def _color(state: _State) -> styles.Color | None:
+    """Of its letters."""
+    if state.fill is None:
+        return state.color
+    return state.fill if isinstance(state.fill, tuple) else None
 
 
 def _faint(state: _State) -> tuple[str, float] | None:
-    if state.font < styles.TINY_FONT:
-        return "size", state.font
+    if state.font * state.scale < styles.TINY_FONT:
+        return "size", state.font * state.scale
     if state.opacity < styles.FAINT_OPACITY:
         return "opacity", state.opacity
-    if state.color is not None and state.paint is not None:
-        contrast = styles.contrast(state.color, state.paint)
+    if (color := _color(state)) is not None and state.paint is not None:
+        contrast = styles.contrast(color, state.paint)
         if contrast < styles.FAINT_CONTRAST:
             return "contrast", contrast
     return None

@@ -21,7 +21,9 @@ Color = tuple[int, int, int, float]
 UNKNOWN: Final = "unknown"
 """A colour that cannot be known: a picture, a gradient, a variable."""
 INHERIT: Final = "inherit"
-Paint = Color | Literal["unknown", "inherit"]
+CURRENT: Final = "current"
+"""Letters are filled with the colour of the text."""
+Paint = Color | Literal["unknown", "inherit", "current"]
 
 BLACK: Color = (0, 0, 0, 1.0)
 WHITE: Color = (255, 255, 255, 1.0)
@@ -75,9 +77,9 @@ class Declarations:
         colors, paints = [], []
         for each in (normal, important):
             for name, value in each.items():
-                if name == "color":
+                if name in ("color", "fill"):
                     colors.append(value)
-                elif name == "paint":
+                elif name in ("paint", "picture"):
                     paints.append(value)
                 elif not self.hides:
                     self.hides = _may_hide(name, value)
@@ -88,8 +90,8 @@ class Declarations:
 class Style:
     """Of one element, as the cascade gives it; what is not given is None (or False)."""
 
-    __slots__ = ("away", "boxed", "clipped", "color", "font", "gone", "height", "indent", "opacity", "out", "overflow",
-                 "paint", "picture", "shown", "width")  # fmt: skip
+    __slots__ = ("away", "boxed", "clipped", "color", "fill", "font", "gone", "height", "indent", "opacity", "out",
+                 "overflow", "paint", "picture", "scale", "shown", "width")  # fmt: skip
 
     def __init__(self, values: Mapping[str, object]) -> None:
         get = values.get
@@ -98,6 +100,8 @@ class Style:
         self.boxed: bool | None = _BOXED.get(str(get("display"))) if "display" in values else None
         self.shown: bool | None = get("visibility")  # type: ignore[assignment]
         self.opacity: float | None = get("opacity")  # type: ignore[assignment]
+        if (filtered := get("filter")) is not None:
+            self.opacity = (1.0 if self.opacity is None else self.opacity) * filtered  # type: ignore[operator]
         self.font: Length | None = get("font")  # type: ignore[assignment]
         self.indent: Length | None = get("text-indent")  # type: ignore[assignment]
         self.overflow: bool = bool(get("overflow"))
@@ -111,9 +115,17 @@ class Style:
         self.clipped: bool = bool(get("clip-path")) or (self.out and bool(get("clip")))
         self.color: Paint | None = get("color")  # type: ignore[assignment]
         self.paint: Paint | None = get("paint")  # type: ignore[assignment]
-        self.picture: bool = bool(get("picture"))
-        if get("on-text") and self.color is not None:
-            self.color = UNKNOWN  # letters cut out of the background
+        picture = get("picture")
+        if isinstance(picture, tuple):
+            self.paint, picture = picture, False
+        self.picture: bool = bool(picture)
+        self.fill: Paint | None = get("fill")  # type: ignore[assignment]
+        if get("on-text"):  # letters cut out of the background
+            if self.color is not None:
+                self.color = UNKNOWN
+            if self.fill is not None:
+                self.fill = UNKNOWN
+        self.scale: float = get("zoom", 1.0) * get("scale", 1.0)  # type: ignore[operator]
 
 
 def _flat(size: object, most: object) -> bool:
@@ -137,8 +149,10 @@ def _may_hide(name: str, value: object) -> bool:
         return value == "none"
     if name == "visibility":
         return value is False
-    if name == "opacity":
+    if name in ("opacity", "filter"):
         return isinstance(value, float) and value < FAINT_OPACITY
+    if name in ("zoom", "scale"):
+        return isinstance(value, float) and value < 0.7
     if name == "font":
         return isinstance(value, Length) and (value.value < TINY_FONT if not value.relative else value.value < 0.7)
     if isinstance(value, Length):
@@ -150,6 +164,8 @@ _SIZES = frozenset(("width", "height", "max-width", "max-height"))
 
 # -- values ---------------------------------------------------------------------------------
 _NUMBER = re.compile(r"([+-]?(?:\d{1,9}(?:\.\d{0,9})?|\.\d{1,9}))([a-z]{1,4}|%)?\Z")
+_CALC = re.compile(r"calc\(\s*+([^\s()]{1,30})\s*+\)\Z")
+"""Of one length; sums depend on layout."""
 _UNITS = {"px": 1.0, "pt": 4 / 3, "pc": 16.0, "in": 96.0, "cm": 37.8, "mm": 3.78, "q": 0.945, "rem": FONT,
           "vw": 6.0, "vh": 8.0, "ch": 8.0, "ex": 8.0}  # fmt: skip
 _FONT_WORDS = {"xx-small": 9.0, "x-small": 10.0, "small": 13.0, "medium": 16.0, "large": 18.0, "x-large": 24.0,
@@ -160,7 +176,10 @@ def length(value: str) -> Length | None:
     """`12px`, `1.5em`, `80%`; None for what is no length.  A number without a unit is one if it is 0 only."""
     found = _NUMBER.match(value)
     if found is None:
-        return None
+        within = _CALC.match(value)
+        found = _NUMBER.match(within[1]) if within else None
+        if found is None or found[2] is None:
+            return None
     number, unit = float(found[1]), found[2]
     if unit is None:
         return Length(0.0) if number == 0 else None
@@ -310,7 +329,7 @@ _ESCAPE = re.compile(r"\\([0-9a-fA-F]{1,6})[ \t\r\n\f]?|\\(.)", re.DOTALL)
 _IMPORTANT = re.compile(r"!\s*+important\s*+\Z")
 _RELEVANT = re.compile(
     r"display|visibility|opacity|font|color|background|(?:^|[;\s])(?:max-)?(?:width|height)|overflow|text-indent|position|margin"
-    r"|left|top|right|bottom|clip|transform"
+    r"|left|top|right|bottom|clip|transform|zoom|filter"
 )
 _TOKEN = re.compile(r"[^\s()]+(?:\([^()]*+(?:\([^()]*+\)[^()]*+)*+\))?|\(")
 _CLIP = re.compile(r"rect\(" + r"[\s,]*+([^\s,()]++)" * 4 + r"\s*+\)")
@@ -320,6 +339,9 @@ _INSET = re.compile(
 _MOVED = re.compile(
     r"scale[xy]?\(\s*+0(?:\.0\d*+)?\s*+[,)]|translate(?:[xy3]d?)?\([^()]{0,40}?-\d{3,6}(?:\.\d++)?(?:px|em|rem|vw|vh|pt|%)"
 )
+_SCALED = re.compile(r"scale(?:[xy]|3d)?\(\s*+-?([\d.]{1,9})(?:\s*+,\s*+-?([\d.]{1,9}))?")
+_FILTERED = re.compile(r"opacity\(\s*+([\d.]{1,9}%?)\s*+\)")
+_TINT = re.compile(r"#[0-9a-f]{3,8}\b|(?:rgb|hsl)a?\([^()]{0,100}\)|\b[a-z]{3,20}\b(?!\()")
 
 
 def _unescaped(found: re.Match[str]) -> str:
@@ -334,6 +356,29 @@ def _opacity(value: str) -> float | None:
     if found is None or found[2] not in (None, "%"):
         return None
     return float(found[1]) / (100 if found[2] else 1)
+
+
+def _scale(value: str) -> float:
+    """What is left of the smaller side of a letter."""
+    scale = 1.0
+    for sides in _SCALED.findall(value)[:8]:
+        numbers = [length(side + "px") for side in sides if side]
+        scale *= min([number.value for number in numbers if number is not None], default=1.0)
+    return scale
+
+
+def _flat_gradient(value: str) -> Color | None:
+    """The colour of a gradient from one to the same (such ones keep a colour from being turned round for the night)."""
+    if "gradient(" not in value or "url(" in value or "var(" in value:
+        return None
+    stops = [found for one in _TINT.findall(value)[:20] if (found := color(one)) is not None]
+    first = stops[0] if stops else None
+    if not isinstance(first, tuple):
+        return None
+    for stop in stops:
+        if not isinstance(stop, tuple) or stop[3] < 1 or contrast(stop, first) >= INVISIBLE_CONTRAST:
+            return None
+    return first
 
 
 def _clip(value: str) -> bool:
@@ -361,6 +406,9 @@ def _background(value: str, into: dict[str, object]) -> None:
     if value in ("inherit", "unset", "revert"):
         return
     picture = "url(" in value or "gradient(" in value or "image" in value or "var(" in value
+    if (flat := _flat_gradient(value)) is not None:
+        into["paint"], into["picture"] = (0, 0, 0, 0.0), flat
+        return
     paint: Paint | None = None
     for token in _TOKEN.findall(value)[:20]:
         found = color(token)
@@ -396,7 +444,7 @@ def _read(name: str, value: str, into: dict[str, object]) -> None:
         if value.endswith(" text"):
             into["on-text"] = True
     elif name == "background-image":
-        into["picture"] = value not in ("none", "initial", "unset")
+        into["picture"] = _flat_gradient(value) or value not in ("none", "initial", "unset")
     elif name in ("background-clip", "-webkit-background-clip"):
         into["on-text"] = value == "text"
     elif name == "font-size":
@@ -427,7 +475,18 @@ def _read(name: str, value: str, into: dict[str, object]) -> None:
     elif name == "clip-path":
         into[name] = _INSET.match(value) is not None
     elif name in ("transform", "-webkit-transform", "-ms-transform"):
-        into["transform"] = _MOVED.search(value) is not None
+        into["transform"], into["scale"] = _MOVED.search(value) is not None, _scale(value)
+    elif name == "zoom":
+        number = 1.0 if value == "normal" else _opacity(value)
+        if number is not None and number >= 0:
+            into[name] = number or 1.0  # as browsers do
+    elif name in ("filter", "-webkit-filter"):
+        number = _opacity(filtered[1]) if (filtered := _FILTERED.search(value)) else None
+        into["filter"] = 1.0 if number is None else number
+    elif name == "-webkit-text-fill-color":
+        text = CURRENT if value in ("currentcolor", "initial") else color(value)
+        if text is not None and text != INHERIT:
+            into["fill"] = text
 
 
 _SIDES = frozenset(("left", "top", "right", "bottom", "margin-left", "margin-top"))
@@ -549,7 +608,11 @@ _STATES = re.compile(
     re.IGNORECASE,
 )
 _SIMPLE = re.compile(r"\s*[*#.\w-]")
-_EVERYWHERE = re.compile(r"@media\s++(?:only\s++)?(?:all|screen|screen\s*+,\s*+print)\s*+\Z")
+_EVERYWHERE = re.compile(
+    r"@media\s++(?:(?:only\s++)?(?:all|screen|screen\s*+,\s*+print)(?:\s++and\s++(?=\()|\s*+\Z))?"
+    # Narrower or wider than any screen.
+    r"(?:\(\s*+(?:min(?:-device)?-width\s*+:\s*+[01]?\d{1,2}(?:px)?|max(?:-device)?-width\s*+:\s*+(?:[3-9]\d{3}|\d{5,9})px)\s*+\)\s*+)?\Z"
+)
 _SCREENS = re.compile(
     r"max(?:-device)?-width\s*+:\s*+(?:[3-9]\d\d|\d{4})|min(?:-device)?-width\s*+:\s*+(?:\d{1,3}|1\d{3})\D"
     r"|prefers-color-scheme|orientation|-webkit-min-device-pixel-ratio|max-device-aspect-ratio"
@@ -561,7 +624,8 @@ def sheet(text: str) -> Sheet:
     """The rules of a style sheet that have to do with what is seen.
 
     Rules of `@media` with a condition are kept apart: they cannot hide (a text that is hidden on
-    telephones is read elsewhere), only show.  @supports, @import and the like are not read.
+    telephones is read elsewhere), only show.  @supports, @import and the like are not read: Gmail and Outlook
+    drop them, so what they hide is read there.
     """
     text = _COMMENT.sub(" ", text[:LONGEST_SHEET]).replace("<!--", " ").replace("-->", " ")
     rules: list[Rule] = []
