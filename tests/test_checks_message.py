@@ -306,6 +306,19 @@ LIST, POST = "List-Unsubscribe: <https://x.example/u/1>\n", "List-Unsubscribe-Po
             + POST.lower().replace("list-unsubscribe=one-click", "List-Unsubscribe=One-Click"),
             None,
         ),
+        *(
+            (f"List-Unsubscribe: <https://{host}/u>\n" + POST, reply)
+            for host, reply in [
+                ("mail_1.x.example", None),
+                ("_dmarc.x.example", None),
+                ("1.2.3.4.x.example", None),
+                ("mail.3x.example", None),
+                ("192.0.2.1", replies.BAD_ONE_CLICK),
+                ("192.0.2.1:8443", replies.BAD_ONE_CLICK),
+                ("0xc0.0x2", replies.BAD_ONE_CLICK),
+                ("[2001:db8::1]", replies.BAD_ONE_CLICK),
+            ]
+        ),
         ("", replies.NO_ONE_CLICK),
         (POST, replies.NO_ONE_CLICK),
         (LIST, replies.NO_ONE_CLICK),

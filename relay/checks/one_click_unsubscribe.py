@@ -1,6 +1,6 @@
 """The reader's mail program can unsubscribe with one click (RFC 8058).
 
-One List-Unsubscribe with exactly one HTTPS URI (a mailto beside it is fine), one
+One List-Unsubscribe with exactly one HTTPS URI (a mailto beside it is fine) at a host that has a name, one
 List-Unsubscribe-Post that says `List-Unsubscribe=One-Click` and nothing else, and both covered by a
 DKIM signature of the author's domain (section 4).  Where this relay signs, it signs both; where the
 next hop signs, its covering them is taken as declared; a client's signature is looked at.
@@ -23,12 +23,15 @@ from relay.replies import Reply
 
 FIELD, POST = "list-unsubscribe", "list-unsubscribe-post"
 _URI = re.compile(r"<([^<>]*)>")
-# RFC 3986: what is outside these, an unrendered merge tag for instance, is no URI.
+# RFC 3986: what is outside these, an unrendered merge tag for instance, is no URI.  An underscore may stand in a host
+# (section 3.2.2; RFC 2181 section 11 for the DNS), and a wildcard certificate covers it.
 _HTTPS = re.compile(
-    r"https://(?:[A-Za-z0-9-]+\.)+[A-Za-z0-9-]+(?::[0-9]{1,5})?"
+    r"https://(?:[A-Za-z0-9_-]+\.)+[A-Za-z0-9-]+(?::[0-9]{1,5})?"
     r"(?:[/?#][A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]*)?\Z",
     re.IGNORECASE,
 )
+# No name ends in a label that begins with a digit (RFC 3696 section 2).
+_NUMBERED = re.compile(r"https://(?:(?:[A-Za-z0-9_-]+\.)+[0-9][A-Za-z0-9_-]*(?:[:/?#]|\Z)|\[)", re.IGNORECASE)
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
@@ -55,6 +58,8 @@ def _fields(fields: list[str], posts: list[str]) -> tuple[str, Reply | None]:
     https = [uri for uri, low in zip(uris, lower, strict=True) if low.startswith("https:")]
     if len(https) > 1:
         return "List-Unsubscribe has more than one HTTPS URI", replies.BAD_ONE_CLICK
+    if https and _NUMBERED.match(https[0]):
+        return "the HTTPS URI of List-Unsubscribe has an IP address in place of a host name", replies.BAD_ONE_CLICK
     if https and (not _HTTPS.match(https[0]) or ("%" in https[0] and _BAD_PERCENT.search(https[0]))):
         return "the HTTPS URI of List-Unsubscribe is not a valid one", replies.BAD_ONE_CLICK
     if not https:
