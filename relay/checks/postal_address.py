@@ -3,7 +3,8 @@
 mode profile: the address of the tenant's profile stands in the text that most readers see, which is
 the HTML, or the plain text where there is no HTML.  One place is enough, since the law wants it in
 the message, not in each of its forms.  Case, spaces, line breaks, punctuation, accents and the usual
-abbreviations make no difference; the country may be left out.
+abbreviations make no difference; the country may be left out, and the last four digits of a ZIP+4; a suite
+may be `Suite 4`, `Ste 4` or `#4`.
 
 mode any: something that looks like a postal address stands there.
 
@@ -54,16 +55,17 @@ _SHORT = {
     for short, long in {
         # One form for each word of an address; where two words share a short one ("st" for street and
         # saint), they are taken for the same.
-        "st": "street saint sankt", "str": "strasse straat", "ave": "avenue av avenida aven",
+        "st": "street saint sankt", "str": "strasse straat", "ave": "avenue av avenida aven avda avd",
         "blvd": "boulevard boul bd bvd",
-        "rd": "road", "dr": "drive", "ln": "lane", "ct": "court", "pl": "place", "sq": "square", "hwy": "highway",
+        "rd": "road", "dr": "drive", "ln": "lane", "ct": "court", "sq": "square", "hwy": "highway",
         "pkwy": "parkway", "ter": "terrace", "cir": "circle", "cres": "crescent", "gdns": "gardens", "est": "estate",
         "ste": "suite", "apt": "apartment", "fl": "floor flr", "rm": "room", "bldg": "building", "dept": "department",
         "n": "north", "s": "south", "e": "east", "w": "west", "ne": "northeast", "nw": "northwest", "se": "southeast",
         "sw": "southwest", "mt": "mount", "ft": "fort", "nr": "no num numero nummer number",
-        "c": "calle cl", "pza": "plaza piazza plza", "v": "via", "vle": "viale", "cso": "corso", "r": "rua",
-        "ul": "ulica", "al": "aleja", "pk": "park", "ind": "industrial", "hse": "house", "ctr": "center centre",
-        "rte": "route",
+        "c": "calle cl", "pl": "place plaza piazza pza plza pzza plac placa platz", "v": "via", "vle": "viale",
+        "cso": "corso", "lgo": "largo", "ple": "piazzale", "po": "paseo", "ctra": "carretera", "r": "rua",
+        "fbg": "faubourg faub fg", "chem": "chemin", "imp": "impasse", "o": "ouest oeste", "al": "aleja", "pk": "park",
+        "ind": "industrial", "hse": "house", "ctr": "center centre", "rte": "route",
     }.items()
 }  # fmt: skip
 _STATES = {
@@ -81,17 +83,44 @@ _PAIRS = {
     ("new", "hampshire"): "nh", ("new", "jersey"): "nj", ("new", "mexico"): "nm", ("new", "york"): "ny",
     ("north", "carolina"): "nc", ("north", "dakota"): "nd", ("rhode", "island"): "ri", ("south", "carolina"): "sc",
     ("south", "dakota"): "sd", ("west", "virginia"): "wv", ("british", "columbia"): "bc", ("nova", "scotia"): "ns",
-    ("new", "brunswick"): "nb", ("post", "office"): "po", ("p", "o"): "po",
+    ("new", "brunswick"): "nb", ("post", "office"): "po", ("p", "o"): "po", ("p", "zza"): "pl", ("n", "o"): "nr",
+    ("c", "p"): "cp",
 }  # fmt: skip
-_FORM = {long: short for short, longs in _SHORT.items() for long in longs} | {
-    long: short for short, long in _STATES.items()
-}
+_ORDINALS = (
+    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth"
+    " sixteenth seventeenth eighteenth nineteenth twentieth"
+)
+_NTH = {word: f"{n}{('th', 'st', 'nd', 'rd')[n] if n < 4 else 'th'}" for n, word in enumerate(_ORDINALS.split(), 1)}
+_NUMBERED = re.compile(r"(\d{1,2})(?:st|nd|rd|th)\Z")
+_COUNTRY_NAMES = (
+    "usa|us|united states|united states of america|uk|united kingdom|great britain|england|scotland|wales|"
+    "northern ireland|ireland|canada|australia|new zealand|india|bharat|germany|deutschland|austria|"
+    "osterreich|switzerland|schweiz|suisse|france|belgium|belgie|belgique|netherlands|the netherlands|"
+    "nederland|luxembourg|spain|espana|portugal|brazil|brasil|italy|italia|poland|polska|sweden|sverige|"
+    "norway|norge|denmark|danmark|finland|suomi|mexico|argentina|chile|colombia|singapore|south africa|"
+    "israel|united arab emirates|uae|japan|czech republic|czechia|romania|hungary|greece|estonia|latvia|"
+    "lithuania|bulgaria|croatia|slovenia|slovakia|ukraine|turkey|turkiye|philippines|malaysia|indonesia"
+)
+_COUNTRIES = frozenset(_COUNTRY_NAMES.split("|"))
+_SAYS_NOTHING = (*sorted(_COUNTRIES), "ul", "ulica", "cedex")
+"""A country may stand before the code too (Toronto, Ontario, Canada M5X 1A9), and many a Polish address does without
+`ul.`."""
+_FORM = (
+    {long: short for short, longs in _SHORT.items() for long in longs}
+    | {long: short for short, long in _STATES.items()}
+    | _NTH
+    | dict.fromkeys(_SAYS_NOTHING, "")
+)
+_BEFORE_NUMBER = frozenset(("ste", "apt", "unit", "nr", "cp", "cep", "plz", "zip"))
+"""What comes of words that may be left out, or be a sign, where a number follows: Suite 4, #4; C.P. 28014."""
+_REGIONS = frozenset(_STATES) | {short for short in _PAIRS.values() if short not in ("po", "pl", "nr", "cp")}
+_FORM |= {word: word for word in _BEFORE_NUMBER | _REGIONS}
 _BEFORE_CODE = frozenset(("d", "a", "ch", "f", "b", "i"))
 _BEFORE_ANY_CODE = frozenset(("de", "at", "fr", "be", "it", "es", "nl", "se", "pl", "pt", "dk", "fi"))
 """Of countries whose codes may be in two parts.  Delaware and a place have the same short forms: so they go too."""
 _PAIR_FIRST = frozenset(first for first, _ in _PAIRS)
 # Compounds: Hauptstraße, Kerkstraat.
-_ENDINGS = (("strasse", 4), ("straat", 3))
+_ENDINGS = (("strasse", 4), ("straat", 3), ("platz", 3))
 
 
 def canonical(found: list[str]) -> list[str]:
@@ -112,11 +141,22 @@ def canonical(found: list[str]) -> list[str]:
         if word in _PAIR_FIRST and index < last:
             pair = _PAIRS.get((word, found[index + 1]))
             if pair:
-                out.append(pair)
                 skip = True
+                if pair in _BEFORE_NUMBER and found[index + 2 : index + 3] and found[index + 2][0].isdigit():
+                    continue  # n.º 12, C.P. 28014
+                if pair not in out[-1:]:
+                    out.append(pair)
                 continue
         short = _FORM.get(word)
-        if short is None:
+        if short is not None:
+            if not short or (short in _BEFORE_NUMBER and index < last and found[index + 1][0].isdigit()):
+                continue
+            if short == "fl" and out and (number := _NUMBERED.match(out[-1])):
+                out[-1:] = [short, number[1]]  # 2nd floor: floor 2
+                continue
+            if short in _REGIONS and short in out[-1:]:
+                continue  # New York, NY; Québec (QC)
+        else:
             for ending, cut in _ENDINGS:
                 if word.endswith(ending):
                     word = word[:-cut]
@@ -130,18 +170,16 @@ def canonical(found: list[str]) -> list[str]:
 
 
 _WRITTEN_OUT = frozenset(long for long, short in _FORM.items() if short in _BEFORE_ANY_CODE)
-_SPELLING = Spelling(canonical, _BEFORE_CODE | _BEFORE_ANY_CODE | _WRITTEN_OUT | _PAIR_FIRST)
-
-_COUNTRY_NAMES = (
-    "usa|us|united states|united states of america|uk|united kingdom|great britain|england|scotland|wales|"
-    "northern ireland|ireland|canada|australia|new zealand|india|bharat|germany|deutschland|austria|"
-    "osterreich|switzerland|schweiz|suisse|france|belgium|belgie|belgique|netherlands|the netherlands|"
-    "nederland|luxembourg|spain|espana|portugal|brazil|brasil|italy|italia|poland|polska|sweden|sverige|"
-    "norway|norge|denmark|danmark|finland|suomi|mexico|argentina|chile|colombia|singapore|south africa|"
-    "israel|united arab emirates|uae|japan|czech republic|czechia|romania|hungary|greece|estonia|latvia|"
-    "lithuania|bulgaria|croatia|slovenia|slovakia|ukraine|turkey|turkiye|philippines|malaysia|indonesia"
+_SPELLING = Spelling(
+    canonical,
+    _BEFORE_CODE
+    | _BEFORE_ANY_CODE
+    | _WRITTEN_OUT
+    | _PAIR_FIRST
+    | {word for word, short in _FORM.items() if short in _BEFORE_NUMBER}
+    | {word for nth in _NTH.items() for word in nth}
+    | {"york", "ny", "quebec", "qc"},
 )
-_COUNTRIES = frozenset(_COUNTRY_NAMES.split("|"))
 
 
 @lru_cache(maxsize=4096)
@@ -149,6 +187,7 @@ def _forms(address: str) -> tuple[Phrase, ...]:
     """The address, and the address without its country; a house number's letter before a code in each way to write it,
     since `12 a, 79541` reads like A-79541."""
     forms: list[Phrase | None] = []
+    address = _ZIP_4.sub(r"\1", address)
     for spelt in dict.fromkeys((address, _LETTERED.sub(r"\1\2", address), _LETTERED.sub(r"\1", address))):
         lines = [line for line in re.split(r"[,;\r\n|]+", spelt) if line.strip()]
         if len(lines) > 2 and " ".join(words(lines[-1])) in _COUNTRIES:
@@ -157,7 +196,8 @@ def _forms(address: str) -> tuple[Phrase, ...]:
     return tuple({form.joined: form for form in forms if form}.values())
 
 
-_LETTERED = re.compile(r"(\d+) ?([abdfi])(?=[\s,;|]+\d{4,5}\b)", re.IGNORECASE)
+_ZIP_4 = re.compile(r"\b(\d{5})-\d{4}\b")
+_LETTERED = re.compile(r"(\d+[ºª°]?) ?([abdfi])(?=[\s,;|]+\d{4,5}\b)", re.IGNORECASE)
 
 
 # -- any address --------------------------------------------------------------------------
@@ -191,6 +231,7 @@ _STREET = re.compile(
     r"|nagar|marg|sector|plot|complex|colony|vihar|bhavan|bhawan|chowk|gali|sadak|phase|enclave|layout|block"
     r"|weg|platz|allee|ring|gasse|damm|ufer|chaussee|markt|graben|laan|plein|gracht|kade|singel|dijk|dreef"
     r"|v[äa]gen|gatan|gr[äa]nd|torget?|stigen|leden|box|postboks)\b"
+    r"|\b(?:p\.z?za|c\.so|v\.le|l\.go|p\.?º|pza)"
     r"|stra(?:ß|ss)e\b|str\.|[a-z]{3}ring \d{1,3}\b|straat\b|\bc/ ?[^\W\d_]"
     r"|(?:weg|platz|allee|gasse|markt|ufer|damm|laan|plein|gracht|kade|singel|dijk|gatan|v[äa]gen|gr[äa]nd|torget?|stigen"
     r"|all[ée]n|leden|vej|gade|gata|katu)\b"
@@ -203,6 +244,15 @@ _BOX = re.compile(
 )
 # "One Microsoft Way": a house number in words.
 _IN_WORDS = re.compile(r"\b(?:One|Two|Three|Four|Five|Six|Seven|Eight|Nine|Ten) [A-Z]")
+# `Am Hof 3, 1010 Wien`: a name and a number by themselves, then a code and a town by themselves.  A year and a round
+# number are no codes there: `Halle 5, 10000 Besucher`.
+_BREAK = r"[\n,;·|•–]"
+_PLACED = re.compile(
+    rf"(?:\A|{_BREAK})[ \t]*+[^\W\d_a-z][^\n,;·|•–\d]{{1,40}}[ \t]\d{{1,4}}(?: ?[a-zA-Z])?"
+    rf"(?:/\d{{1,4}})?[ \t\r]*+{_BREAK}[ \t]*+"
+    r"(?:[A-Z]{1,2}-)?(?!19\d\d |20\d\d |[1-9]\d{1,2}00 )(?:\d{4,5}|\d{2}-\d{3}|\d{3} \d{2})[ \t]"
+    rf"[^\W\d_a-z][^\n,;·|•–\d]{{1,30}}(?:\d{{1,2}})?[ \t\r]*+(?:{_BREAK}|\Z)"
+)
 _NUMBER = re.compile(r"\d++")
 _READ = 8 * 1024
 _MOST = 50
@@ -224,7 +274,7 @@ def looks_like_one(text: str) -> bool:
                 continue
             near = text[max(0, code.start() - _NEAR) : code.end() + _NEAR // 2]
             numbered = sum(map(str.isdigit, near)) > sum(map(str.isdigit, code[0])) or _IN_WORDS.search(near)
-            if numbered and _STREET.search(near.lower()):
+            if numbered and (_STREET.search(near.lower()) or _PLACED.search(near)):
                 return True
     return False
 

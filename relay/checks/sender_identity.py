@@ -15,33 +15,66 @@ from functools import lru_cache
 from relay import replies
 from relay.checks.check import Check, CheckSettings
 from relay.checks.mending import missing
-from relay.checks.wording import Phrase, Spelling, has, has_in, phrase
+from relay.checks.wording import Phrase, Spelling, has, has_in, phrase, words
 from relay.model import Evidence, Mail, Stage
 from relay.ports import Tools
 
-_FORMS_OF_BUSINESS = (
-    " ltd limited inc incorporated llc llp lp plc corp corporation co company pty pvt private gmbh mbh ag"
-    " kg kgaa ug ohg gbr ev eg se sa sas sasu sarl eurl snc sci srl srls spa sl slu sau bv nv vof cv oy"
-    " oyj ab hb as asa aps ivs is lda ltda eireli me sp z o oo spz zoo spolka sro doo kft zrt nyrt ooo bhd"
-    " sdn kk and und et y e i og haftungsbeschrankt ou ek spk aktiebolag aktiengesellschaft"
+_FORMS = (
+    "ltd limited inc incorporated llc lllp llp lp pllc plc corp corporation co company pty pvt pte private"
+    " proprietary unlimited cic dac clg ulc pbc ltee limitee gmbh ggmbh gesmbh mbh ag gag aktiengesellschaft kg"
+    " kgaa ug ohg gbr ev eg se ek partg partgmbb mbb kommanditgesellschaft unternehmergesellschaft"
+    " haftungsbeschrankt sa sas sasu sarl selarl eurl snc sci scop sprl srl srls scarl spa sagl sl slu sll slp sau"
+    " sca cia cv bv bvba cvba nv vof lda ltda eireli epp me unipessoal oy oyj ab hb kb asa as aps ivs is ans ehf"
+    " publ aktiebolag sp spzoo spj spk spzook ska zoo spolka spol sro vos doo jdoo dooel kft zrt nyrt kkt ou uab"
+    " sia eood ead sti kk gk sdn bhd berhad tbk fze fzco fzllc dmcc wll jsc ojsc cjsc pjsc ooo zao oao pao"
+    " ооо оао зао пао ао тов тоо"
 )
-_LEGAL_FORMS = frozenset(_FORMS_OF_BUSINESS.split())
+_LONG = (
+    "gesellschaft mit beschränkter haftung|gesellschaft bürgerlichen rechts|eingetragener kaufmann"
+    "|eingetragene kauffrau|eingetragene genossenschaft|limited liability company|limited liability partnership"
+    "|public limited company|limited partnership|community interest company|société à responsabilité limitée"
+    "|société par actions simplifiée|société anonyme|sociedad limitada|sociedad anónima"
+    "|sociedad de responsabilidad limitada|società a responsabilità limitata|società per azioni|sociedade limitada"
+    "|sociedade anónima|sociedade anônima|besloten vennootschap|naamloze vennootschap"
+    "|spółka z ograniczoną odpowiedzialnością|spółka akcyjna|spółka komandytowa|spółka jawna|prosta spółka akcyjna"
+    "|प्राइवेट लिमिटेड|लिमिटेड|एलएलपी"
+)
+_SPELT = frozenset(("pc", "pa", "dd", "ad", "na", "bt", "ks", "da", "sc", "cb", "jv"))
+"""Only with signs between the letters (`d. d.`): so short a word may well be part of a name."""
+_LEGAL_FORMS = frozenset(_FORMS.split()) | {"".join(words(form)) for form in _LONG.split("|")}
+_LONGEST = max(len(words(form)) for form in _LONG.split("|"))
+_BETWEEN = frozenset(("and", "und", "et", "y", "e", "i", "og", "och", "de", "z"))
+"""Goes with the form behind it: & Co., y Cía, de C.V."""
+_BEGIN = "the sa sarl sas sasu eurl sci snc srl nv bv ab oy oyj kb hb as ou uab sia pt cv ooo ооо зао пао ао тов тоо"
+_BEFORE = frozenset(_BEGIN.split())
+"""Words of a form, or of no weight, that names begin with: AB Volvo, ООО, PT."""
 
 
-def _core(found: list[str]) -> list[str]:
-    """A name's words less the legal form behind it, also where it is spelt `S. p. A.`"""
+def _core(found: list[str], least: int = 3) -> list[str]:
+    """A name's words less its legal form, also where it is spelt `S. p. A.`"""
     end = len(found)
-    cut = True
-    while cut:
-        cut = False
-        for size in (1, 2, 3, 4):
-            last = found[end - size : end] if end > size else []
-            if last and (size == 1 or all(len(word) == 1 for word in last)) and "".join(last) in _LEGAL_FORMS:
-                end -= size
-                cut = True
-                break
+    while (size := _form(found, end)) > 0:
+        end -= size
     # What is left must still be a name: "Co-Op Ltd" stays whole.
-    return _same(found[:end] if sum(map(len, found[:end])) > 2 else found)
+    for begin in (1, 0) if end > 1 and found[0] in _BEFORE else (0,):
+        if sum(map(len, found[begin:end])) >= least:
+            return _same(found[begin:end])
+    return _same(found)
+
+
+def _short(found: list[str]) -> list[str]:
+    return _core(found, 2)
+
+
+def _form(found: list[str], end: int) -> int:
+    """How many words before `end` are a legal form."""
+    for size in range(min(_LONGEST, end - 1), 0, -1):
+        last = found[end - size : end]
+        joined = "".join(last)
+        if joined in _LEGAL_FORMS or (size > 1 and size == len(joined) and joined in _SPELT):
+            return size
+    # Once something was cut.
+    return 1 if 1 < end < len(found) and found[end - 1] in _BETWEEN else 0
 
 
 _AND = frozenset(("and", "und", "et", "och", "og"))
@@ -49,15 +82,18 @@ _AND = frozenset(("and", "und", "et", "och", "og"))
 
 
 def _same(found: list[str]) -> list[str]:
-    return [word for word in found if word not in _AND] if not _AND.isdisjoint(found) else found
+    """Words of a text; Müller and Mueller are the same."""
+    if not _AND.isdisjoint(found):
+        found = [word for word in found if word not in _AND]
+    return " ".join(found).replace("ae", "a").replace("oe", "o").replace("ue", "u").split()
 
 
-_CORE, _SAME = Spelling(_core), Spelling(_same)
+_CORE, _SHORT_CORE, _SAME = Spelling(_core), Spelling(_short), Spelling(_same)
 
 
 @lru_cache(maxsize=4096)
-def _names(legal: str, trading: str) -> tuple[Phrase, ...]:
-    found = (phrase(legal, _CORE), phrase(trading, _CORE))
+def _names(legal: str, trading: str, spelling: Spelling = _CORE) -> tuple[Phrase, ...]:
+    found = (phrase(legal, spelling), phrase(trading, spelling))
     return tuple({one.joined: one for one in found if one}.values())
 
 
@@ -68,7 +104,9 @@ def run(mail: Mail, settings: CheckSettings, tools: Tools) -> Evidence | None:
     names = _names(profile.legal_name, profile.trading_name)
     if not names:
         return None  # tenant-profile says so
-    if any(has_in(shown[:1000], names, _SAME) for shown in message.from_names[:10]):
+    # Two letters are a name there, and a word in a text: HP, AI.
+    shortest = _names(profile.legal_name, profile.trading_name, _SHORT_CORE)
+    if any(has_in(shown[:1000], shortest, _SAME) for shown in message.from_names[:10]):
         return None
     main = message.visible.main
     if main is not None and has(main, names, _SAME):
