@@ -34,6 +34,7 @@ _SAYS = {
         r"meld\w* (?:sie sich|dich|euch) (?:\w+ ){0,4}ab\b", r"trag\w* (?:sie sich|dich|euch) (?:\w+ ){0,4}aus\b", r"widersprech", r"widerspruch",
         r"keinen? (?:weiteren? |mehr )?(?:\w+ )?(?:e-?mails?|mails?|newsletter|nachrichten)",
         r"nicht (?:mehr|länger|weiter)(?: \w+){0,6} (?:erhalten|empfangen|bekommen|kontaktier|angeschrieben|anschreiben)",
+        r"nicht(?: mehr| wieder)? von (?:mir|uns) (?:hören|lesen)",
         r"(?:newsletter|abo|abonnement) (?:\w+ ){0,2}(?:kündigen|beenden|abbestellen|deaktivieren)", r"abo kündigen",
         r"(?:aus|von|vom) (?:\w+ ){0,3}verteiler", r"(?:newsletter|e-?mail|mail)-?einstellungen",
         r"einstellungen (?:verwalten|ändern|anpassen)", r"einwilligung (?:\w+ ){0,3}widerruf", r"widerruf\w* (?:\w+ ){0,2}einwilligung",
@@ -102,27 +103,117 @@ _REPLY = {
         r"tell (?:me|us)\b", r"drop (?:me|us)\b", r"send (?:me|us|an?|back)\b", r"just say\b", r"text\b", r"contact (?:me|us)\b",
     ),
     "de": (
-        r"antwort", r"schreib", r"schick", r"send", r"teil\w* (?:sie |es )?(?:mir|uns)", r"kurze (?:mail|nachricht|antwort)",
+        r"antwort", r"schreib", r"schick", r"send", r"teil\w* (?:sie |es )?(?:mir|uns)", r"kurze (?:e-?mail|mail|nachricht|antwort|info|rückmeldung)", r"rückmeldung", r"bescheid\b",
         r"geben sie (?:mir|uns)", r"gib (?:mir|uns)", r"sag\w* (?:sie )?(?:mir|uns)",
     ),
-    "fr": (r"répon[ds]", r"repon[ds]", r"écri[vrs]", r"envoy", r"contactez", r"dites", r"faites[- ](?:le[- ])?(?:moi|nous)"),
-    "es": (r"escr[ií]b", r"env[ií]", r"cont[eé]st", r"resp[oó]nd", r"av[ií]s"),
-    "it": (r"rispond", r"scriv", r"invi", r"contatta"),
-    "nl": (r"antwoord", r"beantwoord", r"stuur", r"laat (?:het )?(?:me|mij|ons)"),
-    "pt": (r"escrev", r"contat"),
+    "fr": (r"répon[ds]", r"repon[ds]", r"écri[vrs]", r"envoy", r"contactez", r"dites", r"faites[- ](?:le[- ])?(?:moi|nous)", r"prévenez", r"signalez"),
+    "es": (r"escr[ií]b", r"env[ií]", r"cont[eé]st", r"resp[oó]nd", r"av[ií]s", r"d[ií](?:me|melo|game|gamelo)\b", r"h[aá]g(?:a|á)?(?:me|melo)\b", r"hazme"),
+    "it": (r"rispond", r"scriv", r"invi", r"contatta", r"dimmelo", r"(?:fammi|mi faccia|fatemi)(?:lo)? sapere", r"fammelo"),
+    "nl": (r"antwoord", r"beantwoord", r"stuur", r"laat (?:het )?(?:me|mij|ons)", r"laat het (?:\w+ )?weten"),
+    "pt": (r"escrev", r"contat", r"diga-?(?:me|nos)", r"me (?:avise|diga)"),
     "pl": (r"odpowied", r"odpisz", r"napisz", r"wyślij", r"daj(?:cie)? (?:mi |nam )?znać"),
-    "sv": (r"svara", r"skriv", r"skicka", r"mejla", r"maila", r"säg till"),
+    "sv": (r"svara", r"skriv", r"skicka", r"mejla", r"maila", r"säg (?:till|det)", r"hör av (?:dig|er)", r"meddela"),
     "hi": (r"जवाब", r"उत्तर", r"लिख", r"भेज", r"jawab", r"likh", r"bhej"),
 }  # fmt: skip
 
 REPLY = re.compile(rf"\b(?:{'|'.join(p for patterns in _REPLY.values() for p in patterns)})")
 """The reader is asked to write."""
 
-NO_THANKS = re.compile(
-    r"\b(?:no,? thank|not interested|not (?:a fit|relevant|the right)|kein interesse|pas intéress|no (?:me|te|le) interesa|non (?:mi |ti )?interess|geen interesse"
-    r"|sem interesse|nie (?:jestem |są )?zainteresowan|inte intresserad|रुचि नहीं)"
-)  # fmt: skip
-"""What the reader may write, or may be; nothing without a request to write."""
+_AGAIN = r"(?:again|any ?more|any further|in (?:the )?future)\b"
+_NO_THANKS = {
+    "en": (
+        r"no,? thank", r"not interested", r"(?:not|isn['’]?t) (?:a fit|a good fit|relevant|the right|of interest)",
+        # "No longer interested in paper forms?" is about what is sold.
+        r"no longer interested(?! in (?!(?:this|these|our|my|such|hearing|receiving|getting|being)\b))",
+        r"(?:won['’]?t|will (?:not|never)|never|not|didn['’]?t|don['’]?t)(?: \w+){0,3}? (?:reach out|bother you|writ(?:e|ing)|contact|e-?mail|message|follow[ -]?up|disturb|chase|ping)(?: \w+){0,2}? "
+        + _AGAIN,
+        r"stop (?:bothering|reaching out|following up|chasing|pinging|messaging)\b", r"close (?:out )?your file", r"leave you (?:alone|in peace)",
+    ),
+    "de": (
+        r"kein interesse", r"nicht (?:mehr )?(?:interessiert|relevant)", r"nicht (?:der|die) richtige", r"kein bedarf",
+        r"(?:melde|schreibe|kontaktiere|störe|belästige)n? (?:\w+ ){0,3}nicht (?:mehr|wieder|weiter)\b",
+    ),
+    "fr": (
+        r"(?:pas|plus) intéress", r"pas (?:la bonne personne|le bon (?:moment|interlocuteur)|pertinent)",
+        r"ne (?:vous|te) (?:relancer|écrir|contacter|recontacter|dérang|embêt|sollicit|importun)\w* (?:plus|pas)\b",
+    ),
+    "es": (
+        r"no (?:me|te|le|os|les) interesa", r"no (?:estás?|est[aá] usted) interesad", r"no (?:te|le|os|les) (?:vuelv\w+ a (?:escrib|contact|molest)|(?:escrib|contact|molest)\w* más\b)",
+        r"no es relevante",
+    ),
+    "it": (
+        r"non (?:mi |ti |le |vi )?interess", r"non (?:sei|è|siete) (?:più )?interessat", r"non (?:ti|la|vi) (?:scriv|contatt|ricontatt|disturb)\w* più\b",
+        r"non è rilevante",
+    ),
+    "nl": (
+        r"geen interesse", r"niet (?:meer |langer )?geïnteresseerd", r"niet relevant", r"(?:mail|schrijf|benader|stoor|contacteer) (?:ik )?(?:je|u|jou) niet (?:meer|verder|opnieuw)\b",
+        r"val (?:ik )?(?:je|u|jou) niet (?:meer|verder)\b",
+    ),
+    "pt": (
+        r"sem interesse", r"não (?:tem|há|tenho|tiver) (?:mais )?interesse", r"não est\w+ (?:mais )?interessad", r"não (?:é|for) relevante",
+        r"não (?:te|lhe|o|a) (?:escrev|contat|contact|incomod|perturb)\w* mais\b", r"não (?:entrarei|vou entrar|voltarei a entrar) (?:mais )?em contat",
+    ),
+    "pl": (
+        r"nie (?:jestem |są |jesteś |jest (?:pan|pani) )?(?:państwo )?zainteresowan", r"brak zainteresowania",
+        r"nie będę (?:(?:więcej|już|ponownie) )?(?:\w+ )?(?:pisa|przeszkadza|kontaktowa|niepokoi)",
+    ),
+    "sv": (
+        r"(?:inte|ej) (?:längre )?intresserad", r"inget intresse", r"inte relevant",
+        r"(?:ska|kommer) (?:jag )?inte (?:att )?(?:störa|kontakta|skriva|höra av|mejla)",
+    ),
+    "hi": (r"रुचि नहीं", r"interest nahi"),
+}  # fmt: skip
+NO_THANKS = re.compile(rf"\b(?:{'|'.join(p for patterns in _NO_THANKS.values() for p in patterns)})")
+"""What the reader may write, or may be, or what the writer promises then; nothing without a request to write."""
+
+_MAILS = r"(?:e-?mails?|messages?|mails?|newsletters?|updates?)"
+_ASKS = {
+    "en": (
+        r"(?:(?:are )?you(?:['’]re| are)? )?(?:no longer|not|not at all) interested(?: any ?more| in (?:hearing from (?:me|us)|this|it|(?:(?:receiving|getting) )?(?:these|our|my|such|more)(?: \w+)? " + _MAILS + r"))?",
+        r"(?:don['’]?t|do not|no longer) want (?:these|this|any more|(?:these|this|our|my|such|any more|more)(?: \w+)? " + _MAILS + r")(?: any ?more)?",
+        r"(?:want|like to get|wish to get) out", r"(?:had )?enough of (?:us|me|(?:these|our|my)(?: \w+)? " + _MAILS + r")",
+        r"too many (?:of (?:these|our|my) )?" + _MAILS + r" from (?:us|me)", r"want to leave(?: us| (?:this|the|our) (?:mailing )?list)?",
+    ),
+    "de": (
+        r"(?:(?:sie haben|haben sie|du hast|hast du) )?kein(?:erlei)? interesse(?: mehr)?(?: an (?:diesen|unseren|meinen|weiteren) (?:e-?)?(?:mails|nachrichten|newslettern|informationen))?",
+        r"nicht (?:mehr |länger )?interessiert", r"(?:genug|zu viele?)(?: von)? (?:diesen?|unseren?|meinen?) (?:e-?)?(?:mails|nachrichten|newslettern?)",
+        r"(?:nicht|nichts) mehr (?:von (?:uns|mir) (?:hören|lesen)|gewünscht)",
+    ),
+    "fr": (
+        r"(?:(?:vous n['’]êtes|tu n['’]es) )?(?:plus|pas) (?:du tout )?intéressée?s?(?:\(e?s?\))?", r"assez de (?:nos|mes|ces) (?:e-?mails|courriels|messages|mails)",
+        r"plus envie de (?:nous|me) lire",
+    ),
+    "es": (
+        r"(?:ya )?no (?:te|le|os|les) interesan?(?: más)?(?: (?:estos|nuestros|mis) (?:correos|mensajes|e-?mails))?", r"(?:ya )?no (?:estás?|está usted) interesad[oa]",
+        r"sin interés",
+    ),
+    "it": (r"non (?:ti |le |vi )?interess[ao]n?o?(?: più)?(?: (?:queste|le nostre|le mie) (?:e-?mail|mail))?", r"non (?:sei |è )?(?:più )?interessat[oa]"),
+    "nl": (r"geen interesse(?: meer)?", r"niet (?:meer |langer )?geïnteresseerd", r"genoeg van (?:deze|onze|mijn) (?:e-?)?(?:mails|berichten)"),
+    "pt": (r"(?:já )?(?:sem|não tem|não tens) (?:mais )?interesse", r"(?:já )?não est(?:á|ás) (?:mais )?interessad[oa]", r"não (?:te |lhe )?interessa(?: mais)?"),
+    "pl": (r"nie (?:jesteś|są państwo|jest pani?) (?:już )?zainteresowan\w+", r"brak zainteresowania", r"(?:to )?(?:już )?(?:cię |państwa |pana )?nie interesuje"),
+    "sv": (r"(?:inte|ej) (?:längre )?intresserad", r"inget intresse", r"trött på (?:våra|mina|dessa) (?:mejl|mail)"),
+    "hi": (r"(?:अब )?रुचि नहीं(?: है)?", r"(?:ab )?interest nahi(?: hai)?"),
+}  # fmt: skip
+ASKS = re.compile("|".join(p for patterns in _ASKS.values() for p in patterns))
+"""All of a question, for whom what follows is meant: "No longer interested?"  It counts only where nothing follows but
+where to click, since "No longer interested in ..., click here to see ..." is how things are sold."""
+
+AT_ANY_TIME = re.compile(r"(?:you (?:can|may) |feel free to )?leave(?: us| the list| this list)?(?: at)? any ?time\b")
+"""The same, and no question."""
+
+_BARE = (
+    "please just simply then you can may here click tap press on this the link below button go visit use follow at by clicking with"
+    " one a single tell us me let know so anytime"
+    " bitte einfach dann hier klick klicken klicke sie du auf den diesen link unten folgenden genügt ein"
+    " cliquez cliquer ici sur ce lien svp s'il vous plaît le suivant il suffit de"
+    " haga haz clic clique pulse pulsa aquí aqui en este enlace clicca clicchi qui su questo"
+    " klik klikt je u dan op deze neste kliknij tutaj tu w ten klicka här på länken länk"
+    " yahan par karein यहाँ यहां पर क्लिक करें लिंक"
+)
+BARE = frozenset(_BARE.split())
+"""Words that say where to click, and nothing else."""
+GOES_ON = frozenset(("to", "for", "and", "um", "zu", "pour", "afin", "para", "per", "om", "aby", "żeby", "för", "att"))
+"""With these a line goes on with the sentence before it."""
 
 _ORDERS = (
     "stop", "stopp", "remove", "no", "out", "end", "quit", "cancel", "unsubscribe", "pass", "nein", "abmelden", "non", "baja", "alto",

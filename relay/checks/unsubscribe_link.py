@@ -7,7 +7,8 @@ It is there if, in this form,
   - a link's address or text says so ("Unsubscribe", "Abmelden", .../optout?...), or
   - the text says so right beside a link that says nothing ("if you no longer wish to hear from us,
     click here"), or beside a URL or an e-mail address, or
-  - the text says so and asks to reply ("just reply 'no thanks'").
+  - the text says so and asks to reply ("just reply 'no thanks'"), or
+  - it asks who wants to leave, and says nothing but where to click ("No longer interested? Click here").
 The bare word without a link is none, and a link that leads nowhere (`#`, an unrendered merge tag, an
 address without a host that has a dot) is none either; nor is one with neither text nor a picture that can be seen
 (nothing, spaces, a dot of 1 x 1); nor is "you cannot unsubscribe".
@@ -120,7 +121,15 @@ def leads_out(link: Link) -> bool:
 def _says(text: str) -> bool:
     """Addresses differ from recipient to recipient, the texts of a campaign's links do not."""
     text = text.lower()
-    return bool(opt_out.SAYS.search(text) or opt_out.ALONE.match(text))
+    if opt_out.SAYS.search(text) or opt_out.ALONE.match(text):
+        return True
+    question, _, rest = text.partition("?")
+    return opt_out.ASKS.fullmatch(question.strip(_SIGNS)) is not None and all(
+        _plain(word) in opt_out.BARE for word in rest.split()
+    )
+
+
+_SIGNS = " \t\r\n.,:;!?¿()<>[]\"'“”„»«›→–—-*|"
 
 
 # -- words ---------------------------------------------------------------------------------
@@ -178,6 +187,7 @@ class _Said(NamedTuple):
     orders: _Places
     says: _Places
     thanks: _Places
+    asks: _Places
 
 
 def _first(pattern: re.Pattern[str], text: str) -> _Places:
@@ -190,19 +200,45 @@ def _first(pattern: re.Pattern[str], text: str) -> _Places:
     return places
 
 
+_BREAK = re.compile(r".*(?:[.!?:|·•>*–—\n]| - )", re.DOTALL)
+_QUESTION, _QUESTIONS = 120, 200
+"""Letters of a question, and of what may stand before it in its sentence; questions of a piece."""
+
+
+def _asks(lower: str) -> _Places:
+    """Whole sentences that ask who wants to leave."""
+    places: _Places = []
+    at = lower.find("?")
+    for _ in range(_QUESTIONS):
+        if at < 0:
+            break
+        before = _BREAK.match(lower, max(0, at - _QUESTION), at)
+        begin = before.end() if before else max(0, at - _QUESTION)
+        if opt_out.ASKS.fullmatch(lower[begin:at].strip(_SIGNS)):
+            places.append((begin, at + 1))
+        at = lower.find("?", at + 1)
+    if "any time" in lower or "anytime" in lower:
+        for start, end in _first(opt_out.AT_ANY_TIME, lower):
+            before = _BREAK.match(lower, max(0, start - _QUESTION), start)
+            if not lower[before.end() if before else max(0, start - _QUESTION) : start].strip(_SIGNS):
+                places.append((start, end))
+    return places
+
+
 @Worked
 def _said(piece: str) -> _Said | None:
     """None of the patterns goes over the end of a line, so what stands in a text stands in its pieces."""
     lower = piece.lower()
     orders, says = _first(opt_out.ORDER, piece), _first(opt_out.SAYS, lower)
-    thanks = _first(opt_out.NO_THANKS, lower)
-    return _Said(orders, says, thanks) if orders or says or thanks else None
+    thanks, asks = _first(opt_out.NO_THANKS, lower), _asks(lower)
+    return _Said(orders, says, thanks, asks) if orders or says or thanks or asks else None
 
 
 def _in_words(view: View) -> bool:
     orders: _Places = []
     said: _Places = []
     thanks: _Places = []
+    asks: _Places = []
     every = pieces(view)
     at = low = 0
     for piece in every:
@@ -210,10 +246,11 @@ def _in_words(view: View) -> bool:
             orders += [(start + at, end + at) for start, end in found.orders]
             said += [(start + low, end + low) for start, end in found.says]
             thanks += [(start + low, end + low) for start, end in found.thanks]
+            asks += [(start + low, end + low) for start, end in found.asks]
         at += len(piece)
         # The one letter whose length changes with its case; so each search keeps to one form of the text.
         low += len(piece) + piece.count("\u0130")
-    if not (orders or said or thanks):
+    if not (orders or said or thanks or asks):
         return False
     text = "".join(every)
     lower = text.lower()
@@ -230,7 +267,39 @@ def _in_words(view: View) -> bool:
         if _TARGET.search(beside) or any(label in beside for label in here):
             return True
     asked = said + thanks[:_MOST]
-    return any(opt_out.REPLY.search(_sentence(lower, *place)) for place in asked)
+    if any(opt_out.REPLY.search(_sentence(lower, *place)) for place in asked):
+        return True
+    return any(_asks_barely(lower, end, here) for _, end in asks[:_MOST])
+
+
+_TOKEN = re.compile(r"\S+")
+
+
+def _plain(word: str) -> str:
+    return word.strip(_SIGNS) or "here"
+
+
+def _asks_barely(lower: str, end: int, here: Sequence[str]) -> bool:
+    """Behind the question stands nothing but where to click."""
+    words: list[str] = []
+    line, ended = end, False
+    for token in _TOKEN.finditer(lower, end, end + _BESIDE):
+        if _TARGET.match(token[0].lstrip(_SIGNS)) or "@" in token[0]:
+            return True
+        word = _plain(token[0])
+        gap = lower.count("\n", line, token.start())
+        if words and gap and word not in opt_out.GOES_ON:
+            ended = True
+        if gap > 1 or ended or word not in opt_out.BARE:
+            ended = ended or gap > 1
+            break
+        words.append(word)
+        line = token.end()
+        ended = token[0][-1] in ".!"
+    else:
+        ended = True
+    beside = " ".join(words)
+    return ended and any(label.strip(_SIGNS) in beside for label in here)
 
 
 def _here(view: View) -> list[str]:
