@@ -151,6 +151,8 @@ def test_how_small_and_pale_it_may_be_are_settings():
         (f"{NEWS}{OUT}<p>Acme, 1 Main Street, +1 555 010 0199</p>", None),
         (f"{NEWS}{OUT}<p style='display:none'>+1 555 010 0199</p>", "html"),
         (f"{NEWS}{OUT}<a href='https://acme.example'>Shop</a>", None),
+        (f"{NEWS}{OUT}<a href='https://acme.example'><img src=i alt=Acme></a>", None),
+        (f"{NEWS}{OUT}<a href='https://acme.example'>&nbsp;</a>", "html"),
         (f"{NEWS}{OUT}<p>mail@acme.example</p>", None),
     ],
 )
@@ -191,6 +193,8 @@ HOSTILE = {
     "dots": "<p>" + "a." * 200_000,
     "ats": "<p>" + "a@" * 200_000,
     "dashes": "<p>" + "a-" * 200_000,
+    "empty links": "<style>.x{color:red}</style>" + "<a class=x href='https://x.example/unsubscribe'></a>" * 4000,
+    "questions": "<p>" + "not interested? " * 20_000,
     "hidden words": "<p style='display:none'>" + "x y " * 100_000,
     "split words": "<p>" + "a\u200b" * 150_000,
     "tags": "<p>" + "\U000e0061" * 100_000,

@@ -54,7 +54,7 @@ def reachable(view: View) -> bool:
         links = links[:_LINKS] + links[-_LINKS:]
     out = []
     for link in links:
-        if link.href[:10].lower().startswith(_LEADS):
+        if link.seen and link.href[:10].lower().startswith(_LEADS):
             if not leads_out(link):
                 return True
             out.append(link.href.lower())
@@ -75,7 +75,7 @@ _HOST = re.compile(r"(?:https?://(?:[^/?#@]*+@)?|mailto:[^?@]*+@)([\w.-]{1,253})
 
 def _own(view: View, tenant: Tenant) -> bool:
     """A link, were it the one to unsubscribe, leads to the tenant's own site."""
-    hosts = [found[1].lower() for link in view.links[-20:] if (found := _HOST.match(link.href[:2000]))]
+    hosts = [found[1].lower() for link in view.links[-20:] if link.seen and (found := _HOST.match(link.href[:2000]))]
     return any(tenant.domain_for(host) is not None for host in hosts)
 
 
