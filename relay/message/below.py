@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import turbohtml
 
-from relay.message import html
+from relay.message import html, styles
 from relay.message.html import Open
-from relay.message.styles import Declarations
+from relay.message.styles import Declarations, Length, Rule, Sheet
 
 _TAGS = (
     "html body div p center table tbody thead tfoot tr td th caption section article main header footer aside nav"
@@ -44,7 +44,10 @@ def is_seen(page: str, start: int, end: int) -> bool:
     if footer is None:
         return False  # swallowed: by a comment, an attribute, a script
     text = footer.text
-    if not _in_the_open(footer) or html._concealed(document, page, tags) is None:
+    named = html._named(document)
+    if not _in_the_open(footer) or _shut_in(footer, html._acting(document, named)[0]):
+        return False
+    if html._concealed(document, page, tags, named) is None:
         return False
     if footer.text != text or not _in_the_open(footer):
         return False
@@ -69,6 +72,82 @@ def _in_the_open(element: Any, tags: frozenset[str] = _ORDINARY) -> bool:
             return False
         above = above.parent
     return False  # it was taken out, with what it stands in
+
+
+_MOST_TRIES = 20_000
+"""Times that a rule is tried on an element, 1 us each."""
+
+
+def _shut_in(element: Any, sheet: Sheet) -> bool:
+    """Whether it, or a box around it, waits to be opened (`popover`) or shows nothing of what is longer than it.
+
+    How much fits into a box is not known, but what stands last in it is the first to go.
+    """
+    around = []
+    while (tag := getattr(element, "tag", None)) is not None:
+        if element.attr("popover") is not None:
+            return True
+        around.append((element, tag, styles.declarations(element.attr("style") or "")))
+        element = element.parent
+    boxes = _boxes(sheet)
+    if not boxes.cut and not any(block is not None and _cuts(block) for _, _, block in around):
+        return False
+    if len(boxes.rules) * len(around) > _MOST_TRIES:
+        return True
+    for one, tag, own in around:
+        blocks = [rule.block for rule in boxes.rules if _matches(one, rule.selector)]
+        if own is not None:
+            blocks.append(own)
+        if _cuts_at(tag, tuple(blocks)):
+            return True
+    return False
+
+
+def _matches(element: Any, selector: str) -> bool:
+    try:
+        return bool(element.matches(selector))
+    except ValueError:
+        return False
+
+
+class _Boxes(NamedTuple):
+    """rules  those with a say in what a box shows, in the order of the cascade
+    cut    some of them lets it cut off what is longer"""
+
+    rules: tuple[Rule, ...]
+    cut: bool
+
+
+_SAYS = frozenset(("overflow", "height", "max-height", "display", "position"))
+
+
+@lru_cache(maxsize=256)
+def _boxes(sheet: Sheet) -> _Boxes:
+    rules = [rule for rule in sheet.rules if not _SAYS.isdisjoint((*rule.block.normal, *rule.block.important))]
+    rules.sort(key=lambda rule: rule.rank)
+    return _Boxes(tuple(rules), any(_cuts(rule.block) for rule in rules))
+
+
+def _cuts(block: Declarations) -> bool:
+    return bool(block.normal.get("overflow") or block.important.get("overflow"))
+
+
+def _cuts_at(tag: str, blocks: tuple[Declarations, ...]) -> bool:
+    style = styles.style(blocks)
+    boxed = style.boxed if style.boxed is not None else tag not in html._INLINE or style.out
+    if not style.overflow or not boxed or (tag in html._CELLS and not style.boxed):
+        return False
+    sizes: dict[str, object] = {}
+    for block in blocks:
+        sizes.update(block.normal)
+    for block in blocks:
+        sizes.update(block.important)
+    return any(_is_fixed(sizes.get(name)) for name in ("height", "max-height"))
+
+
+def _is_fixed(size: object) -> bool:
+    """Not 100% of a box that grows."""
+    return isinstance(size, Length) and (not size.relative or size.value > 1)
 
 
 # -- without reading it once more ------------------------------------------------------------
@@ -106,6 +185,8 @@ def is_seen_at_end(was: Open, page: str, at: int, footer: str) -> bool:
     if element.source_col != start - page.rfind("\n", 0, start) - 1:
         return False
     if element.source_line != page.count("\n", 0, start) + 1 or not _in_the_open(element, _PLAIN):
+        return False
+    if _shut_in(element, was.sheet):
         return False
     own = _styles(without_links(footer))
     return own is not None and not html._suspicious(was.distinct | own, was.sheet)
