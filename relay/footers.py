@@ -21,7 +21,8 @@ second one.  `{{` and `}}` are braces.  Values come from the tenant's verified p
 escaped, and what is invisible or turns the direction of writing is taken out of them.
 
 A template is refused, with its place, if it names something else, leaves one of the four out, has HTML that
-cannot stand at the end of any message, or if its way out would not be found by our own checks.
+cannot stand at the end of any message, hides something or shows it too faintly, or if our own checks would not
+find in it what it is for.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import html as markup
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from html.parser import HTMLParser
 from itertools import combinations
@@ -39,11 +40,14 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from relay.checks import contact_method, unsubscribe_link
+from relay.checks import contact_method, postal_address, sender_identity, unsubscribe_link, unsubscribe_visible
 from relay.data import shipped
+from relay.message import Message
+from relay.message.below import cuts_off
 from relay.message.edit import Footer
-from relay.message.html import Reader, View
-from relay.model import Profile, Tenant
+from relay.message.html import Faint, Hidden, Reader, View
+from relay.model import MARKETING, Envelope, Evidence, Mail, Profile, Session, Tenant
+from relay.ports import Tools
 from relay.yaml_marks import Document, FileError, Path_, near
 
 NAME, ADDRESS, CONTACT, UNSUBSCRIBE = SECTIONS = ("name", "address", "contact", "unsubscribe")
@@ -409,20 +413,87 @@ class _Markup(HTMLParser):
 
 def _unread(template: Template) -> Iterator[tuple[str, str, str]]:
     """What our own checks would not find in it."""
-    made = footer(template, _SAMPLE, frozenset(SECTIONS), _LINK)
     alone = footer(template, _SAMPLE, frozenset((UNSUBSCRIBE,)), _LINK)
-    whole, only, plain = _view(made.html, "html"), _view(alone.html, "html"), _view(alone.text, "plain")
-    values = (_SAMPLE.legal_name, _SAMPLE.postal_address, _SAMPLE.contact)
+    only, plain = _view(alone.html, "html"), _view(alone.text, "plain")
+    told = False
     if plain is None or not unsubscribe_link.has_opt_out(plain):
         yield (
             "text",
             "a reader would not know what {unsubscribe} is for; write a word such as Unsubscribe before it",
             "",
         )
-    if only is None or not unsubscribe_link.has_opt_out(only):
+        told = True
+    if (hides := _hides(template)) is not None:
+        yield "html", *hides
+    elif only is None or not unsubscribe_link.has_opt_out(only):
         yield "html", "a reader would not find the way out; give the link a text such as Unsubscribe", ""
-    elif whole is None or whole.hidden or whole.faint or not all(value in whole.text for value in values):
-        yield "html", "part of it is hidden or hardly to be seen", ""
+    elif not told:
+        yield from _missed(template)
+
+
+def _hides(template: Template) -> tuple[str, str] | None:
+    """(what of the HTML cannot or hardly be seen, a word of it), whichever lines are left out, and also without its
+    pictures: many readers load none."""
+    bare = replace(template, html=_PICTURE.sub("x:x", template.html))
+    for one in (template, bare) if bare != template else (template,):
+        for some in (some for size in range(len(SECTIONS), -1, -1) for some in combinations(SECTIONS, size)):
+            page = footer(one, _SAMPLE, frozenset(some), _LINK).html
+            view = _view(page, "html")
+            if view is None:
+                continue
+            if view.hidden:
+                return _told(f"hidden ({view.hidden[0].why})", view.hidden[0])
+            if view.faint:
+                faint = view.faint[0]
+                return _told(f"hardly to be seen ({faint.why} {faint.value:g})", faint)
+            if cuts_off(page):
+                return "a box of one height with overflow:hidden cuts off what is longer", "overflow"
+            if view.parts[0].open is not None:
+                break  # no style in it can hide anything, whatever is left out
+    return None
+
+
+_PICTURE = re.compile(r"url\([^()]{0,2000}\)|\bbackground\s*=", re.IGNORECASE)
+
+
+def _told(how: str, what: Hidden | Faint) -> tuple[str, str]:
+    """In the template's own words."""
+    for section, value in _VALUES.items():
+        if value in what.text:
+            return f"{{{section}}} is {how}", f"{{{section}}}"
+    if any(link.href == _LINK for link in what.links):
+        return f"the way out is {how}", f"{{{UNSUBSCRIBE}}}"
+    shown = " ".join(what.text.split())[:40]
+    return f"{shown!r} is {how}", shown
+
+
+_VALUES = {NAME: _SAMPLE.legal_name, ADDRESS: _SAMPLE.postal_address, CONTACT: _SAMPLE.contact, UNSUBSCRIBE: _LINK}
+_DEMANDS = {
+    UNSUBSCRIBE: unsubscribe_visible.CHECK,
+    ADDRESS: postal_address.CHECK,
+    NAME: sender_identity.CHECK,
+    CONTACT: contact_method.CHECK,
+}
+"""Checks that find what each is for; unsubscribe-link says no more than _unread."""
+
+
+def _missed(template: Template) -> Iterator[tuple[str, str, str]]:
+    """What a check that asks for a footer finds in a mail that has nothing but this one."""
+    made = footer(template, _SAMPLE, frozenset(SECTIONS), _LINK)
+    tools = Tools(None, None, None)  # type: ignore[arg-type]  # these look at the message alone
+    envelope = Envelope("", 0.0, Tenant("acme", "", _SAMPLE), MARKETING, None)
+    for part, kind, text in (("text", "plain", made.text), ("html", "html", made.html)):
+        raw = f"From: a@acme.example\r\nContent-Type: text/{kind}; charset=utf-8\r\n\r\n{text}"
+        message = Message.parse(raw.encode("utf-8", "replace"))
+        mail = Mail(0.0, Session("", "", ""), envelope, message=message)
+        for section, check in _DEMANDS.items():
+            found = check.run(mail, check.settings(), tools)
+            if not isinstance(found, Evidence):
+                continue
+            if found.seen.get("why") == "login":
+                yield part, "the way out asks for a login", f"{{{section}}}"
+            else:
+                yield part, f"a reader would not find {{{section}}}, nor does the check {check.name}", f"{{{section}}}"
 
 
 def _view(text: str, kind: Literal["html", "plain"]) -> View | None:

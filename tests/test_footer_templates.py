@@ -181,8 +181,17 @@ GOOD = TEXT.format("en", "-")
         (GOOD.replace("html: |\n", "html: |\n  <script>x</script>\n"), "f:7:3: html: <script> may not stand in a footer"),
         (GOOD.replace("html: |\n", "html: |\n  <!-- x -->\n"), "f:7:3: html: a comment may not stand in a footer"),
         (GOOD.replace("<a ", "<a onclick=x "), "f:8:6: html: onclick= may not stand in a footer"),
-        (GOOD.replace("<a ", "<a style='display:none' "), "f:6:7: html: a reader would not find the way out"),
-        (GOOD.replace("{address} {contact}\n  <a", "<i style='font-size:1px'>{address} {contact}</i>\n  <a"), "f:6:7: html: part of it is hidden or hardly to be seen"),
+        (GOOD.replace("<a ", "<a style='display:none' "), "f:8:33: html: the way out is hidden (display)"),
+        (GOOD.replace("{address} {contact}\n  <a", "<i style='font-size:1px'>{address} {contact}</i>\n  <a"), "f:7:35: html: {address} is hidden (size)"),
+        (GOOD.replace("<a ", "<a style='color:#ccc' "), "f:8:31: html: the way out is hardly to be seen (contrast 1.61)"),
+        (GOOD.replace("{contact}\n  <a", "<small style='font-size:7px'>{contact}</small>\n  <a"), "f:7:49: html: {contact} is hardly to be seen (size 7)"),
+        (GOOD.replace("  <a", "  <b style='opacity:.3'>No more?</b>\n  <a"), "f:8:25: html: 'No more?' is hardly to be seen (opacity 0.3)"),
+        (GOOD.replace("{contact}\n  <a", "<p style='height:9px;overflow:hidden'>{contact}</p>\n  <a"), "f:7:41: html: a box of one height with overflow:hidden cuts off"),
+        # A dark line around which light ones stand, where it is left out; a picture that is not loaded.
+        (GOOD.replace("{name} {address} {contact}\n  <a", "<div style='color:#fff'>\n  <div style='background:#333'>{name}\n  {address} {contact}\n  {name}</div>\n  </div>\n  <a"), "f:9:3: html: {address} is hidden (colour)"),
+        (GOOD.replace("{contact}\n  <a", "<b style='color:#fff;background:url(x.png)'>{contact}</b>\n  <a"), "f:7:64: html: {contact} is hidden (colour)"),
+        (GOOD.replace(">Unsubscribe<", ">Log in to unsubscribe<"), "f:8:12: html: the way out asks for a login"),
+        (GOOD.replace("{name} {address} {contact}\n  <a", "{name}{address} {contact}\n  <a"), "f:7:9: html: a reader would not find {address}, nor does the check postal-address"),
         (GOOD.replace("html: |\n", "html: |\n  <a href='javascript:x'>x</a>\n"), "f:7:6: html: href must be https:, mailto: or {unsubscribe}"),
         ("language: en\ntext: [1]\nhtml: x\n", "f:2:7: text: must be text"),
         ("language: English\ntext: x\nhtml: x\n", "f:1:11: language:"),
@@ -199,6 +208,27 @@ def test_a_good_one_is_taken_and_braces_can_be_written() -> None:
     template, lines = read(GOOD.replace("  -", "  {{x}} & <y>").encode(), "f", "en")
     assert template is not None and lines == []
     assert footer(template, PROFILE, frozenset(), "").text == "{x} & <y>"
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "<p style='color:#999;font-size:11px'>{name} {address} {contact}</p>",
+        "<font size=1 color=#666666>{name} {address} {contact}</font>",
+        "<p style='background:#222 url(https://acme.example/x.png);color:#fff'>{name} {address} {contact}</p>",
+        "<p style='background:url(https://acme.example/x.png) no-repeat'>{name} {address} {contact}</p>",
+        "<div style='background:#333;color:#eee'>{name}</div>\n  <table bgcolor=#eeeeee><tr><td>{address} {contact}</td></tr></table>",
+        "<p style='width:300px;overflow:hidden'>{name} {address} {contact}</p>",
+        "<table><tr><td style='height:20px;overflow:hidden'>{name} {address} {contact}</td></tr></table>",
+        "<p dir=rtl>{name}, {address}, {contact}</p>",
+        "You need no login to leave.<br>{name} | {address} | {contact}",
+        "<a href='https://acme.example/login'>Your account</a> {name} {address} <a href='mailto:{contact}'>{contact}</a>",
+    ],
+)
+def test_small_grey_dark_and_framed_footers_are_taken(html: str) -> None:
+    text = GOOD.replace("{name} {address} {contact}\n  <a", f"{html}\n  <a")
+    assert text != GOOD
+    assert read(text.encode(), "f", "en")[1] == []
 
 
 def test_it_is_read_whatever_the_octets() -> None:

@@ -103,6 +103,14 @@ def _shut_in(element: Any, sheet: Sheet) -> bool:
     return False
 
 
+def cuts_off(page: str) -> bool:
+    """Whether some box of a page without style sheets has a height of its own and cuts off what is longer."""
+    return any(
+        (own := styles.declarations(element.attr("style") or "")) is not None and _cuts_at(element.tag, (own,))
+        for element in turbohtml.parse(page, positions=False).select("[style]")
+    )
+
+
 def _matches(element: Any, selector: str) -> bool:
     try:
         return bool(element.matches(selector))
