@@ -15,10 +15,12 @@ folder that does not fit is refused.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -89,13 +91,17 @@ class Keys:
     def rotate(self) -> Keys:
         """These keys with a new one for tokens in front, durable in the folder.  Raises KeysError.
 
-        Running processes go on with what they have; each reads the file again when it is told to.
+        Running processes go on with what they have; each reads the file again when it is told to.  Two that rotate
+        at once go one after the other, so that neither new key is lost: links may have been made with it already.
         """
         path = self.folder / f"{TOKENS}.key"
         try:
-            kept = _tokens(self.folder, False)
-            value = os.urandom(SIZE) + b"".join(kept)
-            _replace(path, value)
+            with _alone(self.folder):
+                kept = _tokens(self.folder, False)
+                if not set(self.tokens) <= set(kept):
+                    raise KeysError(f"{path}: lacks a key that links were made with; put the right file back")
+                value = os.urandom(SIZE) + b"".join(kept)
+                _replace(path, value)
         except OSError as error:
             raise KeysError(f"{error.filename or path}: {error.strerror}") from error
         return replace(self, tokens=_split(value))
@@ -108,7 +114,8 @@ class TokenFile:
         self._path = keys.folder / f"{TOKENS}.key"
         self._folder = keys.folder
         self._keys = keys.tokens
-        self._seen = self._state()
+        # Not what the file is now: it may have been rotated since the keys were read.
+        self._seen: tuple[int, int, int] | None = None
 
     def renewed(self) -> tuple[bytes, ...] | None:
         """The keys, if others stand in the file than when this was asked last; None if not, or if it cannot be
@@ -200,9 +207,27 @@ def _write_once(path: Path, value: bytes) -> None:
 
 
 def _replace(path: Path, value: bytes) -> None:
-    """Whole or not at all, durable, over the one that is there."""
-    _written(path, value).replace(path)
+    """Whole or not at all, durable, over the one that is there, and whose that was: root may do it for the relay."""
+    was, temporary = path.stat(), _written(path, value)
+    try:
+        if (was.st_uid, was.st_gid) != (os.geteuid(), os.getegid()):
+            os.chown(temporary, was.st_uid, was.st_gid)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink()
+        raise
     sync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process, and one thread, at a time."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _written(path: Path, value: bytes) -> Path:

@@ -29,6 +29,7 @@ from relay.jobs.reviews import Reviews
 from relay.jobs.rotation import Rotation
 from relay.jobs.visit import Visitor
 from relay.jobs.webhooks import Webhooks, off_notice, visitors
+from relay.keys import TokenFile
 from relay.notice import Operator as Writer
 from relay.outgoing import return_paths
 from relay.policy_file import Policies
@@ -151,6 +152,8 @@ async def run_office(process: Process, dns_of: DnsOf, beside: Callable[[Process]
         feedback = Feedback(database, keys.master)
         intake = open_intake(config, database, keys, feedback, opt_out, directory.owner, process.emit)
 
+        trace, token_file = traces(config, keys.tokens), TokenFile(keys)
+
         async def reload(new: Config) -> None:
             tenants = await asyncio.to_thread(new.file_tenants)  # to look at an RSA key takes 50 ms
             policies.reload(new.policies, new.phrases)
@@ -158,6 +161,8 @@ async def run_office(process: Process, dns_of: DnsOf, beside: Callable[[Process]
             directory.declare(tenants, ())
             watch.declare(new)
             await declare(database, new)
+            if (tokens := await asyncio.to_thread(token_file.renewed)) is not None:
+                trace.renew(tokens)
 
         process.reload = reload
         jobs: list[Job] = [
@@ -210,7 +215,7 @@ async def run_office(process: Process, dns_of: DnsOf, beside: Callable[[Process]
                 emit=process.emit,
                 random=random,
                 key=key,
-                return_path=return_paths(traces(config, keys.tokens), config.verp),
+                return_path=return_paths(trace, config.verp),
                 contacts=contacts,
             ),
         ]

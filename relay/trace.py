@@ -28,13 +28,17 @@ class Trace:
     """
 
     def __init__(self, keys: Sequence[bytes], domain: str = "") -> None:
+        self.domain = domain
+        self.renew(keys)
+
+    def renew(self, keys: Sequence[bytes]) -> None:
+        """These keys from now on."""
         derived = [purpose_key(key, PURPOSE) for key in keys]
         if not derived:
             raise ValueError("traces need a key")
         self._keys = [
             (base32(purpose_key(key, b"id")[:2], 2), hashlib.blake2b(key=key, digest_size=8)) for key in derived
         ]
-        self.domain = domain
 
     def __repr__(self) -> str:
         return "Trace()"  # a key must not end in a log

@@ -49,6 +49,7 @@ from relay.stores.probes import Probes
 from relay.stores.quotas import SqliteQuotas
 from relay.stores.rulings import SqliteRulings
 from relay.stores.sightings import SqliteSightings
+from relay.trace import Trace
 from relay.unsubscribe import Unsubscribe
 from relay.wiring import (
     DnsOf,
@@ -89,6 +90,7 @@ class Worker:
     repairs: Repairs
     token_file: TokenFile
     make_links: Callable[[Sequence[bytes]], Unsubscribe]
+    trace: Trace
     tools: Tools
     dns: Dns
     quotas: SqliteQuotas
@@ -183,7 +185,7 @@ class Worker:
                 repairs=repairs,
             )
             random = Random()
-            tokens = traces(config, keys.tokens)
+            trace = traces(config, keys.tokens)
             outgoing = Outgoing(
                 config.hostname,
                 directory.installation,
@@ -192,9 +194,9 @@ class Worker:
                 random,
                 repairs,
                 eight_bit=lambda tenant: hops.of(tenant).offers.eight_bit,
-                traces=tokens,
+                traces=trace,
                 traced=lambda tenant: config.feedback_source(tenant) != "none",
-                return_path=return_paths(tokens, config.verp),
+                return_path=return_paths(trace, config.verp),
             )
             flow = Flow(
                 policies=policies,
@@ -265,11 +267,11 @@ class Worker:
             _watch_scanners(emit, tools)
             return cls(
                 config, emit, database, directory, policies, lists, phrases, footers, repairs, token_file,
-                make_links, tools, dns, quotas, ledger, hops, login, listeners, certificate, stack.pop_all(),
+                make_links, trace, tools, dns, quotas, ledger, hops, login, listeners, certificate, stack.pop_all(),
             )  # fmt: skip
 
     async def reload(self, config: Config) -> None:
-        """SIGHUP: policies, tenants of the file, certificates, scanners, the key of new unsubscribe links, log level.
+        """SIGHUP: policies, tenants of the file, certificates, scanners, the key of new links and traces, log level.
         Raises if it cannot be used."""
         malware, spam = await asyncio.to_thread(scanners, config)
         tenants = await asyncio.to_thread(config.file_tenants)  # to look at an RSA key takes 50 ms
@@ -283,6 +285,7 @@ class Worker:
         self.directory.declare(tenants, credentials)
         if (tokens := await asyncio.to_thread(self.token_file.renewed)) is not None:
             self.repairs.links = self.make_links(tokens)
+            self.trace.renew(tokens)
         self.tools.malware, self.tools.spam = malware, spam  # who waits for the old ones gets their answer
         _watch_scanners(self.emit, self.tools)
         self.config = config

@@ -142,6 +142,9 @@ async def test_a_worker_takes_scanners_that_were_added_changed_or_taken_away(con
             await worker.close()
 
 
+REF = "a" * 26
+
+
 async def test_a_worker_makes_links_with_the_key_of_a_rotation(tmp_path: Path) -> None:
     http = 'http: {{public: {{host: 127.0.0.1, port: 0}}, base_url: "{}"}}'
     (tmp_path / "own.txt").write_text("own.example\n")
@@ -154,14 +157,20 @@ async def test_a_worker_makes_links_with_the_key_of_a_rotation(tmp_path: Path) -
             links = worker.repairs.links
             assert links is not None
             first = links.link("acme", "marketing", "jo@example.com")
+            traced = worker.trace.token(REF)
             await worker.reload(config)
             assert worker.repairs.links is links, "nothing was rotated"
+            assert worker.trace.token(REF) == traced
             rotated = Keys.open(config.keys, create=False).rotate()
             await worker.reload(written(tmp_path, http.format("https://other.example")))
             assert worker.repairs.links is not None
             second = worker.repairs.links.link("acme", "marketing", "jo@example.com")
             assert second != first
             assert second.startswith("https://mail.platform.example/u/"), "another address needs a restart"
+            anew = worker.trace.token(REF)
+            assert anew != traced, "traces and return paths too"
+            assert anew == wiring.traces(config, rotated.tokens[:1]).token(REF)
+            assert worker.trace.read(traced) == worker.trace.read(anew) == REF
             reader = wiring.unsubscribe_links(config, rotated.tokens)
             assert reader.read(first.rpartition("/")[2]) == reader.read(second.rpartition("/")[2]) != None  # noqa: E711
         finally:

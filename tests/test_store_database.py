@@ -637,6 +637,60 @@ class TestTokenKeys:
         with pytest.raises(KeysError, match=r"tokens\.key is not what the store"):
             await open_keys(database, tmp_path / "keys")
 
+    async def test_keys_of_two_rotations_at_once_are_both_kept(self, database: Database, tmp_path: Path) -> None:
+        """Links may have been made with either by then."""
+        keys = await open_keys(database, tmp_path / "keys")
+        made = await asyncio.gather(*(asyncio.to_thread(keys.rotate) for _ in range(8)))
+        kept = (await open_keys(database, tmp_path / "keys")).tokens
+        assert len(kept) == 9
+        assert {one.tokens[0] for one in made} | set(keys.tokens) == set(kept)
+
+    async def test_nothing_is_put_before_keys_that_are_gone(self, database: Database, tmp_path: Path) -> None:
+        keys = await open_keys(database, tmp_path / "keys")
+        file = tmp_path / "keys" / "tokens.key"
+        was = file.read_bytes()
+        file.write_bytes(b"x" * 32)
+        with pytest.raises(KeysError, match=r"tokens\.key: lacks a key that links were made with"):
+            keys.rotate()
+        assert file.read_bytes() == b"x" * 32
+        file.write_bytes(was)
+        assert len(keys.rotate().tokens) == 2
+
+    async def test_the_file_stays_whose_it_was(
+        self, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Rotated by root, the relay must still be able to read it."""
+        keys = await open_keys(database, tmp_path / "keys")
+        file = tmp_path / "keys" / "tokens.key"
+        given: list[tuple[int, int]] = []
+        monkeypatch.setattr("relay.keys.os.chown", lambda path, uid, gid: given.append((uid, gid)))
+        keys.rotate()
+        assert given == []
+        monkeypatch.setattr("relay.keys.os.geteuid", lambda: file.stat().st_uid + 1)
+        keys.rotate()
+        assert given == [(file.stat().st_uid, file.stat().st_gid)]
+
+    async def test_a_rotation_while_a_process_starts(
+        self, database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Between its look at the file and that at the store's rows, and before it watches the file."""
+        keys = await open_keys(database, tmp_path / "keys")
+        read, rotations = Keys.open, []
+
+        def then_rotated(*of: object, **more: object) -> Keys:
+            found: Keys = read(*of, **more)  # type: ignore[arg-type]
+            if not rotations:
+                rotations.append(found.rotate())
+                new = set(rotations[0].marks().items()) - set(found.marks().items())
+                with closing(sqlite3.connect(database.path)) as db, db:
+                    db.executemany("INSERT INTO canary VALUES (?, ?)", new)
+            return found
+
+        monkeypatch.setattr(Keys, "open", then_rotated)
+        started = await open_keys(database, tmp_path / "keys")
+        assert started.tokens == rotations[0].tokens and len(started.tokens) == 2
+        assert TokenFile(keys).renewed() == started.tokens, "of a process that read the keys before"
+
     async def test_a_running_process_sees_a_rotation(self, database: Database, tmp_path: Path) -> None:
         keys = await open_keys(database, tmp_path / "keys")
         file = TokenFile(keys)

@@ -20,6 +20,20 @@ async def open_keys(database: Database, folder: Path) -> Keys:
 
     Raises KeysError (missing, unreadable or other keys than the store's rows were made with), Unavailable.
     """
+    keys, wrong = await _opened(database, folder)
+    if wrong and {_of(name) for name in wrong} == {TOKENS}:
+        keys, wrong = await _opened(database, folder)  # rotated between the look at the file and that at the rows
+    if wrong:
+        raise KeysError(
+            f"{folder}: {_files(wrong)} is not what the store {database.path} was made with;"
+            " put the right keys folder back"
+        )
+    database.data_keys = DataKeys.with_key(keys.master, folder=keys.folder / TENANTS)
+    return keys
+
+
+async def _opened(database: Database, folder: Path) -> tuple[Keys, list[str]]:
+    """The keys, and the names of rows that they are not those of."""
     names = [name for (name,) in await database.read("SELECT name FROM canary")]
     # Stores of earlier versions have no row of a key for tokens yet.
     tokens = not any(name.startswith(TOKENS) for name in names)
@@ -36,13 +50,7 @@ async def open_keys(database: Database, folder: Path) -> Keys:
             db.executemany("INSERT INTO canary VALUES (?, ?)", new)
         return wrong
 
-    if wrong := await database.run(check, full=True):
-        raise KeysError(
-            f"{folder}: {_files(wrong)} is not what the store {database.path} was made with;"
-            " put the right keys folder back"
-        )
-    database.data_keys = DataKeys.with_key(keys.master, folder=keys.folder / TENANTS)
-    return keys
+    return keys, await database.run(check, full=True)
 
 
 def keys_when_needed(database: Database, folder: Path) -> None:
