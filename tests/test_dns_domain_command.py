@@ -345,12 +345,27 @@ class TestKey:
             (("add", "filed.example"), "relay.yaml"),
             (("add", "acme.example", "--selector", "../x"), "not a selector"),
             (("add", "acme.example", "--selector", "a..b"), "not a selector"),
+            (("add", "acme.example", "--selector", "a" * 64), "it has 64 letters"),
+            (("add", "acme.example", "--selector", "s1-"), "a dot or hyphen at an end"),
+            (("add", "acme.example", "--selector", "a" * 63), "and an e, which is more than the 63 octets"),
             (("show", "mine.example"), "mine.pem"),
             (("rotat", "mine.example"), "did you mean 'rotate'"),
         ],
     )
     def test_wrong_use(self, run, claimed, arguments, words):
         assert words in run("domain", "key", *arguments, exit=2)
+
+    def test_selectors_as_long_as_a_label_may_be(self, run, claimed):
+        run("domain", "key", "add", "acme.example", "--selector", "a" * 63, "--type", "rsa")
+        run("domain", "key", "rotate", "acme.example", "--selector", "c" * 62)
+        found = {row["selector"] for row in run("domain", "key", "list", "--json") if row["domain"] == "acme.example"}
+        assert found == {"a" * 63, "c" * 62, "c" * 62 + "e"}
+
+    def test_a_name_that_is_too_long_for_the_dns(self, run, acme):
+        long = ".".join(["d" * 60] * 3 + ["example"])
+        run("domain", "add", long, "--tenant", "acme")
+        assert "257 octets" in run("domain", "key", "add", long, "--selector", "s" * 54, exit=2)
+        run("domain", "key", "add", long, "--selector", "s" * 50)
 
 
 class TestShow:

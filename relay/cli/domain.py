@@ -38,6 +38,8 @@ from relay.stores.tenants import Conflict, Tenants
 from relay.tokens import reference
 
 SELECTOR = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,61}[A-Za-z0-9_])?\Z")
+LONGEST, _LONGEST_NAME = 63, 253
+"""Octets of a DNS label, and of a whole name as it is written (RFC 1035 section 2.3.4)."""
 tenant_option = click.option("--tenant", metavar="ID", help="Whose claim, if several tenants claim the domain.")
 
 
@@ -915,6 +917,13 @@ async def _make(
     taken = {each.selector for each in await at.keys_of(claim)}
     base = _selector(selector or time.strftime("aup%Y%m", time.gmtime()))
     names = [base + ("e" if kind == "ed25519" and len(kinds) > 1 else "") for kind in kinds]
+    if max(map(len, names)) > LONGEST:
+        fail(
+            f"of the two keys, the Ed25519 one is published under {selector!r} and an e, which is more than the"
+            f" {LONGEST} octets of a DNS label: give one of {LONGEST - 1} at most, or make one key with --type"
+        )
+    if len(name := f"{max(names, key=len)}._domainkey.{claim.domain}") > _LONGEST_NAME:
+        fail(f"{name} has {len(name)} octets, and a name in the DNS {_LONGEST_NAME} at most: give a shorter --selector")
     if selector is None:
         number = 1
         while taken & set(names):
@@ -975,7 +984,9 @@ def _print_keys(keys: Sequence[DomainKey], as_json: bool) -> None:
 
 def _selector(text: str) -> str:
     if not SELECTOR.match(text) or ".." in text:
-        fail(f"{text!r} is not a selector: letters, digits, '_', '-' and '.', 63 at most")
+        why = f"it has {len(text)} letters" if len(text) > LONGEST else "it has others, or a dot or hyphen at an end"
+        why = "it has two dots in a row" if ".." in text else why
+        fail(f"{text!r} is not a selector ({why}): letters, digits, '_', '-' and '.', {LONGEST} at most")
     return text.lower()
 
 
