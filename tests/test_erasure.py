@@ -7,7 +7,7 @@ import json
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import closing
 from hashlib import sha256
 from pathlib import Path
@@ -19,9 +19,12 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from relay.address import parse
 from relay.jobs.checkpoints import checkpoint
+from relay.jobs.notices import NoticeSender
 from relay.jobs.retention import Retention
 from relay.keys import Keys
-from relay.model import Copy, Decision, Evidence, Finding, Intent, Rung, Tenant, Then
+from relay.model import Copy, Decision, Delivery, Evidence, Finding, Intent, Rung, Tenant, Then
+from relay.notice import Operator
+from relay.policy_file import Policies
 from relay.replies import Reply
 from relay.stores import erasure, outbox
 from relay.stores.canary import keys_when_needed, open_keys
@@ -35,6 +38,7 @@ from relay.stores.decisions import Filter, find, fresh, page, public, verify
 from relay.stores.forms import entry
 from relay.stores.ledger import SqliteLedger
 from relay.stores.migrate import migrate
+from relay.stores.notices import Notices
 from relay.stores.outbox import Outbox
 from relay.stores.recipients import Recipients
 from relay.stores.tenants import Tenants
@@ -439,6 +443,129 @@ async def test_what_an_erased_tenant_leaves_takes_nothing_from_other_tenants(sto
     assert [each.reason for each in (await recipients.facts("acme", "marketing", "", jo, NOW)).suppressions] == [
         "opt-out"
     ]
+
+
+class Post:
+    """The sender of notices, a next hop, and what it was told of the tenant a moment ago."""
+
+    profile = "mta"
+
+    def __init__(self, store: Store, acme: Tenant | None) -> None:
+        self.store = store
+        self.sent: list[str] = []
+        self.count = 0
+        self.meanwhile: Callable[[], Awaitable[Any]] | None = None
+        self.reply = Reply(250, 2, 0, "Ok: queued for abuse@acme.example")
+        operator = Operator("Platform", "postmaster@platform.example", "abuse@platform.example")
+        self.acme = acme
+        self.sender = NoticeSender(
+            store.database, store.ledger, self, operator, Policies(), lambda id: self.acme, lambda: None,  # type: ignore[arg-type]
+            lambda event: None, lambda size: sha256(b"%d" % len(self.sent)).digest()[:size], hostname="relay.test",
+            clock=lambda: NOW + 60,
+        )  # fmt: skip
+
+    def of(self, tenant: Tenant) -> Post:
+        return self
+
+    async def send(self, envelope: Any, recipients: Any, body: Any, size: int) -> Delivery:
+        self.sent.append(", ".join(one.address.text for one in recipients))
+        if self.meanwhile is not None:
+            await self.meanwhile()
+        return Delivery(self.reply)
+
+    async def made_and_sent(self) -> None:
+        await Notices(self.store.database).people(NOW)
+        await self.sender.once()
+
+
+CONTACT = parse("abuse@acme.example")
+
+
+async def terminated(store: Store) -> Post:
+    await tenant(store)
+    return Post(store, await Tenants(store.database).get("acme"))
+
+
+@pytest.mark.parametrize("whom", ["person", "tenant"])
+@pytest.mark.parametrize(
+    "moment", ["before it is made", "after it was made", "while it is sent", "while it is put off", "after it was sent"]
+)
+async def test_no_notice_to_who_was_erased_is_left_at_whichever_moment(store: Store, whom: str, moment: str) -> None:
+    """The sender still has the tenant as it was a second ago."""
+    post = await terminated(store)
+
+    async def erase() -> None:
+        if whom == "person":
+            await erasure.erase_person(store.database, store.keys, CONTACT, NOW)
+        else:
+            await erasure.erase_tenant(store.database, store.keys, "acme", NOW)
+
+    if moment == "before it is made":
+        await Notices(store.database).people(NOW)
+        await erase()
+        await post.sender.once()
+        assert post.sent == []
+    elif moment == "after it was made":
+        post.reply = Reply(451, 4, 4, "later")
+        await post.made_and_sent()
+        await erase()
+        post.sent.clear()
+    else:
+        post.meanwhile = erase if "while" in moment else None
+        if moment == "while it is put off":
+            post.reply = Reply(451, 4, 4, "abuse@acme.example: later")
+        await post.made_and_sent()
+        assert post.sent == ["abuse@acme.example"]
+        if moment == "after it was sent":
+            await erase()
+    assert await erasure.settle(store.database, compact=True)
+    assert b"abuse@acme.example" not in store.raw()
+
+    # What is left of it reaches the operator, once the sender knows better.
+    post.acme = await Tenants(store.database).get("acme")
+    post.meanwhile, post.reply = None, Reply(250, 2, 0, "Ok")
+    before = len(post.sent)
+    post.sender._clock = lambda: NOW + 3600
+    await post.sender.once()
+    waits = moment in ("before it is made", "after it was made", "while it is put off")
+    if moment == "before it is made" or (whom == "person" and waits):
+        assert post.sent[before:] == ["abuse@platform.example"]
+    else:
+        assert post.sent[before:] == []
+
+
+async def test_notices_behind_others_are_looked_at_again_before_they_are_sent(store: Store) -> None:
+    post = await terminated(store)
+    await Tenants(store.database).stand("acme", Rung.GOOD, reason="back", by="anna", now=NOW)
+    await Tenants(store.database).stand("acme", Rung.TERMINATED, reason="left", by="anna", now=NOW)
+
+    async def erase() -> None:
+        await erasure.erase_tenant(store.database, store.keys, "acme", NOW)
+
+    post.meanwhile = erase
+    await post.made_and_sent()
+    assert post.sent == ["abuse@acme.example"], "three were due"
+
+
+async def test_an_open_account_keeps_its_contact_and_its_notices(store: Store) -> None:
+    await tenant(store)
+    await Tenants(store.database).stand("acme", Rung.NOTICE, reason="see you", by="anna", now=NOW)
+    post = Post(store, await Tenants(store.database).get("acme"))
+    post.reply = Reply(451, 4, 4, "later")
+    await post.made_and_sent()
+    await erasure.erase_person(store.database, store.keys, parse("jo@acme.example"), NOW)
+    erased = await erasure.erase_person(store.database, store.keys, parse("buse@acme.example"), NOW)
+    assert "notices" not in erased.gone
+    rows = await store.database.read("SELECT recipient, message IS NULL FROM notice WHERE state = 'waiting'")
+    assert set(rows) == {("abuse@acme.example", 0)}
+    await erasure.erase_person(store.database, store.keys, CONTACT, NOW)
+    found = await Tenants(store.database).get("acme")
+    assert found is not None and found.profile.contact == "abuse@acme.example"
+    post.reply = Reply(250, 2, 0, "Ok")
+    post.sender._clock = lambda: NOW + 3600
+    post.sent.clear()
+    await post.sender.once()
+    assert set(post.sent) == {"abuse@acme.example"}, "it is still whom the account has"
 
 
 async def test_a_backup_from_before_shows_nothing_of_an_erased_tenant(store: Store, tmp_path: Path) -> None:

@@ -35,8 +35,13 @@ from relay.tokens import reference
 NOON = 1_777_204_800.0
 DAY = 86400.0
 KEY = b"k" * 32
-ACME = Tenant("acme", "leadnest", Profile("Acme Outreach Ltd", "", "1 Main Street", "abuse@acme.example", "", True))
-BETA = Tenant("beta", "baseline", Profile("Beta", contact="ops@beta.example"))
+ACME = Tenant(
+    "acme",
+    "leadnest",
+    Profile("Acme Outreach Ltd", "", "1 Main Street", "abuse@acme.example", "", True),
+    from_file=True,
+)
+BETA = Tenant("beta", "baseline", Profile("Beta", contact="ops@beta.example"), from_file=True)
 OPERATOR = Operator("Example Platform", "postmaster@platform.example", "abuse@platform.example")
 POLICIES = Policies()
 

@@ -35,7 +35,7 @@ NOON = 1_777_204_800.0  # 2026-04-26 12:00 UTC
 DAY = 86400.0
 KEY = b"k" * 32
 OPERATOR = Operator("Example Platform", "postmaster@platform.example", "abuse@platform.example")
-ACME = Tenant("acme", "leadnest", Profile("Acme Outreach Ltd", contact="abuse@acme.example"))
+ACME = Tenant("acme", "leadnest", Profile("Acme Outreach Ltd", contact="abuse@acme.example"), from_file=True)
 DETAILS = {"last": NOON - 2 * DAY, "acts": NOON + DAY, "every": 2 * DAY, "then": "refuse"}
 REF = "r" * 26
 

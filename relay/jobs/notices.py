@@ -79,7 +79,9 @@ class NoticeSender:
                 await self._record(notice)
             notices = await self._notices.due(self._clock())
             for notice in notices:
-                await self._send(notice)
+                # Those before it took their time: by now somebody may have been erased.
+                if (still := await self._notices.waiting(notice.number)) is not None:
+                    await self._send(still)
         except Unavailable as error:
             self._emit(StoreFailed(what="notices", error=error.why))
             return 0
@@ -99,9 +101,12 @@ class NoticeSender:
         to = [text for text in notice.recipient.split(", ") if text]
         message = notice.message
         if message is None:
-            to, message = self._make(notice, ref)
+            tenant = self._tenants(notice.tenant)
+            to, message = self._make(notice, ref, tenant)
+            contact = None if tenant is None or tenant.from_file else tenant.profile.contact
             # Kept before it is sent: a second try is the same message, which a receiver can tell.
-            await self._notices.made(notice.number, ", ".join(to), message)
+            if not await self._notices.made(notice.number, ", ".join(to), message, contact):
+                return  # to somebody else: at the next look
         hop = self._hops.of(SENDER)
         raw = await signed(message, self._key(), hop.profile, self._clock())
         recipients = [Recipient(parse(text), notify="FAILURE") for text in to]
@@ -111,8 +116,7 @@ class NoticeSender:
         delivery = await hop.send(envelope, recipients, [raw], len(raw))
         await self._ended(notice, ref, to, delivery)
 
-    def _make(self, notice: Notice, ref: str) -> tuple[list[str], bytes]:
-        tenant = self._tenants(notice.tenant)
+    def _make(self, notice: Notice, ref: str, tenant: Tenant | None) -> tuple[list[str], bytes]:
         profile = tenant.profile if tenant is not None else Profile()
         to = people(notice.kind, profile.contact, self._operator)
         id = f"{ref}@{self._hostname}"
@@ -140,21 +144,24 @@ class NoticeSender:
         left = [text for text in to if text not in gone]
         if reply.positive:
             result = "sent"
-            await self._notices.over(notice.number, "sent", str(reply), now)
+            there = await self._notices.over(notice.number, "sent", str(reply), now)
         elif left and (reply.temporary or gone) and now - notice.at < TOO_LATE:
             result = "later"
             wait = 0.0 if gone else WAITS[min(notice.tries, len(WAITS) - 1)]
-            await self._notices.again(notice.number, now + wait, delivery.detail or str(reply), ", ".join(left))
+            there = await self._notices.again(notice.number, now + wait, delivery.detail or str(reply), ", ".join(left))
         else:
             result = "failed"
-            await self._notices.over(notice.number, "failed", delivery.detail or str(reply))
+            there = await self._notices.over(notice.number, "failed", delivery.detail or str(reply))
         self._emit(NoticeSent(ref=ref, tenant=notice.tenant, kind=notice.kind, result=result, code=reply.code))
         if result == "later":
             return
+        # Who was erased while it was under way is named in no row that is written afterwards.
+        detail = delivery.detail if there else ""
         await self._ledger.record(
             Decision(
-                ref, now, "admin", f"notice {result}", notice.tenant, code=reply.code, reply=str(reply),
-                count=len(to), linked=notice.ref, sender=self._operator.sender, recipients=tuple(to),
-                note=f"{notice.kind}: {delivery.detail}" if delivery.detail else notice.kind,
+                ref, now, "admin", f"notice {result}", notice.tenant, code=reply.code,
+                reply=str(reply) if there else str(reply.code), count=len(to), linked=notice.ref,
+                sender=self._operator.sender, recipients=tuple(to) if there else (),
+                note=f"{notice.kind}: {detail}" if detail else notice.kind,
             )
         )  # fmt: skip

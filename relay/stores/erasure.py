@@ -87,7 +87,7 @@ TABLES: dict[str, Table] = {
     "mend": _NOBODY,
     "meta": _NOBODY,
     "migration": _NOBODY,
-    "notice": Table(code="of a tenant: address and text go, that there was one stays"),
+    "notice": Table(code="address and text go, that there was one stays"),
     "opt_out_sync": Table(tenant="tenant"),
     "probe": _NOBODY,
     "quota": _NOBODY,
@@ -101,7 +101,7 @@ TABLES: dict[str, Table] = {
     "standing_history": _NOBODY,
     "suppression": Table(code="stays under a keyed hash"),
     "suppression_removed": Table(code="its value goes"),
-    "tenant": Table(tenant="id"),
+    "tenant": Table(tenant="id", code="the contact of a closed account"),
     "throttle": _NOBODY,  # minutes, of tokens days
     "webhook": Table(tenant="tenant"),
     "webhook_delivery": Table(code="with its event"),
@@ -210,6 +210,7 @@ async def person(database: Database, keys: Keys, address: Address) -> Person:
 async def _spellings(database: Database, address: Address) -> list[str]:
     """Those in decisions, intents, and the tables whose line says where addresses stand; all of them are read."""
     columns = [("decision_personal", "body"), ("intent", "sender"), ("intent", "recipients")]
+    columns += [("notice", "recipient"), ("tenant", "contact")]
     columns += [(name, column) for name, rule in TABLES.items() for column in (rule.person, rule.text) if column]
     hosts = hosts_of(address)
     if "xn--" in address.domain:
@@ -279,8 +280,34 @@ async def _tables(database: Database, keys: Keys, who: Person, now: float) -> Ma
     return await database.run(drop, full=True)
 
 
+async def _notices(database: Database, keys: Keys, who: Person, now: float) -> Mapping[str, int]:
+    """Those to them, and where a closed account would send more.  What waits is made anew, for whom the account then
+    has: nobody but the operator where it is closed.  An open account needs its contact, and keeps it."""
+
+    def drop(db: sqlite3.Connection) -> dict[str, int]:
+        db.create_function("names", 1, who.named_in(), deterministic=True)
+        gone = {
+            "contacts of closed accounts": db.execute(
+                "UPDATE tenant SET contact = '' WHERE id IN (SELECT tenant FROM standing WHERE rung = 'terminated')"
+                " AND names(contact)"
+            ).rowcount,
+            "notices": db.execute(
+                "UPDATE notice SET message = NULL, recipient = '', reply = ''"
+                " WHERE names(recipient) OR names(message) OR names(reply)"
+            ).rowcount,
+        }
+        gone["notices"] += db.execute(
+            "UPDATE notice SET message = NULL, recipient = '', reply = '', details = '{}', reason = '',"
+            " state = CASE state WHEN 'waiting' THEN 'none' ELSE state END WHERE names(details) OR names(reason)"
+        ).rowcount
+        db.create_function("names", 1, None)  # it knows the address
+        return {what: count for what, count in gone.items() if count}
+
+    return await database.run(drop, full=True)
+
+
 Eraser = Callable[[Database, Keys, Person, float], Awaitable[Mapping[str, int]]]
-PEOPLE: tuple[Eraser, ...] = (_suppressions, _copies, _ledger, _consents, _contacts, _tables)
+PEOPLE: tuple[Eraser, ...] = (_suppressions, _copies, _ledger, _consents, _contacts, _tables, _notices)
 """In this order.  Each says what went and how many; with a minus before it, what stays under a keyed hash."""
 
 

@@ -111,7 +111,7 @@ class Notices:
         return [_notice(row) for row in rows]
 
     async def recorded(self, number: int) -> None:
-        await self._set(number, "recorded = 1", ())
+        await self._set("UPDATE notice SET recorded = 1 WHERE number = ?", (number,))
 
     async def due(self, now: float) -> list[Notice]:
         rows = await self._db.read(
@@ -119,20 +119,48 @@ class Notices:
         )
         return [_notice(row) for row in rows]
 
-    async def made(self, number: int, recipient: str, message: bytes) -> None:
-        await self._set(number, "recipient = ?, message = ?", (recipient, message))
+    async def waiting(self, number: int) -> Notice | None:
+        """As it is now, None where it waits no more: it may have been erased since it was due."""
+        rows = await self._db.read(f"SELECT {_ROW} FROM notice WHERE number = ? AND state = 'waiting'", (number,))
+        return _notice(rows[0]) if rows else None
 
-    async def again(self, number: int, due: float, reply: str, recipient: str) -> None:
-        await self._set(number, "tries = tries + 1, due = ?, reply = ?, recipient = ?", (due, reply, recipient))
+    async def made(self, number: int, recipient: str, message: bytes, contact: str | None = None) -> bool:
+        """Whether it was kept.
 
-    async def over(self, number: int, state: str, reply: str, sent: float | None = None) -> None:
-        """state: sent, failed or none"""
-        await self._set(number, "tries = tries + 1, state = ?, reply = ?, sent = ?", (state, reply, sent))
-
-    async def _set(self, number: int, what: str, values: Sequence[Any]) -> None:
-        await self._db.run(
-            lambda db: db.execute(f"UPDATE notice SET {what} WHERE number = ?", (*values, number)).close(), full=True
+        contact  the tenant's, that it is for: where the store has another by now, or knows the tenant no more,
+                 somebody was erased meanwhile, and nothing is kept.  None: the store has no say in it
+        """
+        return await self._set(
+            "UPDATE notice SET recipient = ?1, message = ?2 WHERE number = ?3 AND state = 'waiting'"
+            " AND (?4 IS NULL OR ?4 = (SELECT contact FROM tenant WHERE id = notice.tenant))",
+            (recipient, message, number, contact),
         )
+
+    async def again(self, number: int, due: float, reply: str, recipient: str) -> bool:
+        """Whether it is still there.  Who was erased while it was under way (its message is gone) is not put back."""
+        return await self._set(
+            "UPDATE notice SET tries = tries + 1, due = ?1, reply = iif(message IS NULL, '', ?2),"
+            " recipient = iif(message IS NULL, '', ?3) WHERE number = ?4 RETURNING message IS NOT NULL",
+            (due, reply, recipient, number),
+        )
+
+    async def over(self, number: int, state: str, reply: str, sent: float | None = None) -> bool:
+        """state: sent, failed or none.  Whether it is still there, as above."""
+        return await self._set(
+            "UPDATE notice SET tries = tries + 1, state = ?1, reply = iif(message IS NULL, '', ?2), sent = ?3"
+            " WHERE number = ?4 RETURNING message IS NOT NULL",
+            (state, reply, sent, number),
+        )
+
+    async def _set(self, sql: str, values: Sequence[Any]) -> bool:
+        """Whether a row was changed; what it returns, if it returns something."""
+
+        def write(db: sqlite3.Connection) -> bool:
+            done = db.execute(sql, values)
+            row = done.fetchone()
+            return done.rowcount == 1 if row is None else bool(row[0])
+
+        return await self._db.run(write, full=True)
 
     async def of(self, tenant: str) -> list[Notice]:
         """Every one, the oldest first."""
