@@ -330,6 +330,26 @@ async def test_one_that_hangs_holds_up_nobody_else(world):
     await world.job.settled()
 
 
+async def test_what_was_erased_meanwhile_is_not_told(world):
+    await world.add()
+
+    for number, address in enumerate(("al@example.com", "jo@example.com", "bo@example.com")):
+        await world.note(str(number), address=address)
+    world.endpoints.answers[URL] = None
+    await world.job.once()
+    while not world.endpoints.got:
+        await asyncio.sleep(0)
+
+    def erased(db):
+        db.execute("DELETE FROM webhook_event WHERE data LIKE '%jo@example.com%'")
+        db.execute("DELETE FROM webhook_delivery WHERE event NOT IN (SELECT number FROM webhook_event)")
+
+    await world.database.run(erased)
+    world.endpoints.free.set()
+    await world.job.settled()
+    assert [got[2]["data"]["address"] for got in world.endpoints.got] == ["al@example.com", "bo@example.com"]
+
+
 async def test_no_dns_is_tried_again(world):
     await world.add()
     world.endpoints.answers[URL] = Unavailable("SERVFAIL")

@@ -138,7 +138,10 @@ class Webhooks:
             hook = await self._outbox.get(id)
             if hook is None:
                 return
-            for delivery in await self._outbox.next(id, self._clock()):
+            for number, delivery in enumerate(await self._outbox.next(id, self._clock())):
+                # Those before it took their time: by now somebody may have been erased.
+                if number and not await self._outbox.waits(delivery.number):
+                    continue
                 if await self.send(hook, delivery) != "sent":
                     self._resting[id] = self._clock() + REST
                     return

@@ -192,6 +192,11 @@ class Outbox:
     async def next(self, webhook: str, now: float) -> list[Delivery]:
         return await self._deliveries("d.webhook = ?1 AND d.state = 'waiting' AND d.due <= ?2", (webhook, now), AT_ONCE)
 
+    async def waits(self, number: int) -> bool:
+        """Whether a delivery still waits; its event may have been erased since it was read."""
+        sql = "SELECT 1 FROM webhook_delivery WHERE number = ? AND state = 'waiting'"
+        return bool(await self._db.read(sql, (number,)))
+
     async def of(self, webhook: str, *states: str, limit: int = 100) -> list[Delivery]:
         """The newest first."""
         marks = ", ".join(f"?{2 + i}" for i in range(len(states)))
