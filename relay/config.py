@@ -37,12 +37,13 @@ from relay.address import BadAddress, domain_name
 from relay.address import parse as parse_address
 from relay.checks.catalogue import NAMES
 from relay.domain_state import KINDS
-from relay.footers import Footers
+from relay.footers import Footers, wrong_reason
 from relay.footers import problems as footer_problems
 from relay.lists import BadList, Lists
 from relay.phrases import Phrases
 from relay.phrases import problems as phrase_problems
 from relay.policy_file import Policies, override_problems
+from relay.repair import wrong_list_id
 from relay.yaml_marks import Document, FileError, Path_, near
 
 
@@ -165,6 +166,18 @@ def _region(value: Any) -> Any:
 def _language(value: Any) -> Any:
     if isinstance(value, str) and not re.match(r"(?:[a-z]{2,3})?\Z", value):
         raise ValueError("must be two or three letters, such as de")
+    return value
+
+
+def _reason(value: Any) -> Any:
+    if isinstance(value, str) and (why := wrong_reason(value)):
+        raise ValueError(why)
+    return value
+
+
+def _list_id(value: Any) -> Any:
+    if isinstance(value, str) and (why := wrong_list_id(value)):
+        raise ValueError(why)
     return value
 
 
@@ -380,9 +393,15 @@ class OverrideConfig(BaseModel):
 
 
 class StreamConfig(Settings):
-    """recipients  one: a message has one recipient, so that it can be given a link of theirs"""
+    """
+    recipients  one: a message has one recipient, so that it can be given a link of theirs
+    reason      why people get its mail, for footers
+    list_id     of its List-Id (RFC 2919), without brackets, for mail that is given list fields
+    """
 
     recipients: Literal["one", "many"] = "many"
+    reason: Annotated[str, BeforeValidator(_reason)] = ""
+    list_id: Annotated[str, BeforeValidator(_list_id)] = ""
 
 
 _SCOPES = ("tenant", "credential", "domain", "destination")
@@ -800,6 +819,8 @@ class Config(Settings):
             transfers=tenant.transfers,
             language=tenant.language,
             single=frozenset(name for name, stream in tenant.streams.items() if stream.recipients == "one"),
+            reasons={name: stream.reason for name, stream in tenant.streams.items() if stream.reason},
+            list_ids={name: stream.list_id for name, stream in tenant.streams.items() if stream.list_id},
             feedback_id=tenant.feedback_id,
             verp=tenant.verp,
             from_file=True,

@@ -17,8 +17,9 @@ store:
       <a href="{unsubscribe}">Unsubscribe</a>
 
 A line stands in a footer only if everything it names was asked for: a message that has its address gets no
-second one.  `{{` and `}}` are braces.  Values come from the tenant's verified profile; in HTML they are
-escaped, and what is invisible or turns the direction of writing is taken out of them.
+second one.  `{reason}` may be named too, and is there where the stream has one.  `{{` and `}}` are braces.  Values
+come from the tenant's verified profile and settings; in HTML they are escaped, and what is invisible or turns the
+direction of writing is taken out of them.
 
 A template is refused, with its place, if it names something else, leaves one of the four out, has HTML that
 cannot stand at the end of any message, hides something or shows it too faintly, or if our own checks would not
@@ -52,6 +53,9 @@ from relay.yaml_marks import Document, FileError, Path_, near
 
 NAME, ADDRESS, CONTACT, UNSUBSCRIBE = SECTIONS = ("name", "address", "contact", "unsubscribe")
 """What a footer can have, in the words of its placeholders."""
+REASON = "reason"
+"""What it may say beside that: why the reader gets this mail, in the words of the stream's settings."""
+LONGEST_REASON = 300
 FALLBACK = "en"
 LONGEST = 4000
 """Characters of a template, text or HTML."""
@@ -263,26 +267,41 @@ _STYLE = (
 """Whatever the style sheets of the message do to everything: this is shown, dark on light."""
 
 
-def footer(template: Template, profile: Profile, sections: frozenset[str], link: str = "") -> Footer:
+def wrong_reason(text: str) -> str:
+    """What is wrong with a stream's reason, "" for nothing."""
+    if len(text) > LONGEST_REASON:
+        return f"must have {LONGEST_REASON} letters at most"
+    if text and (not shown(text) or shown(text) != " ".join(text.split())):
+        return "must have no letters that are invisible or turn the direction of writing"
+    return ""
+
+
+def footer(template: Template, profile: Profile, sections: frozenset[str], link: str = "", reason: str = "") -> Footer:
     """What is to be put into one message.
 
     sections  of SECTIONS
     link      needed for UNSUBSCRIBE
+    reason    "" for none
     """
+    if reason:
+        sections |= {REASON}
     name, address, contact = profile.legal_name or profile.trading_name, profile.postal_address, profile.contact
-    text, fragment = _prepared(template, sections, name, address, contact)
+    text, fragment = _prepared(template, sections, name, address, contact, reason)
     if UNSUBSCRIBE in sections:
         text, fragment = text.replace(_MARK, link), fragment.replace(_MARK, markup.escape(link))
     return Footer(text, fragment)
 
 
 @lru_cache(maxsize=1024)
-def _prepared(template: Template, sections: frozenset[str], name: str, address: str, contact: str) -> tuple[str, str]:
+def _prepared(
+    template: Template, sections: frozenset[str], name: str, address: str, contact: str, reason: str
+) -> tuple[str, str]:
     """Text and HTML but for the link: the same for every recipient of a tenant."""
     values = {
         NAME: shown(name),
         ADDRESS: shown(", ".join(line.strip(" ,") for line in address.splitlines() if line.strip(" ,"))),
         CONTACT: shown(contact),
+        REASON: shown(reason),
         UNSUBSCRIBE: _MARK,
     }
     text = _filled(template.text, sections, values)
@@ -310,6 +329,8 @@ def shown(text: str) -> str:
 
 # -- what is wrong with a template ------------------------------------------------------------------
 _SAMPLE = Profile("Acme Outreach Ltd", "", "1 Main Street, Springfield, IL 62701, USA", "+1 217 555 0100")
+_WHY = "You get this because you asked for it."
+_PLACEHOLDERS = (*SECTIONS, REASON)
 _LINK = "https://mail.platform.example/u/AbCdEfGhIjKlMnOpQrStUvWxYz"
 _OTHERS = (
     "a abbr b bdi bdo big br center code div em font h1 h2 h3 h4 h5 h6 hr i li ol p small span strong sub sup"
@@ -332,8 +353,8 @@ def wrong(template: Template) -> Iterator[tuple[str, str, str]]:
             if word in ("{", "}"):
                 yield part, f"{word} has no other half; {word}{word} is a brace", word
                 before = True
-            elif word[1:-1] not in SECTIONS:
-                yield part, f"unknown placeholder{near(word[1:-1], SECTIONS)} (got {word!r})", word
+            elif word[1:-1] not in _PLACEHOLDERS:
+                yield part, f"unknown placeholder{near(word[1:-1], _PLACEHOLDERS)} (got {word!r})", word
                 before = misspelt = True
             else:
                 named.add(word[1:-1])
@@ -353,19 +374,29 @@ def wrong(template: Template) -> Iterator[tuple[str, str, str]]:
 def _markup_problems(template: Template) -> Iterator[tuple[str, str]]:
     """Markup that cannot stand at the end of any message, whichever lines are left out."""
     said = set()
-    for size in range(len(SECTIONS), -1, -1):
-        for some in combinations(SECTIONS, size):
-            values = dict.fromkeys(SECTIONS, "x") | {UNSUBSCRIBE: _LINK}
-            reader = _Markup()
-            reader.feed(_filled(template.html, frozenset(some), values))
-            reader.close()
-            left = [f"<{tag}> is not closed" for tag in reader.open]
-            for what, token in [*reader.problems, *((one, one.split(" ")[0][:-1]) for one in left)]:
-                if what not in said:
-                    said.add(what)
-                    without = [name for name in SECTIONS if name not in some]
-                    where = f" (where {' and '.join(without)} is left out)" if without else ""
-                    yield f"{what}{where}", token
+    for some in _choices(template):
+        values = dict.fromkeys(_PLACEHOLDERS, "x") | {UNSUBSCRIBE: _LINK}
+        reader = _Markup()
+        reader.feed(_filled(template.html, some, values))
+        reader.close()
+        left = [f"<{tag}> is not closed" for tag in reader.open]
+        for what, token in [*reader.problems, *((one, one.split(" ")[0][:-1]) for one in left)]:
+            if what not in said:
+                said.add(what)
+                without = [name for name in _named(template) if name not in some]
+                where = f" (where {' and '.join(without)} is left out)" if without else ""
+                yield f"{what}{where}", token
+
+
+def _named(template: Template) -> tuple[str, ...]:
+    return _PLACEHOLDERS if f"{{{REASON}}}" in template.html else SECTIONS
+
+
+def _choices(template: Template) -> Iterator[frozenset[str]]:
+    """What may be asked for, everything first."""
+    named = _named(template)
+    for size in range(len(named), -1, -1):
+        yield from map(frozenset, combinations(named, size))
 
 
 class _Markup(HTMLParser):
@@ -436,8 +467,8 @@ def _hides(template: Template) -> tuple[str, str] | None:
     pictures: many readers load none."""
     bare = replace(template, html=_PICTURE.sub("x:x", template.html))
     for one in (template, bare) if bare != template else (template,):
-        for some in (some for size in range(len(SECTIONS), -1, -1) for some in combinations(SECTIONS, size)):
-            page = footer(one, _SAMPLE, frozenset(some), _LINK).html
+        for some in _choices(template):
+            page = footer(one, _SAMPLE, some, _LINK, _WHY if REASON in some else "").html
             view = _view(page, "html")
             if view is None:
                 continue
@@ -467,7 +498,8 @@ def _told(how: str, what: Hidden | Faint) -> tuple[str, str]:
     return f"{shown!r} is {how}", shown
 
 
-_VALUES = {NAME: _SAMPLE.legal_name, ADDRESS: _SAMPLE.postal_address, CONTACT: _SAMPLE.contact, UNSUBSCRIBE: _LINK}
+_VALUES = {NAME: _SAMPLE.legal_name, ADDRESS: _SAMPLE.postal_address, CONTACT: _SAMPLE.contact, UNSUBSCRIBE: _LINK,
+           REASON: _WHY}  # fmt: skip
 _DEMANDS = {
     UNSUBSCRIBE: unsubscribe_visible.CHECK,
     ADDRESS: postal_address.CHECK,
@@ -479,7 +511,7 @@ _DEMANDS = {
 
 def _missed(template: Template) -> Iterator[tuple[str, str, str]]:
     """What a check that asks for a footer finds in a mail that has nothing but this one."""
-    made = footer(template, _SAMPLE, frozenset(SECTIONS), _LINK)
+    made = footer(template, _SAMPLE, frozenset(SECTIONS), _LINK, _WHY)
     tools = Tools(None, None, None)  # type: ignore[arg-type]  # these look at the message alone
     envelope = Envelope("", 0.0, Tenant("acme", "", _SAMPLE), MARKETING, None)
     for part, kind, text in (("text", "plain", made.text), ("html", "html", made.html)):

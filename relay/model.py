@@ -158,6 +158,8 @@ class Tenant:
     agreements: Mapping[str, float | None] = field(default_factory=dict)  # "hipaa": until when, None for no end
     language: str = ""  # of footers where a message does not say its own; "" is English
     single: frozenset[str] = frozenset()  # streams whose mail has one recipient each (`recipients: one`)
+    reasons: Mapping[str, str] = field(default_factory=dict)  # stream -> why people get its mail, for footers
+    list_ids: Mapping[str, str] = field(default_factory=dict)  # stream -> its List-Id, without brackets
     feedback_id: bool = True  # marketing mail that we sign gets a Feedback-ID
     verp: bool = True  # where its next hop can: bounces come to us, by a return path of ours
     footers: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # of the store: language -> text, HTML

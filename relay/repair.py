@@ -1,6 +1,7 @@
 """What the relay puts into a message that lacks it, in one pass, before it is signed.
 
-    one-click-unsubscribe   List-Unsubscribe and List-Unsubscribe-Post (RFC 8058), in place of malformed ones
+    one-click-unsubscribe   List-Unsubscribe and List-Unsubscribe-Post (RFC 8058), in place of malformed ones, and
+                            List-Id (RFC 2919) where the stream has one and the message has none
     unsubscribe-link, postal-address, sender-identity, contact-method
                             one footer with what is asked for, in the language of the message
     well-formed, dkim       made by relay/outgoing.py, for any mail
@@ -23,6 +24,10 @@ from relay.message import Message
 from relay.message.edit import Edit, Footer, footer_edits, untouchable
 from relay.model import Domain, Mail, Profile, Tenant
 from relay.ports import Mended
+
+LONGEST_LIST_ID = 255
+"""Octets (RFC 2919 section 3)."""
+_LIST_ID = re.compile(r"[A-Za-z0-9_-]++(?:\.[A-Za-z0-9_-]++)++\Z")
 
 ONE_CLICK = "one-click-unsubscribe"
 WANTED = {
@@ -141,12 +146,14 @@ class Repairs:
             return "no link can be made for this recipient", ""
 
     def _list_fields(self, mail: Mail, plan: _Plan) -> bytes:
-        assert self.links is not None
+        assert self.links is not None and mail.message is not None
         recipient = mail.envelope.recipients[0].address.text
         mailto = self.links.mailto(mail.tenant.id, mail.envelope.stream, recipient)
         # RFC 2369 section 2: commas between, the preferred one first; a field is folded at white space alone.
         also = f",\r\n <{mailto}>" if mailto else ""
-        return f"List-Unsubscribe: <{plan.link}>{also}\r\n".encode() + _POST
+        id = mail.tenant.list_ids.get(mail.envelope.stream, "")
+        named = f"List-Id: <{id}>\r\n" if id and not mail.message.count("list-id") else ""
+        return f"{named}List-Unsubscribe: <{plan.link}>{also}\r\n".encode() + _POST
 
     # -- the footer ------------------------------------------------------------------------
     def _possible(self, mail: Mail, plan: _Plan) -> frozenset[str]:
@@ -162,9 +169,18 @@ class Repairs:
             message = mail.message
             assert message is not None
             template = self._templates.template(mail.tenant, languages(message))
-            made = footer(template, mail.tenant.profile, sections, plan.link)
+            reason = mail.tenant.reasons.get(mail.envelope.stream, "")
+            made = footer(template, mail.tenant.profile, sections, plan.link, reason)
             known = plan.footers[sections] = made, footer_edits(message, made, plan.places) if readable(message) else ()
         return known
+
+
+def wrong_list_id(text: str) -> str:
+    """What is wrong with a List-Id of a stream, "" for nothing: names with dots between, the last of them the domain of
+    whoever keeps the list (RFC 2919 section 2)."""
+    if not text or (_LIST_ID.match(text) and len(text) <= LONGEST_LIST_ID):
+        return ""
+    return "must be such as news.acme.example: letters, digits, - and _ with dots between, 255 at most, no brackets"
 
 
 _CALLED = {NAME: "legal name", ADDRESS: "postal address", CONTACT: "contact", UNSUBSCRIBE: "link"}

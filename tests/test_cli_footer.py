@@ -175,3 +175,40 @@ async def test_the_directory_knows_a_change_at_its_next_look(tmp_path: Path) -> 
         assert [row.language for row in await footers.all()] == ["de", "en"]
     finally:
         await database.close()
+
+
+def test_what_the_streams_of_a_tenant_say(run: Run, folder: Path) -> None:
+    run("tenant", "add", "shop", "--reason", "marketing=You bought tea.", "--list-id", "marketing=tea.shop.example")
+    [shown] = rows(run("tenant", "show", "shop", "--json"))
+    assert shown["reasons"] == {"marketing": "You bought tea."}
+    assert shown["list_ids"] == {"marketing": "tea.shop.example"}
+    assert "You bought tea." in run("footer", "preview", "--tenant", "shop").stdout
+    assert "tea" not in run("footer", "preview", "--tenant", "shop", "--stream", "transactional").stdout
+    run("tenant", "set", "shop", "--reason", "transactional=You have an order.", "--list-id", "marketing=")
+    [shown] = rows(run("tenant", "show", "shop", "--json"))
+    assert shown["reasons"] == {"marketing": "You bought tea.", "transactional": "You have an order."}
+    assert shown["list_ids"] == {}
+    assert (
+        "no stream 'marketng'; did you mean 'marketing'"
+        in run("tenant", "set", "shop", "--reason", "marketng=x", exit=2).stderr
+    )
+    for wrong in ("tea", "<tea.shop.example>", "a..b", "a b.c", "x." * 130 + "x"):
+        assert (
+            "--list-id of marketing must be such as"
+            in run("tenant", "set", "shop", "--list-id", f"marketing={wrong}", exit=2).stderr
+        )
+    for wrong in ("x" * 301, "a\u202eb", "nul\x00", " "):
+        assert (
+            "--reason of marketing must"
+            in run("tenant", "set", "shop", "--reason", f"marketing={wrong}", exit=2).stderr
+        )
+
+
+def test_the_file_may_say_why_its_people_get_mail(run: Run, folder: Path) -> None:
+    why = "Sie haben <Tee> bestellt."
+    streams = f"    streams: {{marketing: {{reason: '{why}', list_id: tea.acme.example}}}}\n"
+    (folder / "relay.yaml").write_text(CONFIG + streams)
+    assert f"\n{why}\nUnsubscribe" in run("footer", "preview", "--tenant", "acme").stdout
+    assert "Sie haben &lt;Tee&gt; bestellt.<br>" in run("footer", "preview", "--tenant", "acme", "--html").stdout
+    [shown] = rows(run("tenant", "show", "acme", "--json"))
+    assert shown["list_ids"] == {"marketing": "tea.acme.example"}

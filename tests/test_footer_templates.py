@@ -210,6 +210,19 @@ def test_a_good_one_is_taken_and_braces_can_be_written() -> None:
     assert footer(template, PROFILE, frozenset(), "").text == "{x} & <y>"
 
 
+def test_a_reason_may_be_named_and_need_not_be() -> None:
+    text = GOOD.replace("  -", "  {reason}").replace("html: |\n", "html: |\n  <p>{reason}</p>\n")
+    template, lines = read(text.encode(), "f", "en")
+    assert template is not None and lines == []
+    assert footer(template, PROFILE, frozenset(), "", "A & b").text == "A & b"
+    assert "<p>A &amp; b</p>" in footer(template, PROFILE, frozenset(), "", "A & b").html
+    assert "<p>" not in footer(template, PROFILE, frozenset()).html
+    assert read(text.replace("<p>{reason}", "<p style='color:#eee'>{reason}").encode(), "f", "en")[1] == [
+        "f:7:25: html: {reason} is hardly to be seen (contrast 1.16)"
+    ]
+    assert "did you mean 'reason'" in read(text.replace("<p>{reason}", "<p>{raeson}").encode(), "f", "en")[1][0]
+
+
 @pytest.mark.parametrize(
     "html",
     [

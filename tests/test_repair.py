@@ -120,6 +120,46 @@ async def test_a_message_that_lacks_everything_goes_on_with_everything() -> None
     assert LINKS.read(link.rpartition("/")[2]) == Leaving("acme", "marketing", "bob@customer.example")
 
 
+WHY = "You get this because you bought tea & <b>kettles</b> at Acme's."
+
+
+@pytest.mark.parametrize("kind", ["plain", "html"])
+async def test_a_footer_says_why_the_reader_gets_the_mail_where_the_stream_does(kind: str) -> None:
+    acme = replace(ACME, reasons={"marketing": WHY})
+    raw = PLAIN if kind == "plain" else HTML + "<html><body><p>Hello</p></body></html>"
+    sent = Message.parse(await made(mail(raw, acme)))
+    text = " ".join(sent.visible.text.split())
+    assert text.count(WHY) == 1 and text.index("Acme Outreach Ltd") < text.index(WHY) < text.index("Unsubscribe")
+    assert not [link for link in sent.visible.links if "kettles" in link.text]
+    assert not (await judge(mail(sent.raw, acme))).findings
+    other = replace(ACME, reasons={"transactional": WHY})
+    assert b"because" not in await made(mail(raw, other)), "of another stream"
+    # No footer only for this.
+    whole = Message.parse(await made(mail(raw)))
+    assert b"because" not in await made(mail(whole.raw, acme))
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ids", "there"),
+    [
+        ("", {"marketing": "tea.acme.example"}, ["<tea.acme.example>"]),
+        ("", {"transactional": "tea.acme.example"}, []),
+        ("", {}, []),
+        ("List-Id: Tea <own.acme.example>\r\n", {"marketing": "tea.acme.example"}, ["Tea <own.acme.example>"]),
+        (
+            "List-Unsubscribe: <https://acme.example/u>\r\nList-Unsubscribe-Post: List-Unsubscribe=One-Click\r\n",
+            {"marketing": "tea.acme.example"},
+            [],
+        ),
+    ],
+)
+async def test_list_fields_come_with_the_list_id_of_the_stream(
+    theirs: str, ids: dict[str, str], there: list[str]
+) -> None:
+    sent = Message.parse(await made(mail(theirs + PLAIN, replace(ACME, list_ids=ids))))
+    assert sent.all("list-id") == there
+
+
 async def test_what_is_there_is_left_alone() -> None:
     """Whole and in order: nothing is found, and the same octets go on behind our Received."""
     footer = "Acme Outreach Ltd, 1 Main Street, Springfield, IL 62701\r\nabuse@acme.example\r\nUnsubscribe: https://acme.example/u\r\n"

@@ -31,8 +31,9 @@ def command() -> None:
       aup-relay footer list
 
     A line of a footer appears only if all it names was asked for: {name}, {address} and {contact} come from the
-    tenant's verified profile, {unsubscribe} is the recipient's own link.  A tenant's footer comes before
-    everybody's, the store's before that of the folder `footers`, and that before the shipped one.
+    tenant's verified profile, {unsubscribe} is the recipient's own link, {reason} what the tenant's settings say of
+    the stream.  A tenant's footer comes before everybody's, the store's before that of the folder `footers`, and
+    that before the shipped one.
     """
 
 
@@ -135,9 +136,18 @@ def remove(shell: Shell, language: str, tenant_id: str) -> None:
 @click.option("--language", default="", help="In this language; else the tenant's own.")
 @click.option("--file", type=click.Path(dir_okay=False, allow_dash=True), help="This file instead of what is in force.")
 @click.option("--only", default="", help="As if only these were missing: unsubscribe,address,name,contact.")
+@click.option(
+    "--stream",
+    type=click.Choice(["marketing", "transactional"]),
+    default="marketing",
+    show_default=True,
+    help="With this stream's reason.",
+)
 @click.option("--html", "as_html", is_flag=True, help="The HTML form.")
 @click.pass_obj
-def preview(shell: Shell, tenant_id: str, language: str, file: str | None, only: str, as_html: bool) -> None:
+def preview(
+    shell: Shell, tenant_id: str, language: str, file: str | None, only: str, stream: str, as_html: bool
+) -> None:
     """A footer as it would stand in a message.
 
     \b
@@ -159,9 +169,8 @@ def preview(shell: Shell, tenant_id: str, language: str, file: str | None, only:
             return tenant, given or await _in_force(config, database, tenant, language or tenant.language or "en")
 
     tenant, template = shell.run(main)
-    made = footer(
-        template, tenant.profile, sections, f"{config.http.base_url}/u/..." if config.http.base_url else _LINK
-    )
+    link = f"{config.http.base_url}/u/..." if config.http.base_url else _LINK
+    made = footer(template, tenant.profile, sections, link, tenant.reasons.get(stream, ""))
     click.echo(made.html if as_html else made.text)
     if tenant_id and not tenant.profile.verified:
         click.echo(f"the profile of {tenant_id} is not verified: its mail gets none of it", err=True)

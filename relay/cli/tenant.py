@@ -64,6 +64,12 @@ def _profile_options(function: Any) -> Any:
         click.option(
             "--recipients", multiple=True, metavar="STREAM=one|many", help="marketing=one: each message has one."
         ),
+        click.option(
+            "--reason", "reasons", multiple=True, metavar="STREAM=TEXT", help="Why people get it, for footers."
+        ),
+        click.option(
+            "--list-id", "list_ids", multiple=True, metavar="STREAM=ID", help="Of its List-Id: news.acme.example."
+        ),
         click.option("--language", help="Of footers, where a message does not say its own: de."),
         click.option("--verp/--no-verp", default=None, help="Bounces come to the relay, where the next hop can."),
         click.option("--feedback-id/--no-feedback-id", default=None, help="Marketing mail we sign gets a Feedback-ID."),
@@ -92,6 +98,8 @@ def add(shell: Shell, /, id: str, policy: str, profile_verified: bool, **fields:
         given["transfers"] = _regions(given["transfers"])
     if (recipients := given.pop("recipients")) and (single := _single(recipients, frozenset())):
         given["single"] = single
+    for name in _OF_STREAMS:
+        given[name] = _of_streams(name, given[name], {})
     profile = {name: given.pop(name) for name in _PROFILE if name in given}
     tenant = Tenant(id, policy, Profile(**profile, verified=profile_verified), created=time.time(), **given)
 
@@ -151,6 +159,9 @@ def set_(
         changes["transfers"] = _regions(changes["transfers"])
     recipients = changes.pop("recipients")
     _single(recipients, frozenset())
+    streams = {name: said for name in _OF_STREAMS if (said := changes.pop(name))}
+    for name, said in streams.items():
+        _of_streams(name, said, {})
     if policy is not None:
         changes["policy"] = policy
     unverified = profile_verified is None and any(name in changes for name in ("legal_name", "postal_address"))
@@ -158,7 +169,7 @@ def set_(
         changes["verified"] = profile_verified
     elif unverified:
         changes["verified"] = False
-    if not (changes or agreement or withdrawn or recipients):
+    if not (changes or agreement or withdrawn or recipients or streams):
         fail("nothing to change; see: aup-relay tenant set --help")
 
     async def main() -> Tenant:
@@ -169,6 +180,8 @@ def set_(
                 changes["agreements"] = kept | ({agreement: until} if agreement else {})
             if recipients:
                 changes["single"] = _single(recipients, tenant.single)
+            for name, said in streams.items():
+                changes[name] = _of_streams(name, said, getattr(tenant, name))
             await _tenants(database).set(id, **changes)
             if "opt_out" in changes:
                 await _declare(config, database)
@@ -414,6 +427,8 @@ def _told(changes: Mapping[str, Any]) -> str:
 def _plain(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={text}" for name, text in value.items()) or "none"
     return ", ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
 
 
@@ -470,7 +485,7 @@ def _regions(text: str) -> tuple[str, ...]:
         fail(f"{text!r}: {error}")
 
 
-_WORDS = {"single": "recipients", "verified": "profile_verified"}
+_WORDS = {"single": "recipients", "reasons": "reason", "list_ids": "list_id", "verified": "profile_verified"}
 """Of settings that are called otherwise in the model."""
 
 
@@ -489,6 +504,30 @@ def _single(given: tuple[str, ...], before: frozenset[str]) -> frozenset[str]:
     return frozenset(kept)
 
 
+_OF_STREAMS = ("reasons", "list_ids")
+
+
+def _of_streams(name: str, given: tuple[str, ...], before: Mapping[str, str]) -> dict[str, str]:
+    """("marketing=news.acme.example",) -> by stream; nothing behind the = takes it away"""
+    from relay.footers import wrong_reason
+    from relay.repair import wrong_list_id
+    from relay.stores.forms import STREAMS
+
+    option, wrong, such = {
+        "reasons": ("--reason", wrong_reason, "marketing='You get this because ...'"),
+        "list_ids": ("--list-id", wrong_list_id, "marketing=news.acme.example"),
+    }[name]
+    kept = dict(before)
+    for text in given:
+        stream, _, said = text.partition("=")
+        if stream not in STREAMS:
+            fail(f"{option} {text!r}: no stream {stream!r}{near(stream, STREAMS)}; write {such}")
+        if why := wrong(said):
+            fail(f"{option} of {stream} {why}")
+        kept[stream] = said
+    return {stream: said for stream, said in kept.items() if said}
+
+
 def _row(tenant: Tenant, standing: Standing) -> dict[str, Any]:
     profile = tenant.profile
     row: dict[str, Any] = {"id": tenant.id, "policy": tenant.policy, "standing": standing.rung.value}
@@ -505,6 +544,8 @@ def _row(tenant: Tenant, standing: Standing) -> dict[str, Any]:
         "transfers": list(tenant.transfers),
         "opt_out": tenant.opt_out,
         "recipients": [f"{stream}=one" for stream in sorted(tenant.single)],
+        "reasons": dict(tenant.reasons),
+        "list_ids": dict(tenant.list_ids),
         "language": tenant.language,
         "feedback_id": tenant.feedback_id,
         "verp": tenant.verp,

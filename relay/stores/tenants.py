@@ -292,7 +292,8 @@ def network(text: str) -> str:
 _PROFILE = {f.name for f in fields(Profile)}
 _TENANT = (
     "id, policy, legal_name, trading_name, postal_address, contact, privacy_policy, profile_verified,"
-    " client, shadow, quota, next_hop, created, agreements, transfers, opt_out, language, single, feedback_id, verp"
+    " client, shadow, quota, next_hop, created, agreements, transfers, opt_out, language, single, feedback_id, verp,"
+    " reasons, list_ids"
 )
 _CREDENTIAL = "name, tenant, stream, password_hash, networks"
 _DOMAIN = "name, tenant, verified, token, checked, dkim_by, selector, selectors, key_file, created"
@@ -302,7 +303,7 @@ _STANDING = "tenant, rung, since, until, reason, by, quota, new_recipients"
 def _tenant(row: Sequence[Any]) -> Tenant:
     (
         id, policy, legal, trading, postal, contact, privacy, verified, client, shadow, quota, next_hop, created,
-        agreements, transfers, opt_out, language, single, feedback_id, verp,
+        agreements, transfers, opt_out, language, single, feedback_id, verp, reasons, list_ids,
     ) = row  # fmt: skip
     return Tenant(
         id=id,
@@ -320,6 +321,8 @@ def _tenant(row: Sequence[Any]) -> Tenant:
         single=frozenset(json.loads(single)),
         feedback_id=bool(feedback_id),
         verp=bool(verp),
+        reasons=json.loads(reasons),
+        list_ids=json.loads(list_ids),
     )
 
 
@@ -353,6 +356,8 @@ def _tenant_values(tenant: Tenant) -> tuple[Any, ...]:
         json.dumps(sorted(tenant.single)),
         tenant.feedback_id,
         tenant.verp,
+        json.dumps(dict(tenant.reasons), sort_keys=True),
+        json.dumps(dict(tenant.list_ids), sort_keys=True),
     )
 
 
