@@ -604,6 +604,7 @@ WAYS_OUT_OF_PAGES = [
     '<a href="https://x.example/unsubscribe"><img src=i width=90 height=20></a>',
     '<a href="https://x.example/8a7f"><img src=i alt="Unsubscribe"></a>',
     '<a href="https://x.example/unsubscribe">✕</a>',
+    '<a href="https://x.example/u?n=J%C3%BCrgen%20M%fcller%eeabc%20&unsub=1">Unsubscribe</a>',
     '<a href="https://x.example/8a7f">No longer interested?</a>',
     '<a href="https://x.example/8a7f">Not interested? Tell us</a>',
     '<p>Kein Interesse mehr? Klicken Sie <a href="https://x.example/8a7f">hier</a>.</p><p>Acme GmbH</p>',
@@ -618,6 +619,7 @@ NO_WAYS_OUT_OF_PAGES = [
     '<a href="#">Unsubscribe</a>',
     '<a href="">Unsubscribe</a>',
     '<a href="{{unsubscribe_url}}">Unsubscribe</a>',
+    '<a href="https://mail.acme.example/u/%unsubscribe_id%">Unsubscribe</a>',
     '<a href="https://x.example/*|UNSUB|*">Unsubscribe</a>',
     '<a href="javascript:unsubscribe()">Unsubscribe</a>',
     *(

@@ -85,7 +85,8 @@ _LEADS = re.compile(
 )
 _DOTS = " .,;:'`|_-\u00b7"
 """Nobody takes these for a link."""
-_UNRENDERED = re.compile(r"\{\{|\}\}|\{%|\*\||\|\*|\[\[|<%|%%|\$\{")
+# `%unsubscribe%` too; %XX with two hexadecimal digits is an octet (RFC 3986 section 2.1).
+_UNRENDERED = re.compile(r"\{\{|\}\}|\{%|\*\||\|\*|\[\[|<%|%%|\$\{|%(?![0-9a-f]{2})[a-z_]{3,40}%")
 
 
 def any_leads_out(links: Sequence[Link]) -> bool:
