@@ -17,8 +17,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 KINDS = {
-    "unsubscribe": 'Somebody left: `address`, `stream` ("" for every one), `source` (one-click, page, mailto, reply)',
-    "complaint": 'Somebody complained: `address` ("" where the report does not say), `ref` of the mail, `source`',
+    "unsubscribe": 'Somebody left: `address`, `stream` ("" for every one),'
+    " `source` (one-click, page, mailto, reply, provider)",
+    "complaint": 'Somebody complained: `address` ("" where the report does not say), `ref` of the mail,'
+    " `source` (mail, ses-sns, sendgrid, mailgun, postmark, import)",
     "bounce": "An address does not exist: `address`, `status`, `diagnostic`, `ref` of the mail",
     "refusal.digest": "What was refused in an hour: `from`, `to`, `refused`, `checks` [{check, count, ref}]",
     "standing.changed": "A tenant's standing changed: `was`, `is`, `reason`, `until` (null: until a person changes it)",

@@ -456,7 +456,8 @@ def test_a_certificate_with_a_key_of_another_kind_is_no_error():
 
 
 @pytest.mark.parametrize(
-    ("age", "token", "good"), [(0, "t", True), (3700, "t", False), (-3700, "t", False), (0, "", False)]
+    ("age", "token", "good"),
+    [(0, "t", True), (8 * 3600, "t", True), (13 * 3600, "t", False), (-3700, "t", False), (0, "", False)],
 )
 def test_an_old_signature_of_mailgun_is_none(age, token, good):
     stamp = str(int(NOW - age))
