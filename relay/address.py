@@ -7,6 +7,7 @@ is wrong, and never looks anything up.  No I/O here.
 import hashlib
 import ipaddress
 import re
+import unicodedata
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -174,9 +175,12 @@ def folded(address: Address) -> str:
     """The mailbox behind tags and dots: `J.Doe+x@googlemail.com` -> `jdoe@gmail.com`.
 
     `+tag` is dropped everywhere: where a host does not know tags, the longer address
-    does not exist, and mailing it by mistake is the worse error of the two.
+    does not exist, and mailing it by mistake is the worse error of the two.  An accented
+    letter is one character (NFC, RFC 6532 section 3.1): some systems write it as two.
     """
     local = unquoted(address.local).lower()
+    if not local.isascii():
+        local = unicodedata.normalize("NFC", local)
     domain = _ALIASES.get(address.domain, address.domain)
     if not local.startswith('"'):
         base = local.split("+", 1)[0]
@@ -196,7 +200,11 @@ def hosts_of(address: Address) -> set[str]:
 
 def unfoldable(exact: str) -> bool:
     """Whether an exact form is certainly its own folded form; most are, and this is quicker than to fold them."""
-    return "+" not in exact and exact.rpartition("@")[2] not in _PARTICULAR
+    return (
+        "+" not in exact
+        and exact.rpartition("@")[2] not in _PARTICULAR
+        and (exact.isascii() or unicodedata.is_normalized("NFC", exact))
+    )
 
 
 def parents(domain: str) -> list[str]:
@@ -205,13 +213,30 @@ def parents(domain: str) -> list[str]:
     return [".".join(labels[i:]) for i in range(max(1, len(labels) - 1))]
 
 
+def spellings(address: Address, *, folding: bool = True) -> set[str]:
+    """What another system may have made a digest of: the address as given, in lower case, with its domain as people
+    read it; and where `folding`, the mailbox behind its tags and dots."""
+    forms = {address.text, address.exact, address.text.lower()}
+    if folding:
+        local = folded(address).rpartition("@")[0]
+        forms |= {f"{local}@{host}" for host in hosts_of(address)}
+    if "xn--" in address.domain:
+        try:
+            name = idna.decode(address.domain)
+        except (idna.IDNAError, UnicodeError):  # an A-label that says nothing
+            return forms
+        ascii_ = f"@{address.domain}"
+        forms |= {form.removesuffix(ascii_) + f"@{name}" for form in forms if form.endswith(ascii_)}
+    return forms
+
+
 def foreign_hashes(address: Address) -> list[tuple[str, bytes]]:
-    """MD5, SHA-1 and SHA-256 of the address as given and in lower case.
+    """MD5, SHA-1 and SHA-256 of every spelling of the address.
 
     Other systems export their opt-outs so; these digests are look-up keys of
     theirs, not a protection of ours.
     """
-    forms = {address.text.encode(), address.exact.encode(), address.text.lower().encode()}
+    forms = {form.encode() for form in spellings(address)}
     return [
         (name, hashlib.new(name, form, usedforsecurity=False).digest())
         for name in ("md5", "sha1", "sha256")

@@ -194,6 +194,38 @@ class TestSuppressions:
         assert await reasons(recipients, "Ann@Example.com") == [("dnd", "tenant", kind)]
         assert await reasons(recipients, "bob@example.com") == []
 
+    @pytest.mark.parametrize(
+        ("hashed", "also"),
+        [
+            ("jo@example.com", ["Jo+news@example.com", '"jo"@example.com', "jo@example.com."]),
+            ("jdoe@gmail.com", ["j.doe@gmail.com", "JDoe+x@googlemail.com"]),
+            ("jdoe@googlemail.com", ["jdoe@gmail.com", "j.doe+x@googlemail.com"]),
+            ("jo@bücher.example", ["jo@xn--bcher-kva.example", "Jo+x@BÜCHER.example"]),
+            ("jo@xn--bcher-kva.example", ["jo@bücher.example"]),
+            ("jos\u00e9@example.com", ["jose\u0301@example.com", "JOS\u00c9@example.com"]),
+        ],
+    )
+    async def test_a_foreign_hash_stands_for_every_spelling(
+        self, recipients: Any, hashed: str, also: list[str]
+    ) -> None:
+        digest = hashlib.sha256(hashed.encode()).hexdigest()
+        await recipients.add([entry("sha256", digest, "dnd", tenant="acme", now=NOW)])
+        for text in [hashed, *also]:
+            assert await reasons(recipients, text) == [("dnd", "tenant", "sha256")], text
+
+    async def test_without_folding_a_foreign_hash_stands_for_the_address_alone(self, database: Database) -> None:
+        digest = hashlib.sha256(b"jo@xn--bcher-kva.example").hexdigest()
+        for recipients in (MemoryRecipients(KEY, folding=False), Recipients(database, KEY, folding=False)):
+            await recipients.add([entry("sha256", digest, "dnd", tenant="acme", now=NOW)])
+            assert await reasons(recipients, "Jo@bücher.example") != []
+            assert await reasons(recipients, "jo+x@bücher.example") == []
+
+    @pytest.mark.parametrize("text", ["jos\u00e9@example.com", "jose\u0301@example.com"])
+    async def test_an_accent_written_as_one_letter_or_two(self, recipients: Any, text: str) -> None:
+        await recipients.add([entry("address", text, "opt-out", tenant="acme", now=NOW)])
+        for other in ("jos\u00e9@example.com", "Jose\u0301@example.com", "JOS\u00c9+x@example.com"):
+            assert await reasons(recipients, other) != [], other
+
     async def test_several_reasons_stand_beside_each_other(self, recipients: Any) -> None:
         await recipients.add(
             [

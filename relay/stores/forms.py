@@ -15,7 +15,7 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
 
-from relay.address import Address, BadAddress, domain_name, folded, parents, parse
+from relay.address import Address, BadAddress, domain_name, folded, parents, parse, spellings
 from relay.model import MARKETING, TRANSACTIONAL
 
 REASONS = ("opt-out", "complaint", "bounce", "dnd", "manual", "legal")
@@ -169,11 +169,10 @@ def domain_keys(domain: str) -> tuple[bytes, ...]:
     return tuple(domain_key(name) for name in parents(domain))
 
 
-def hash_keys(address: Address) -> tuple[bytes, ...]:
+def hash_keys(address: Address, *, folding: bool = True) -> tuple[bytes, ...]:
     """As `relay.address.foreign_hashes` has them; here without a name look-up for each, for every recipient."""
-    text, exact = address.text, address.exact
     keys: list[bytes] = []
-    for form in {text, exact, text.lower()}:
+    for form in spellings(address, folding=folding):
         octets = form.encode("utf-8", "surrogatepass")
         keys += (
             hashlib.md5(octets, usedforsecurity=False).digest(),

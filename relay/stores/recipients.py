@@ -760,6 +760,8 @@ def matching(rows: Iterable[Sequence[Any]], address: Address) -> list[Suppressio
             if not folding:
                 continue  # stored when spellings were told apart
             form = "folded"
+        elif form in DIGESTS and not folding and key not in hash_keys(address, folding=False):
+            continue
         # An address and the folded row that goes with it are one entry.
         same = (tenant, stream, reason, until, form in ("address", "folded") or form)
         if same not in found or form == "address":
