@@ -255,6 +255,10 @@ def import_(
     one, each line is an address, a @domain or a digest, in digits of either case.  UTF-8, UTF-16 and
     Latin-1; comma, semicolon, tab or bar.
 
+    A reason in words that are not ours is that of --reason, or a bad line without it.  Beside a column
+    of addresses a domain is that of the address, and suppresses nothing; @domain as address does.  In
+    the list of a --tenant a domain binds that tenant alone.
+
     A list of opt-outs is also the tenant's report of those made elsewhere, an empty list too where
     --reason opt-out and --tenant are given: tenants with `opt_out: synced` have to report every two days.
 

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import BinaryIO, cast
 
@@ -25,6 +26,7 @@ JOINED = 20
 """Lines that a quoted cell may span."""
 _DECLARED = re.compile(r'"?sep=([^\w\s"]|\t)"?[ \r]*', re.IGNORECASE)
 _LAST = 253402300799.0  # 9999-12-31T23:59:59Z
+_MAIL_DATE = re.compile(r"(?:[A-Za-z]{3}, *)?\d{1,2} [A-Za-z]{3} \d{4} \d\d:\d\d")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "'")
 
 
@@ -140,20 +142,24 @@ def _encoding(start: bytes) -> str:
 
 
 def bare(cell: str) -> str:
-    """`Jo <jo@example.com>` and `"jo@example.com"` are addresses too, in lists made by people; and what cannot be seen
-    in one was never typed: a mark of order where two files were joined, a soft hyphen from a page."""
+    """`Jo <jo@example.com>`, `"jo@example.com"` and `mailto:jo@example.com` are addresses too, in lists made by people;
+    and what cannot be seen in one was never typed: a mark of order where two files were joined, a soft hyphen from a
+    page."""
     if not cell.isascii():
         cell = UNSEEN.sub("", cell).strip()
     if cell[-1:] == ">" and "<" in cell:
-        return cell[cell.rindex("<") + 1 : -1].strip()
-    if len(cell) > 2 and cell[0] == cell[-1] == '"':
-        return cell[1:-1].strip()
+        cell = cell[cell.rindex("<") + 1 : -1].strip()
+    elif len(cell) > 2 and cell[0] == cell[-1] == '"':
+        cell = cell[1:-1].strip()
+    if cell[:7].lower() == "mailto:":
+        cell = cell[7:].partition("?")[0]
     return cell
 
 
 @lru_cache(maxsize=1000)
 def moment(text: str, column: str) -> float:
-    """ISO 8601 (UTC where no zone is given) or seconds or milliseconds since the epoch."""
+    """ISO 8601 (UTC where no zone is given), seconds or milliseconds since the epoch, or a date as mail has it
+    (RFC 5322 section 3.3)."""
     if text.replace(".", "", 1).isdigit() and len(text) > 8:
         number = float(text)
         number = number / 1000 if number > 1e11 else number
@@ -161,7 +167,10 @@ def moment(text: str, column: str) -> float:
             raise BadEntry(f"{column} lies beyond the year 9999")
         return number
     try:
-        moment = datetime.fromisoformat(text.replace(" UTC", "+00:00"))
+        if _MAIL_DATE.match(text):
+            moment = parsedate_to_datetime(text)
+        else:
+            moment = datetime.fromisoformat(text.replace(" UTC", "+00:00"))
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         raise BadEntry(f"{column} is not a time such as 2026-04-30 or 2026-04-30T12:00:00Z") from None

@@ -27,7 +27,7 @@ COLUMNS = (
 _FORMS = {column: at for at, column in enumerate(COLUMNS[:6])}
 _VALUES = ("address", "domain", "sha256", "sha1", "md5", "keyed", "hash")
 """Which column says who is meant, where several are filled: the address, before a domain that may be its own.
-A `hash` is one of the digests, by its length."""
+A `hash` is one of the digests, by its length; so is what stands for an address and has no @."""
 
 _ALIASES = {
     "email": "address",
@@ -51,6 +51,7 @@ _ALIASES = {
     "digest": "hash",
     "type": "reason",
     "cause": "reason",
+    "suppressionreason": "reason",
     "date": "added",
     "created": "added",
     "createdat": "added",
@@ -61,6 +62,7 @@ _ALIASES = {
     "optoutat": "added",
     "optoutdate": "added",
     "optedoutat": "added",
+    "unsubtime": "added",
     "unsubscribedat": "added",
     "unsubscribedon": "added",
     "unsubscribedate": "added",
@@ -97,7 +99,7 @@ _REASONS = {
 }
 
 _SIZES = {form: {size * 2: form} for form, size in DIGESTS.items()}
-_SIZES["hash"] = {size * 2: form for form, size in DIGESTS.items()}
+_SIZES["hash"] = _SIZES["address"] = {size * 2: form for form, size in DIGESTS.items()}
 """By the name of a column: which digest it is, by the number of its digits."""
 
 KINDS = 1000
@@ -292,9 +294,10 @@ class Reader:
         d = self._defaults
         if not self._delimiter:
             form, value = guess(bare(cells[0]))
+            reason, scope = _need_reason(d.reason), self._reach(form, d.reason, d.scope, d.stream)
             return entry(
-                form, value, _need_reason(d.reason), now=self._now, tenant=d.tenant, scope=d.scope, stream=d.stream,
-                source=d.source, until=d.until, bounce=d.bounce,
+                form, value, reason, now=self._now, tenant=d.tenant, scope=scope, stream=d.stream, source=d.source,
+                until=d.until, bounce=d.bounce,
             )  # fmt: skip
         said = {}
         for column, at in self._columns.items():
@@ -309,8 +312,11 @@ class Reader:
             raise BadEntry("nothing says who is meant")
         if form == "address" and value[0] == "@":
             form = "domain"
-        elif form == "hash":
+        elif form == "hash" or (form == "address" and "@" not in value and len(value) in _SIZES["hash"]):
             form, value = guess(value)
+        elif form == "domain" and "address" in self._columns and "scope" not in self._columns:
+            # In most lists it is the domain of the address, and this person has none.
+            raise BadEntry(f"no address; where the whole domain is meant, write @{value[:64]} in place of it")
         get = said.get
         tenant = get("tenant", "")
         if tenant and d.tenant and tenant != d.tenant:
@@ -321,9 +327,8 @@ class Reader:
         until = moment(said["until"], "until") if "until" in said else None
         scope = get("scope", "").lower()
         stream = get("stream", "").lower()
-        if "reason" in said:
-            reason = _reason(said["reason"])
-        else:
+        reason = _reason(said["reason"], bool(d.reason)) if "reason" in said else ""
+        if not reason:
             reason = _need_reason(d.reason)
             # A line that says more than that is not narrowed by a stream meant for those that say nothing.
             stream = stream or ("" if scope else d.stream)
@@ -332,9 +337,15 @@ class Reader:
         if until is None and reason not in FOR_EVER:
             until = d.until
         return entry(
-            form, value, reason, now=self._now, tenant=tenant or d.tenant, scope=scope or d.scope, stream=stream,
+            form, value, reason, now=self._now, tenant=tenant or d.tenant,
+            scope=self._reach(form, reason, scope or d.scope, stream), stream=stream,
             source=get("source", "")[:500] or d.source, added=added, until=until, bounce=d.bounce,
         )  # fmt: skip
+
+    def _reach(self, form: str, reason: str, scope: str, stream: str) -> str:
+        """The opt-out of a domain binds all tenants, except in the list of one: that binds no other."""
+        alone = form == "domain" and reason == "opt-out" and self._defaults.tenant and not scope and not stream
+        return "tenant" if alone else scope
 
 
 def _nothing(cells: list[str]) -> tuple[()]:
@@ -368,7 +379,9 @@ def _need_reason(reason: str) -> str:
 
 
 @lru_cache(maxsize=1000)
-def _reason(text: str) -> str:
+def _reason(text: str, default: bool) -> str:
+    """default: there is a reason for the whole list.  Then "" for words that are none of ours: what a mail server said
+    to a bounce, or a person who left."""
     if text in REASONS:
         return text
     key = "".join(c for c in text.lower() if c.isalnum())
@@ -376,7 +389,9 @@ def _reason(text: str) -> str:
         return found
     if text.lower() in REASONS:
         return text.lower()
-    close = difflib.get_close_matches(text.lower(), REASONS, n=1)
+    close = difflib.get_close_matches(text.lower(), REASONS, n=1) if len(text) < 30 else []
+    if default and not close:
+        return ""
     raise BadEntry(f"unknown reason {text[:40]!r}" + (f"; did you mean {close[0]}?" if close else ""))
 
 
