@@ -192,9 +192,11 @@ def _ahead(each: Mapping[str, Any]) -> str:
 
 
 def _webhook_off(news: News, operator: Operator) -> list[str]:
+    webhook, why = f"The webhook {news.details['id']} to {news.details['host']}", str(news.details["why"])
     return [
-        f"The webhook {news.details['id']} to {news.details['host']} could not be reached for so long that it is"
-        f" switched off. The last answer: {news.details['why']}.",
+        f"{webhook} answered 410, which says that it is gone for good, and is switched off."
+        if why.endswith(" 410")
+        else f"{webhook} could not be reached for so long that it is switched off. The last answer: {why}.",
         "What it means: nothing is sent to it any more. What waited for it is kept and goes out when it is on again;"
         " what happens until then is not told.",
         f"How to mend it: when the endpoint answers with 200 again, have the operator ({operator.abuse}) switch it on"

@@ -646,6 +646,9 @@ def test_a_webhook_that_is_switched_off_is_told_of() -> None:
         words = text(told, Profile(), OPERATOR, "")
         assert words.startswith(to) and "webhook retry wh_1" in words and "it answered 500" in words
         assert "()" not in subject(told, "P")
+        gone = News(tenant, "webhook-off", NOON, {"id": "wh_1", "host": "tool.example", "why": "it answered 410"})
+        words = " ".join(text(gone, Profile(), OPERATOR, "").split())
+        assert "gone for good" in words and "could not be reached" not in words
     assert "webhook-off" in NOTICES
 
 

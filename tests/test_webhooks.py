@@ -238,6 +238,25 @@ async def test_a_webhook_that_nothing_gets_through_to_is_switched_off_and_its_ow
     assert len(world.endpoints.got) == tries
 
 
+async def test_days_without_events_are_no_days_of_failures(world):
+    """One event that never got through, a week in which nothing happened, and an endpoint that is restarted."""
+    hook = await world.add()
+    world.endpoints.answers[URL] = 503
+    await world.note()
+    for wait in (*TRIES, 0.0):
+        await world.once()
+        world.now += wait + REST
+    assert (await world.outbox.of(hook.id))[-1].state == "dead"
+    world.now += 7 * 86400.0
+    await world.note("2")
+    await world.once()
+    assert (await world.outbox.get(hook.id)).state == "on" and world.results[-1] == "again" and world.told == []
+    world.endpoints.answers[URL] = 200
+    world.now += TRIES[0]
+    await world.once()
+    assert world.results[-1] == "sent"
+
+
 async def test_the_notice_of_a_switch_and_the_switch_are_one(world):
     hook = await world.add()
     for answer in (410, Broken("no connection: refused")):
@@ -245,6 +264,8 @@ async def test_the_notice_of_a_switch_and_the_switch_are_one(world):
         await world.note(str(answer))
         if answer != 410:
             await world.database.run(lambda db: db.execute("UPDATE webhook SET failing = 1").close())
+            tried = "UPDATE webhook_delivery SET at = ?"
+            await world.database.run(lambda db: db.execute(tried, (world.now,)).close())
 
         def broken(hook: Webhook, why: str, now: float) -> Any:
             def put(db: sqlite3.Connection) -> None:
@@ -530,6 +551,10 @@ async def test_a_name_that_changes_between_two_looks_is_not_asked_twice():
     [
         (b"HTTP/1.1 302 Found\r\nLocation: http://169.254.169.254/\r\n\r\n", 302),
         (b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 100_000, 200),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 204 \r\n\r\n", 204),
+        (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 500 No\r\n\r\n", 500),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 1000, 100),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", Broken),
         (b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 20_000, Broken),
         (b"220 smtp.example ESMTP\r\n\r\n", Broken),
         (b"", Broken),

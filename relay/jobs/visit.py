@@ -19,6 +19,8 @@ from relay.address import domain_name
 from relay.ports import Dns
 
 REDIRECTS = 4
+INTERIM = 10
+"""Answers before the answer (RFC 9110 section 15.2) that are read past."""
 OCTETS = 32 * 1024
 """Of an answer's header; its body is not read."""
 SECONDS = 10.0
@@ -234,6 +236,14 @@ def _is_address(host: str | None) -> bool:
 
 
 async def _answer(reader: asyncio.StreamReader) -> tuple[int, str]:
+    for _ in range(INTERIM):
+        status, location = await _head(reader)
+        if status // 100 != 1 or status == 101:
+            break
+    return status, location
+
+
+async def _head(reader: asyncio.StreamReader) -> tuple[int, str]:
     head = await reader.readuntil(b"\r\n\r\n")
     lines = head.decode("latin-1").split("\r\n")
     version, _, rest = lines[0].partition(" ")

@@ -23,6 +23,9 @@ GRACE = 86400.0
 """Seconds for which the secret before a rotation still signs as well."""
 GIVEN_UP = 5 * 86400.0
 """Seconds without a success after which a webhook is switched off."""
+IDLE = 2 * 86400.0
+"""Seconds without a try after which what failed before says nothing any more: no two tries of an event are so far
+apart, so there was nothing to send."""
 SENT_KEPT, DEAD_KEPT = 7 * 86400.0, 30 * 86400.0
 """Seconds for which what was sent, and what never got through, can be looked at."""
 AT_ONCE = 50
@@ -246,13 +249,20 @@ class Outbox:
         over = tries > len(TRIES)
 
         def write(db: sqlite3.Connection) -> str:
+            (since,) = db.execute("SELECT failing FROM webhook WHERE id = ?", (delivery.webhook,)).fetchone() or (None,)
+            if since is not None and now - since >= GIVEN_UP:
+                (tried,) = db.execute(
+                    "SELECT max(at) FROM webhook_delivery WHERE webhook = ? AND state IN ('waiting', 'dead')",
+                    (delivery.webhook,),
+                ).fetchone()
+                since = since if now - (tried or 0.0) <= IDLE else None
+            since = now if since is None else since
             wait = 0.0 if over else TRIES[tries - 1] * (1 + jitter / 10)
             db.execute(
                 "UPDATE webhook_delivery SET state = ?, tries = ?, due = ?, last = ?, at = ? WHERE number = ?",
                 ("dead" if over else "waiting", tries, now + wait, last, now, delivery.number),
             )
-            db.execute("UPDATE webhook SET failing = ? WHERE id = ? AND failing IS NULL", (now, delivery.webhook))
-            (since,) = db.execute("SELECT failing FROM webhook WHERE id = ?", (delivery.webhook,)).fetchone() or (now,)
+            db.execute("UPDATE webhook SET failing = ? WHERE id = ?", (since, delivery.webhook))
             if now - since >= GIVEN_UP:
                 db.execute(
                     "UPDATE webhook SET state = 'off', why = ? WHERE id = ?",
