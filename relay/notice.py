@@ -171,13 +171,27 @@ def _domain(news: News, operator: Operator) -> list[str]:
 def _to_publish(record: Mapping[str, Any]) -> list[str]:
     """For a form, and for a zone file."""
     name, type, value = record["name"], record["type"], record["value"]
-    strings = " ".join(f'"{value[i : i + 255]}"' for i in range(0, len(value), 255))
+    shown = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in value)
     return [
         "Publish:",
-        f"    name   {name}\n    type   {type}\n    value  {value}",
+        f"    name   {name}\n    type   {type}\n    value  {shown}",
         "or, in a zone file:",
-        f"    {name}. IN {type} ( {strings} )",
+        f"    {zone_line(name, value)}",
     ]
+
+
+def zone_line(name: str, value: str) -> str:
+    """A TXT record for a zone file: strings of at most 255 octets, and what is no plain character of one escaped
+    (RFC 1035 sections 3.3.14 and 5.1): a record that is there already is kept, whatever it says."""
+    octets = value.encode("utf-8", "surrogateescape")
+    strings = [
+        '"' + "".join(_IN_ZONE.get(octet) or chr(octet) for octet in octets[i : i + 255]) + '"'
+        for i in range(0, len(octets), 255)
+    ]
+    return f"{name}. IN TXT ( {' '.join(strings)} )" if len(strings) > 1 else f"{name}. IN TXT {''.join(strings)}"
+
+
+_IN_ZONE = {octet: f"\\{octet:03}" for octet in range(256) if not 32 <= octet < 127} | {34: '\\"', 92: "\\\\"}
 
 
 def _ahead(each: Mapping[str, Any]) -> str:

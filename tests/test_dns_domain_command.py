@@ -4,12 +4,14 @@ import asyncio
 import itertools
 import json
 
+import dns.zone
 import pytest
 from click.testing import CliRunner
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from relay.cli import cli
 from relay.cli import domain as command
+from relay.dns import dkim
 from relay.dns.resolver import StaticResolver
 
 CONFIG = """
@@ -87,6 +89,13 @@ def signers_of(folder):
             await database.close()
 
     return asyncio.run(look())
+
+
+def published_by(line):
+    """The texts of a line of a zone file, as a name server reads it."""
+    lines = ["$TTL 300", "@ IN SOA a. b. 1 2 3 4 5", "@ IN NS a.", line.strip(), ""]
+    read = dns.zone.from_text("\n".join(lines), origin=".", relativize=False)
+    return [b"".join(record.strings) for _, _, record in read.iterate_rdatas("TXT")]
 
 
 def pem():
@@ -407,6 +416,28 @@ class TestShow:
         # what is there is kept
         assert records["spf"]["value"] == "v=spf1 ip4:192.0.2.10 ip6:2001:db8::/64 include:_spf.example.net ~all"
         assert "\x1b" not in run("domain", "show", "acme.example", exit=1)
+
+    def test_a_long_record_is_shown_whole(self, run, tmp_path):
+        key = rsa.generate_private_key(65537, 4096)
+        octets = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        (tmp_path / "mine.pem").write_bytes(octets)
+        (tmp_path / "mine.pem").chmod(0o600)
+        value = dkim.record(key.public_key())
+        assert len(value) > 700
+        lines = run("domain", "show", "mine.example", exit=1).splitlines()
+        assert f"value  {value}" in {line.strip() for line in lines}
+        [line] = [line for line in lines if line.strip().startswith("k1._domainkey.mine.example. IN TXT")]
+        assert published_by(line) == [value.encode()]
+
+    def test_a_record_that_is_kept_is_a_line_of_a_zone_file(self, run, claimed, zone):
+        there = 'v=spf1 include:"x;y\\z\x1b.example é ~all'
+        zone["acme.example"] = {"TXT": [there + " " + "a" * 300]}
+        spf = self.records(run)["spf"]
+        assert spf["value"].endswith("a" * 300)
+        for line in (spf["zone"], run("domain", "show", "acme.example", exit=1)):
+            [line] = [each for each in line.splitlines() if each.strip().startswith("acme.example. IN TXT")]
+            assert published_by(line) == [spf["value"].encode()]
+            assert line.isascii() and line.isprintable()
 
     def test_dns_trouble(self, run, claimed, zone):
         zone |= {"acme.example": None, "_aup-relay.acme.example": None, "_dmarc.acme.example": None}

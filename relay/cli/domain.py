@@ -29,6 +29,7 @@ from relay.domain_state import KINDS, STAGES, Record, Seen, left
 from relay.jobs.domain_watch import asked, write
 from relay.keys import Keys, KeysError
 from relay.model import Tenant
+from relay.notice import zone_line
 from relay.ports import Unavailable
 from relay.stores.canary import open_keys
 from relay.stores.database import Database
@@ -442,11 +443,11 @@ def _to_publish(record: Publish) -> dict[str, Any]:
 def _print_record(record: Publish) -> None:
     click.echo(f"\n{record.what}: {record.state}")
     if record.state in ("missing", "wrong", "unknown") and record.value:
-        value = _safe(record.value)  # a record that is there already is kept, whatever it says
-        click.echo(_zone_line(record.name, value))
+        click.echo(_zone_line(record.name, record.value))
         click.echo(f"  or in a form:  name   {record.name}")
         click.echo(f"                 type   {record.type}")
-        click.echo(f"                 value  {value}")
+        # Whole, or what was copied publishes half a key.
+        click.echo(f"                 value  {_safe(record.value, None)}")
     elif record.what == "mx" and record.state != "ok":
         click.echo(f"  {record.name}. IN MX 10 the.name.of.its.mail.server.")
     else:
@@ -991,15 +992,13 @@ def _selector(text: str) -> str:
 
 
 def _zone_line(name: str, value: str) -> str:
-    """A TXT record for a zone file; strings have at most 255 octets (RFC 1035 section 3.3.14)."""
-    strings = " ".join(f'"{text}"' for text in _strings(value))
-    return f"  {name}. IN TXT ( {strings} )" if len(value) > 255 else f"  {name}. IN TXT {strings}"
+    return f"  {zone_line(name, value)}"
 
 
 def _strings(value: str) -> list[str]:
     return [value[i : i + 255] for i in range(0, len(value), 255)]
 
 
-def _safe(text: str) -> str:
-    """What a DNS server said is shown without anything that moves a cursor."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)[:500]
+def _safe(text: str, most: int | None = 500) -> str:
+    """What a DNS server said is shown without anything that moves a cursor.  most: characters, None for all"""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)[:most]
