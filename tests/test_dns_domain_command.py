@@ -264,6 +264,17 @@ class TestKey:
         assert self.listed(run)["s1"]["record"] == "remove it"
         assert [each["selector"] for each in run("domain", "key", "show", "acme.example", "--json")] == ["s2", "s2e"]
 
+    @pytest.mark.parametrize(
+        ("kind", "signing", "gone"), [("ed25519", ["s1", "s2"], "s1e"), ("rsa", ["s2", "s1e"], "s1")]
+    )
+    def test_rotate_one_kind(self, run, claimed, tmp_path, kind, signing, gone):
+        run("domain", "key", "add", "acme.example", "--selector", "s1")
+        run("domain", "key", "rotate", "acme.example", "--type", kind, "--selector", "s2")
+        result = run("domain", "key", "rotate", "acme.example", "--activate", "--force", "--json")
+        assert sorted(result["signing"]) == sorted(signing) and result["retired"] == [gone]
+        assert [signer.selector for signer in signers_of(tmp_path)] == signing
+        assert {name for name, row in self.listed(run).items() if row["state"] == "signing"} == set(signing)
+
     def test_rotate_without_asking_the_dns(self, run, claimed, zone):
         run("domain", "key", "add", "acme.example", "--selector", "s1")
         run("domain", "key", "rotate", "acme.example", "--selector", "s2")

@@ -33,7 +33,7 @@ from relay.notice import zone_line
 from relay.ports import Unavailable
 from relay.stores.canary import open_keys
 from relay.stores.database import Database
-from relay.stores.domain_keys import AGING, SETTLE, DomainKey, DomainKeys, Seal
+from relay.stores.domain_keys import AGING, SETTLE, DomainKey, DomainKeys, Seal, replaced
 from relay.stores.domain_watch import DomainWatch, Look
 from relay.stores.tenants import Conflict, Tenants
 from relay.tokens import reference
@@ -674,7 +674,8 @@ def key_rotate(
 
     The running relay looks for the new records and signs with the new keys, and no longer with the
     old ones, once the DNS has shown them for ten minutes; --activate does so at once.  The old records
-    must stay for seven days more, until the mail they signed has arrived.
+    must stay for seven days more, until the mail they signed has arrived.  With --type, keys of the
+    other kind stay and go on signing.
 
     \b
       aup-relay domain key rotate acme.example
@@ -729,7 +730,8 @@ async def _activate(
     if good:
         note = _note(claim, prepared)
         await shell.record(config, at.database, "domain key activated", tenant=claim.tenant, note=note)
-    old = signing if good and any(each.replaces for each in prepared) else []
+    old = replaced(signing, prepared) if good else []
+    now_signing = [*(each for each in signing if each not in old), *prepared] if good else signing
     if as_json:
         click.echo(
             json.dumps(
@@ -737,7 +739,7 @@ async def _activate(
                     "domain": claim.domain,
                     "tenant": claim.tenant,
                     "activated": good,
-                    "signing": [each.selector for each in prepared] if good else [each.selector for each in signing],
+                    "signing": [each.selector for each in now_signing],
                     "retired": [each.selector for each in old],
                     "remove_after": when(now + AGING) if old else None,
                     "publish": [asdict(each) for each in looked],
@@ -752,7 +754,7 @@ async def _activate(
                 click.echo(f"{_zone_line(each.name, each.value)}\n")
         click.echo(f"mail of {claim.domain} is signed as before")
         return False
-    click.echo(f"mail of {claim.domain} is signed with {', '.join(each.selector for each in prepared)} from now on")
+    click.echo(f"mail of {claim.domain} is signed with {', '.join(each.selector for each in now_signing)} from now on")
     for key in old:
         click.echo(f"keep {key.selector}._domainkey.{claim.domain} until {when(now + AGING)}, then remove it")
     return True

@@ -62,6 +62,13 @@ class DomainKey:
     deleted: float | None = None
 
 
+def replaced(keys: Iterable[DomainKey], new: Iterable[DomainKey]) -> list[DomainKey]:
+    """Which of the keys sign no more once the new ones do: those of the same kinds.  An Ed25519 key stands in for no
+    RSA key, which alone every receiver verifies."""
+    kinds = {key.kind for key in new if key.replaces}
+    return [key for key in keys if key.state == "signing" and (key.kind or "rsa") in kinds]
+
+
 class Seal:
     """Private keys as the store keeps them.  master_key: 32 octets"""
 
@@ -260,10 +267,8 @@ def _own(db: sqlite3.Connection, domain: str, tenant: str) -> None:
 def _activate(db: sqlite3.Connection, domain: str, tenant: str, now: float) -> None:
     keys = _rows(db, domain, tenant)
     new = [key for key in keys if key.state == "prepared"]
-    if any(key.replaces for key in new):
-        for key in keys:
-            if key.state == "signing":
-                db.execute(f"UPDATE domain_key SET state = 'retired', retired = ? {_THIS}", (now, *_this(key)))
+    for key in replaced(keys, new):
+        db.execute(f"UPDATE domain_key SET state = 'retired', retired = ? {_THIS}", (now, *_this(key)))
     for key in new:
         db.execute(f"UPDATE domain_key SET state = 'signing', since = ? {_THIS}", (now, *_this(key)))
     if new:
