@@ -450,6 +450,25 @@ class TestShow:
             assert published_by(line) == [spf["value"].encode()]
             assert line.isascii() and line.isprintable()
 
+    def test_several_spf_records_become_one(self, run, claimed, zone):
+        texts = ["v=spf1 include:_spf.one.example ip4:192.0.2.10 ~all", "v=spf1 include:_spf.one.example mx -all"]
+        zone["acme.example"] = {"TXT": [*texts, "other"]}
+        spf = self.records(run)["spf"]
+        assert (spf["state"], spf["value"]) == (
+            "wrong", "v=spf1 ip6:2001:db8::/64 include:_spf.one.example ip4:192.0.2.10 mx ~all",
+        )  # fmt: skip
+        zone["acme.example"] = {"TXT": ["v=spf1 redirect=_spf.one.example", "v=spf1 mx redirect=_spf.two.example"]}
+        assert self.records(run)["spf"]["value"] == (
+            "v=spf1 ip4:192.0.2.10 ip6:2001:db8::/64 include:_spf.one.example mx include:_spf.two.example ~all"
+        )
+
+    def test_what_nobody_can_see_now_is_not_to_be_replaced(self, run, claimed, zone):
+        zone |= {"acme.example": None, "_dmarc.acme.example": None}
+        records = self.records(run)
+        assert [(records[what]["state"], records[what]["value"]) for what in ("spf", "dmarc")] == [("unknown", "")] * 2
+        output = run("domain", "show", "acme.example", exit=1)
+        assert "v=spf1" not in output and "v=DMARC1" not in output and "aup-relay-verify=" in output
+
     def test_dns_trouble(self, run, claimed, zone):
         zone |= {"acme.example": None, "_aup-relay.acme.example": None, "_dmarc.acme.example": None}
         assert {record["state"] for record in self.records(run, exit=0).values()} == {"unknown"}

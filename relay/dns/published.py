@@ -154,18 +154,28 @@ async def _spf(dns: Dns, claim: Claim, authentication: Authentication) -> Publis
     try:
         result = await authentication.spf(domain)
         answer = await dns.resolve(domain, "TXT")
-    except Unavailable as outage:
-        return Publish("spf", domain, "TXT", wanted, "unknown", outage.why)
+    except Unavailable as outage:  # what is there is to be kept, and nobody knows what that is
+        return Publish("spf", domain, "TXT", "", "unknown", outage.why)
     texts = spf_records(answer.records)
     hints = spf_hints(texts)
     if result.result == "pass":
         return Publish("spf", domain, "TXT", texts[0] if texts else wanted, "ok", _joined(texts), hints)
-    if len(texts) == 1:  # what is there is kept; ours goes before what it says of all others
-        said = texts[0].split()
-        wanted = " ".join([said[0], *terms.split(), *said[1:]])
+    if texts:
+        wanted = _with(terms, texts)
     why = f"; {result.why}" if result.why and texts else ""
     found = f"{result.result} for {result.egress}: {_joined(texts) or result.why}{why}"
     return Publish("spf", domain, "TXT", wanted, missing(texts), found, hints)
+
+
+def _with(terms: str, texts: Sequence[str]) -> str:
+    """One record of them all: what is there is kept; ours goes before what it says of all others."""
+    said = [term for text in texts for term in text.split()[1:]]
+    if len(texts) > 1:  # of what can stand there once, the first; a redirect would not be followed behind `all`
+        ends = [term for term in said if term.lower().lstrip("+-~?") == "all"]
+        rest = ["include:" + term[9:] if term.lower().startswith("redirect=") else term for term in said]
+        said = [*dict.fromkeys(term for term in rest if term not in ends), *(ends[:1] or ["~all"])]
+    ours = [term for term in terms.split() if len(texts) == 1 or term not in said]
+    return " ".join(["v=spf1", *ours, *said])
 
 
 def spf_records(texts: Sequence[str]) -> list[str]:
@@ -246,7 +256,7 @@ async def _dmarc(dns: Dns, claim: Claim) -> Publish:
         if not found.record and not found.at:
             there = (await dns.resolve(name, "TXT")).records
     except Unavailable as outage:
-        return Publish("dmarc", name, "TXT", value, "unknown", outage.why)
+        return Publish("dmarc", name, "TXT", "", "unknown", outage.why)
     if not found.record:
         if found.at:
             return Publish("dmarc", name, "TXT", value, "wrong", "the record's p= is not valid")
