@@ -134,6 +134,17 @@ def test_an_import_that_was_cut_off_goes_on_where_it_was(
     assert "nothing to resume" in run(*words, "--resume", exit=1).stderr
 
 
+@pytest.mark.parametrize("rejects", ["list.csv", "link.csv"])
+def test_a_list_is_not_written_over_with_its_own_bad_lines(run: Run, tmp_path: Path, rejects: str) -> None:
+    file = made(tmp_path)
+    (tmp_path / "link.csv").symlink_to(file)
+    before = file.read_text()
+    for kind in ("suppression", "consent"):
+        words = ("--basis", "opt-in") if kind == "consent" else ()
+        told = run(kind, "import", str(file), "--tenant", "acme", *words, "--rejects", str(tmp_path / rejects), exit=2)
+        assert "is the list itself" in told.output and file.read_text() == before
+
+
 def test_without_resume_it_begins_anew_and_says_what_could_be(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small: None
 ) -> None:

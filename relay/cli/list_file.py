@@ -99,9 +99,13 @@ class BadLines:
 
     count   so far
     header  gives the list's own header line, "" for none: the first line of what is kept
+
+    Exits 2 where `rejects` is the list itself, which would be gone before it is read.
     """
 
     def __init__(self, file: str, rejects: str | None, header: Callable[[], str]) -> None:
+        if rejects and file != "-" and Path(rejects).exists() and Path(file).exists() and Path(rejects).samefile(file):
+            fail(f"{rejects}: is the list itself; name another file for its bad lines")
         self.count = self._before = 0
         self._header = header
         self._file = file
