@@ -399,7 +399,7 @@ class TestShow:
         records = self.records(run)
         assert list(records) == ["ownership", "spf", "dkim", "dkime", "dmarc", "mx"]
         assert {record["state"] for record in records.values()} == {"missing"}
-        assert records["spf"]["value"] == "v=spf1 ip4:192.0.2.10 ip6:2001:db8::/64 -all"
+        assert records["spf"]["value"] == "v=spf1 ip4:192.0.2.10 ip6:2001:db8::/64 ~all"
         assert records["dmarc"]["value"] == "v=DMARC1; p=none"
         output = run("domain", "show", "acme.example", exit=1)
         assert "not verified" in output and '_dmarc.acme.example. IN TXT "v=DMARC1; p=none"' in output

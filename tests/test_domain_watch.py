@@ -620,8 +620,8 @@ async def test_the_notice_says_what_to_publish_and_what_comes_next(world: World)
     told = News("filed", notice.kind, notice.at, notice.details, notice.ref)
     words = text(told, profile, OPERATOR, "")
     assert subject(told, "Example") == "[Example] The DNS of filed.example is not right any more (filed)"
-    assert '    filed.example. IN TXT "v=spf1 ip4:192.0.2.10 -all"' in words
-    assert "    name   filed.example\n    type   TXT\n    value  v=spf1 ip4:192.0.2.10 -all" in words
+    assert '    filed.example. IN TXT "v=spf1 ip4:192.0.2.10 ~all"' in words
+    assert "    name   filed.example\n    type   TXT\n    value  v=spf1 ip4:192.0.2.10 ~all" in words
     said = " ".join(words.split())
     assert "still goes out. If nothing changes it is put off, with a temporary error, in 2" in said
     assert "abuse@platform.example" in said

@@ -148,7 +148,8 @@ async def _ownership(dns: Dns, claim: Claim) -> Publish:
 async def _spf(dns: Dns, claim: Claim, authentication: Authentication) -> Publish:
     domain = claim.envelope or claim.domain
     terms = allow(claim.egress)
-    wanted = f"v=spf1 {terms} -all" if terms else ""
+    # Not -all: who sends for the domain beside us, and has no record yet, is not to lose its mail by ours.
+    wanted = f"v=spf1 {terms} ~all" if terms else ""
     if not terms:
         return Publish("spf", domain, "TXT", "", "unknown", "no egress addresses are configured")
     try:
