@@ -168,6 +168,8 @@ def _missing(check: Check, missing: Mapping[str, str]) -> str:
 def _finding(rule: Rule, evidence: Evidence, mail: Mail, tools: Tools) -> Finding:
     wanted = rule.then
     then = rule.follows(evidence)
+    if evidence.binding and then not in _ACTION:
+        then = Then.REFUSE  # a policy may not let through what binds whatever it says
     ruling: Ruling | None = None
     if (then is Then.HOLD or then is Then.REFUSE) and tools.rulings is not None and not evidence.binding:
         ruling = tools.rulings.on(mail, rule.check.name, then)

@@ -296,7 +296,7 @@ def with_overrides(policy: Policy, overrides: Iterable[Override], now: float) ->
     if not changed:
         return policy
     rules = {
-        stage: tuple(changed.get(rule.check.name, rule) for rule in stage_rules)
+        stage: tuple(changed.get(rule.check.name, rule) if rule.clauses else rule for rule in stage_rules)
         for stage, stage_rules in policy.rules.items()
     }
     return replace(policy, rules=rules)
@@ -361,7 +361,10 @@ def _settings(rule: Rule, override: Override) -> Any:
 
 
 def rule_of(policy: Policy, check: str) -> Rule | None:
-    return next((rule for rules in policy.rules.values() for rule in rules if rule.check.name == check), None)
+    """The policy's own rule, None where no clause names the check."""
+    return next(
+        (rule for rules in policy.rules.values() for rule in rules if rule.check.name == check and rule.clauses), None
+    )
 
 
 # -- reading one file ---------------------------------------------------------------------------
@@ -575,6 +578,9 @@ def _policy(chain: Sequence[_Read], checks: Mapping[str, Check]) -> Policy:
             rule = _rule(checks[name], uses.get(name) or _Use(settings=None), naming, leaf.shadow)
             for stage in checks[name].stages:
                 stages[stage].append(rule)
+    for rule in list(_everywhere(stages, checks.values())):
+        for stage in rule.check.stages:
+            stages[stage].append(rule)
     digest = hashlib.sha256(b"\0".join(read.octets for read in chain)).hexdigest()[:16]
     return Policy(
         name=leaf.policy,
@@ -630,6 +636,19 @@ def _rule(check: Check, use: _Use, naming: Sequence[ClauseFile], shadow: bool) -
     )
 
 
+def _everywhere(stages: Mapping[Stage, Sequence[Rule]], checks: Iterable[Check]) -> Iterator[Rule]:
+    """What binds under every policy, for the streams in which this one has no rule of its own; of no clause.  A policy
+    that forgot it would mail people who opted out."""
+    own = {rule.check.name: rule for rules in stages.values() for rule in rules}
+    for check in checks:
+        if check.everywhere is None:
+            continue
+        rule = own.get(check.name)
+        if rule is None or rule.streams:
+            left = frozenset(_STREAMS) - rule.streams if rule is not None else frozenset()
+            yield Rule(check, check.everywhere, (), Then.REFUSE, on_outage=check.outage, streams=left)
+
+
 def _defaults(check: Check) -> Any:
     return check.settings.model_validate_json("{}", strict=True)
 
@@ -679,7 +698,7 @@ def coverage(
     Each: {"id", "says", "source", "streams", "checks", "enforced", "why"}, enforced one of yes, partly,
     not-configured, outside-mail.
     """
-    rules = {rule.check.name: rule for stage in policy.rules.values() for rule in stage}
+    rules = {rule.check.name: rule for stage in policy.rules.values() for rule in stage if rule.clauses}
     tenants = _concerned(policy, config, tenant)
     rows = []
     for clause in policy.clauses:
@@ -774,6 +793,8 @@ def _lack(clause: Clause, rule: Rule, config: Any, tenants: Sequence[Tenant]) ->
     if not bound and (rule.shadow or (tenants and all(t.shadow for t in tenants))):
         return "in shadow: recorded, not acted on", True
     if then in (Then.RECORD, Then.PASS):
+        if check.everywhere is not None:
+            return "recorded only, but for what binds under every policy", False
         return "recorded only", True
     if rule.streams and set(clause.streams or _STREAMS) - rule.streams:
         return f"{' and '.join(sorted(rule.streams))} mail only", False

@@ -196,6 +196,8 @@ def one_check(check: Check) -> str:
         default += "; it can mend what it finds (`then: repair`)"
     if not check.shadowed:
         default += "; never in shadow"
+    if check.everywhere is not None:
+        default += "; binds under every policy"
     facts.append(default)
     lines = [f"### {check.name}\n", about.strip() + "\n", "".join(f"* {fact}\n" for fact in facts)]
     if settings := list(settings_of(check)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,19 +21,25 @@ from relay.checks import (
     tenant_standing,
 )
 from relay.model import (
+    Action,
     Domain,
     Envelope,
     Evidence,
     Mail,
+    Override,
     Profile,
     Recipient,
     RecipientFacts,
     Rung,
     Session,
+    Stage,
     Standing,
     Suppression,
     Tenant,
+    Then,
 )
+from relay.policy_file import Policies, with_overrides
+from relay.ports import Tools
 from relay.stores.csv_lines import LONGEST, BadLine
 from relay.stores.forms import FOR_EVER, REASONS, BadEntry, Entry, entry, hash_keys
 from relay.stores.suppression_csv import Defaults, NotAList, Reader, header, rows
@@ -496,6 +503,54 @@ def test_standing(standing: Standing, reply: replies.Reply | None, retry_in: flo
     found = judged(tenant_standing, mail(Tenant("acme", "none", standing=standing)))
     assert found == ((str(reply), retry_in, True) if reply else None)
     assert reply is None or (reply.code != 550 and reply.enhanced != "5.7.1")
+
+
+@pytest.mark.parametrize(
+    "checks",
+    [
+        "{postal-address: {}}",
+        "{recipient-suppressed: {then: record}, tenant-standing: {then: record}}",
+        "{recipient-suppressed: {streams: [transactional]}, tenant-standing: {streams: [transactional]}}",
+    ],
+)
+async def test_no_policy_mails_those_who_opted_out_nor_lets_a_suspended_tenant_send(
+    checks: str, tmp_path: Path
+) -> None:
+    """It need not name the checks, and cannot make them records."""
+    (tmp_path / "own.yaml").write_text(f"policy: own\nclauses:\n  - {{id: A, says: x, checks: {checks}}}\n")
+    policy = Policies(tmp_path).get("own")
+    tools = Tools(dns=None, authentication=None, quotas=None)  # type: ignore[arg-type]
+
+    async def told(stage: Stage, it: Mail) -> str:
+        verdict = await policy.judge(stage, it, tools, lambda event: None)
+        return str(verdict.because.reply) if verdict.because else "passes"
+
+    for reason in ("opt-out", "complaint", "legal"):
+        gone = mail(None, "s@acme.example", "jo@example.com", Suppression("stream", reason, "address", "page", NOW - 1))
+        assert await told(Stage.RECIPIENT, gone) == str(replies.SUPPRESSED)
+    suspended = Tenant("acme", "own", standing=Standing(Rung.SUSPENDED, until=NOW + 60))
+    assert await told(Stage.SENDER, mail(suspended)) == str(replies.SUSPENDED_FOR_A_TIME)
+    assert await told(Stage.SENDER, mail(Tenant("acme", "own", standing=Standing(Rung.TERMINATED)))) == str(
+        replies.TERMINATED
+    )
+    # What only protects the tenant's own name is the policy's to choose.
+    bounced = Suppression("tenant", "bounce", "address", "", NOW - 1)
+    for allowed in (mail(), mail(None, "s@acme.example", "jo@example.com", bounced)):
+        assert await told(Stage.RECIPIENT, allowed) == await told(Stage.SENDER, allowed) == "passes"
+
+
+async def test_an_override_cannot_let_through_who_opted_out(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(
+        "policy: own\nclauses:\n  - {id: A, says: x, streams: [transactional], checks: [recipient-suppressed]}\n"
+    )
+    override = Override("recipient-suppressed", then=Then.RECORD, reason="x", by="ann", until=NOW + DAY)
+    policy = with_overrides(Policies(tmp_path).get("own"), [override], NOW)
+    tools = Tools(dns=None, authentication=None, quotas=None)  # type: ignore[arg-type]
+    for stream in ("marketing", "transactional"):
+        gone = mail(None, None, "jo@example.com", Suppression("tenant", "opt-out", "address", "page", NOW - 1))
+        gone.envelope.stream = stream
+        verdict = await policy.judge(Stage.RECIPIENT, gone, tools, lambda event: None)
+        assert verdict.action is Action.REFUSE
 
 
 FULL = Profile("Acme Ltd", "", "1 Main Street", "abuse@acme.example", "", verified=True)

@@ -39,6 +39,7 @@ class Check:
     shadowed  False: shadow never covers it
     spared_by left out once an earlier finding comes to one of these; such checks come last in their stage
     shown     the name on the wire, where the check's own would tell of other tenants
+    everywhere  it binds under every policy, named or not, with these settings; None: where a policy names it
     """
 
     name: str
@@ -54,6 +55,7 @@ class Check:
     shadowed: bool = True
     spared_by: frozenset[Then] = frozenset()
     shown: str = ""
+    everywhere: CheckSettings | None = None
     waits: bool = field(init=False)
 
     def __post_init__(self) -> None:

@@ -21,7 +21,7 @@ from relay.ports import Tools
 
 QUEUE_LIVES = 5 * 86400.0
 BINDING = frozenset({"opt-out", "complaint", "legal"})
-"""Not even a policy in shadow may mail these."""
+"""No policy may mail these: neither one in shadow nor one that does not name this check."""
 
 Reason = Literal["opt-out", "complaint", "bounce", "dnd", "manual", "legal"]
 _ALL: list[Reason] = ["opt-out", "complaint", "bounce", "dnd", "manual", "legal"]
@@ -70,4 +70,5 @@ CHECK = Check(
     remedy="Take this recipient off your list: they opted out, complained, bounced, or the law forbids it.",
     settings=Settings,
     needs=frozenset({"state"}),
+    everywhere=Settings(reasons=[]),
 )

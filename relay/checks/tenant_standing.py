@@ -43,4 +43,5 @@ CHECK = Check(
     remedy="The operator of this service stopped your sending; answer its notice, or write to its abuse desk.",
     needs=frozenset({"tenant", "state"}),
     shadowed=False,
+    everywhere=CheckSettings(),
 )
