@@ -118,14 +118,16 @@ class World:
         return self.answers.pop(0) if self.answers else OK
 
     # what a test does
-    async def accept(self, *to: str, sender: str = "a@acme.example", ref: str = "r" * 26, **more: Any) -> str:
+    async def accept(
+        self, *to: str, sender: str = "a@acme.example", ref: str = "r" * 26, at: float = NOON, **more: Any
+    ) -> str:
         people = [list(one) if isinstance(one, tuple) else [one, "", ""] for one in (to or ("bob@example.net",))]
         envelope = {
             "sender": sender, "recipients": people, "stream": "marketing", "body": "", "smtputf8": False, "ret": "",
             "envid": "", "client": "192.0.2.9", "helo": "x", "esmtp": True, "tls": "", "credential": "c",
         } | more  # fmt: skip
-        copy = Copy(ref, "acme", NOON, NOON + DAY, "made", "hold", "", envelope, RAW)
-        held = Held(ref, NOON, "acme", ref.encode()[:16], "k" * 16, ("spam-score",), len(people), len(RAW), Review())
+        copy = Copy(ref, "acme", at, at + DAY, "made", "hold", "", envelope, RAW)
+        held = Held(ref, at, "acme", ref.encode()[:16], "k" * 16, ("spam-score",), len(people), len(RAW), Review())
         held.accepted, held.copy = True, copy
         return (await SqliteReviews(self.database, self.copies).hold(held)).case
 
@@ -239,6 +241,28 @@ async def test_the_next_hop_is_asked_again_with_growing_waits_and_then_the_sende
     assert "Status: 5.4.7" in str(report.get_payload(1))
     assert await world.state() == "returned"
     assert len(times) < 150
+
+
+async def test_what_comes_after_the_decision_is_given_up_too_and_counts(world: World) -> None:
+    """Its case was released before it came: five days are five days all the same, and the decision binds so many."""
+    case = await world.accept()
+    await world.decide(case)
+    await world.until_idle()
+    world.now = NOON + DAY
+    assert await world.accept(ref="s" * 26, at=world.now) == case
+    later = await world.rows.get("s" * 26)
+    assert later is not None
+    assert (later.state, later.by, later.why, later.decided) == ("released", "ann", "seen", world.now)
+    world.answers = [Delivery(Reply(451, 4, 1, "Down"), "next-hop")] * 130
+    await world.until_idle(longest=30 * DAY)
+    assert "Status: 5.4.7" in str(report_of(world.sent[-1][2]).get_payload(1))
+    assert await world.state("s" * 26) == "returned"
+    assert world.now < NOON + DAY + TOO_LATE + DAY
+    [row] = await world.database.read("SELECT passed FROM review_case WHERE id = ?", (case,))
+    assert row[0] == 1
+    await world.database.run(lambda db: db.execute("UPDATE review_case SET passed = most").rowcount)
+    assert await world.accept(ref="u" * 26, at=world.now) == f"{case}.2"
+    assert await world.state("u" * 26) == "held"
 
 
 async def test_whom_the_next_hop_refuses_for_good_does_not_keep_the_others_waiting(world: World) -> None:

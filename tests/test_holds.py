@@ -697,6 +697,7 @@ class TestStore:
         joined = await store.hold(held("r1", reviewers=2))
         case, agreed = await cases.decide(joined.case, True, by="ann", why="fine", now=NOON)
         assert (case.state, agreed) == ("open", ["ann"])
+        await cases.decide(joined.case, True, by=" Ann", why="in other letters", now=NOON + 1)
         case, agreed = await cases.decide(joined.case, True, by="ann", why="still fine", now=NOON)
         assert case.state == "open"
         with pytest.raises(Conflict, match="2 people must agree"):

@@ -222,8 +222,11 @@ class Cases:
             agreed: list[str] = []
             if release and case.reviewers > 1:
                 db.execute("INSERT OR IGNORE INTO review_vote VALUES (?, ?, ?, ?)", (id, by, now, why))
-                found = db.execute('SELECT by FROM review_vote WHERE "case" = ? ORDER BY at', (id,))
-                agreed = [name for (name,) in found]
+                people: dict[str, str] = {}
+                for (name,) in db.execute('SELECT by FROM review_vote WHERE "case" = ? ORDER BY at', (id,)):
+                    # Two people must agree, not two spellings of one.
+                    people.setdefault(" ".join(name.split()).casefold(), name)
+                agreed = list(people.values())
                 if len(agreed) < case.reviewers:
                     return case, agreed
             elif not release:

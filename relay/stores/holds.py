@@ -123,16 +123,22 @@ class SqliteReviews:
                 return Joined(id, ref, False)
             db.execute("DELETE FROM hold WHERE ref = ?", (ref,))
         case = cases.join(db, held)
-        decided = case.state in ("released", "refused")  # in the second that this process had not heard of it
+        # In the second that this process had not heard of it; and what is accepted for several checks at once is of a
+        # case of theirs together, which the judge does not know.
+        decided = case.state in ("released", "refused")
         db.execute(
             'INSERT INTO hold (ref, fingerprint, tenant, "case", checks, accepted, state, at, last, recipients, size,'
-            " due) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " due, decided, by, why) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 held.ref, held.fingerprint, held.tenant, case.id, json.dumps(held.checks), held.accepted,
                 case.state if decided else "held", held.at, held.at, held.recipients, held.size,
                 held.at if held.accepted and decided else None,
+                # The days for which it is tried begin with it, not with the decision on those before it.
+                held.at if decided else None, case.by if decided else "", case.why if decided else "",
             ),
         )  # fmt: skip
+        if held.accepted and case.state == "released":
+            db.execute("UPDATE review_case SET passed = passed + 1 WHERE id = ?", (case.id,))
         if held.copy is not None and (held.accepted or self._few(db, case.id)):
             held.copy.case = case.id
             self._copies.keep(db, held.copy, needed=held.accepted)
