@@ -421,6 +421,27 @@ class TestReport:
         [row] = json.loads(run("suppression", "report", "--json", exit=1).stdout)
         assert (row["value"], row["requested"], row["late"]) == ("jo@example.com", "2026-05-04 00:00:00Z", True)
 
+    def test_who_withdrew_and_agreed_anew_was_not_mailed_against_their_will(self, run: Run, folder: Path) -> None:
+        """Withdrawn is everything unless said otherwise, and agreed to is marketing: that opens marketing again."""
+        words = ["--tenant", "acme", "--source", "form"]
+        for name in ("jo", "eve"):
+            run("consent", "add", f"{name}@example.com", *words, "--basis", "opt-in", "--at", "2026-05-01")
+            run("consent", "withdraw", f"{name}@example.com", *words, "--at", "2026-05-04")
+        anew = ["--basis", "double-opt-in", "--ip", "192.0.2.7", "--at", "2026-05-05"]
+        run("consent", "add", "jo@example.com", *words, *anew)
+        run("consent", "add", "eve@example.com", *words, *anew, "--purpose", "transactional")
+        asyncio.run(
+            mailed(
+                folder,
+                ("jo@example.com", MONDAY + 2 * DAY, "acme", "marketing", "forward"),
+                ("eve@example.com", MONDAY + 2 * DAY, "acme", "transactional", "forward"),
+                ("eve@example.com", MONDAY + 3 * DAY, "acme", "marketing", "forward"),
+            )
+        )
+        [row] = json.loads(run("suppression", "report", "--json", "--within", "365", exit=1).stdout)
+        assert (row["value"], row["stream"]) == ("eve@example.com", "marketing")
+        assert [mail["stream"] for mail in row["mails"]] == ["marketing"], "a receipt is no mail against an opt-out"
+
     def test_many(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("relay.stores.opt_outs.PAGE", 7)
         lines = "email\n" + "".join(f"p{n}@example.com\n" for n in range(50))

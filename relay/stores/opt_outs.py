@@ -150,17 +150,20 @@ _ENTRIES = (
     (b"", "", "", ""),
     (0, 1, 2, 8),
 )
+# One of everything is the opt-out from marketing that it is everywhere else (relay/stores/consents.py): receipts go on
+# where the policy asks no consent for them.
+_BOUND = "iif(c.purpose = 'transactional', c.purpose, 'marketing')"
 _WITHDRAWALS = (
     # What a newer consent with evidence has opened again is none any more.
-    "SELECT key, tenant, iif(purpose = 'all', '', purpose), iif(value IS NULL, 'keyed', 'address'), value,"
+    f"SELECT key, tenant, {_BOUND}, iif(value IS NULL, 'keyed', 'address'), value,"
     " iif(source = '', 'consent withdrawn', source), at, stored, purpose, act, mark FROM consent c"
     " WHERE (tenant, key, purpose, at, act, mark) > (?, ?, ?, ?, ?, ?) AND act = 'withdrawn'"
     " AND (? IS NULL OR tenant = ?) AND (at BETWEEN ? AND ? OR stored BETWEEN ? AND ?)"
     " AND NOT EXISTS (SELECT 1 FROM consent g WHERE g.tenant = c.tenant AND g.key = c.key AND g.at > c.at AND g.proven"
-    " AND g.act IN ('opt-in', 'double-opt-in', 'explicit', 'requested') AND g.purpose IN (c.purpose, 'all'))"
+    f" AND g.act IN ('opt-in', 'double-opt-in', 'explicit', 'requested') AND g.purpose IN ({_BOUND}, 'all'))"
     # Who leaves by a link withdraws with the same act what they had agreed to: one opt-out, and listed above.
     " AND NOT EXISTS (SELECT 1 FROM suppression s WHERE s.key = c.key AND s.tenant = c.tenant AND s.reason = 'opt-out'"
-    " AND s.stream IN ('', c.purpose) AND c.at BETWEEN s.added AND coalesce(s.again, s.added))"
+    f" AND s.stream IN ('', {_BOUND}) AND c.at BETWEEN s.added AND coalesce(s.again, s.added))"
     " ORDER BY tenant, key, purpose, at, act, mark LIMIT ?",
     ("", b"", "", 0.0, "", b""),
     (1, 0, 8, 6, 9, 10),
