@@ -53,7 +53,7 @@ def test_an_agreement_is_put_on_file_and_taken_back(run: Run) -> None:
     run("tenant", "add", "ward")
     assert agreements(run, "ward") == []
     run("tenant", "set", "ward", "--agreement", "hipaa", "--until", "2099-12-31")
-    assert agreements(run, "ward") == ["hipaa until 2099-12-31 00:00:00Z"]
+    assert agreements(run, "ward") == ["hipaa until 2099-12-31 23:59:59Z"]
     run("tenant", "set", "ward", "--agreement", "hipaa")
     assert agreements(run, "ward") == ["hipaa"]
     run("tenant", "set", "ward", "--policy", "none")

@@ -111,6 +111,8 @@ def refs(result: Result) -> list[str]:
         (("--domain", "example.org", "--until", "2026-04-26T12:00:02"), [SENT, REFUSED]),
         (("--message-id", "<1@acme.example>"), [SENT]),
         (("--since", "2026-04-27"), []),
+        (("--since", "2026-04-26", "--until", "2026-04-26"), [DOUBT, SENT, REFUSED]),
+        (("--until", "2026-04-25"), []),
         (("--tenant", "gamma"), []),
         (("--limit", "1"), [DOUBT, SENT]),
     ],

@@ -11,6 +11,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -185,6 +186,16 @@ def test_a_case_and_a_time(run: Run, folder: Path) -> None:
     since = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(NOW - 3600 + 11))
     result = run("evidence", "export", "--tenant", "acme", "--since", since, "--json", "--out", str(folder / "t.zip"))
     assert json.loads(result.stdout)[0]["decisions"] == 5, "four, and that the case was exported"
+
+
+def test_the_last_day_of_a_time_is_in_it(run: Run, folder: Path) -> None:
+    """A month is asked for by its first and its last day."""
+    april = ("--since", "2026-04-01", "--until", "2026-04-30")
+    run("evidence", "export", "--tenant", "acme", *april, "--out", str(folder / "april.zip"))
+    with zipfile.ZipFile(folder / "april.zip") as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+    begin, end = (datetime(2026, month, 1, tzinfo=UTC).timestamp() for month in (4, 5))
+    assert manifest["since"] == begin and end - 0.001 < manifest["until"] < end
 
 
 def test_whoever_changes_an_archive_is_seen(exported: Path) -> None:

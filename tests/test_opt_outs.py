@@ -392,6 +392,8 @@ class TestReport:
         assert asked_for(*both) == ["@example.net", "acme05@example.com", "beta05@example.com"]
         assert asked_for("--tenant", "acme", *both) == ["@example.net", "acme05@example.com"]
         assert asked_for("--tenant", "acme", "--until", "2026-03-31") == ["acme03@example.com"]
+        assert asked_for("--since", "2026-05-04", "--until", "2026-05-04") == asked_for(*both), "the last day counts"
+        assert asked_for("--since", "2026-05-01", "--until", "2026-05-03") == []
         assert "did you mean 'beta'" in run("suppression", "report", "--tenant", "bet", exit=2).output
         run("suppression", "report", "--since", "2026-05-02", "--until", "2026-05-01", exit=2)
 

@@ -14,6 +14,7 @@ from relay.cli.shell import (
     Group,
     Moment,
     Shell,
+    Until,
     fail,
     json_option,
     open_store,
@@ -50,7 +51,7 @@ def command() -> None:
 
 def _filters(function: Any) -> Any:
     for option in (
-        click.option("--until", type=Moment(), help="Not later than this (UTC)."),
+        click.option("--until", type=Until(), help="Not later than this (UTC); a day counts whole."),
         click.option("--since", type=Moment(), help="Not earlier than this (UTC)."),
         click.option("--domain", default="", help="Of the sender or a recipient."),
         click.option("--address", default="", help="Of the sender or a recipient, exactly."),

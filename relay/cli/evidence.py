@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from relay.cli.shell import Group, Moment, Shell, fail, json_option, near, open_store, show
+from relay.cli.shell import Group, Moment, Shell, Until, fail, json_option, near, open_store, show
 from relay.cli.tenant import every_tenant, known_tenant
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def command() -> None:
     """Evidence of what was decided, for whoever must check it without this software.
 
     \b
-      aup-relay evidence export --tenant acme --since 2026-04-01 --out acme-april.zip
+      aup-relay evidence export --tenant acme --since 2026-04-01 --until 2026-04-30 --out acme-april.zip
       aup-relay evidence export --case ABCDEFGHIJKLMNOP --out case.zip
     """
 
@@ -31,7 +31,7 @@ def command() -> None:
 @click.option("--tenant", default="", help="Everything of this tenant.")
 @click.option("--case", default="", help="What belongs to this case.")
 @click.option("--since", type=Moment(), help="Not earlier than this (UTC).")
-@click.option("--until", type=Moment(), help="Not later than this (UTC).")
+@click.option("--until", type=Until(), help="Not later than this (UTC); a day counts whole.")
 @click.option("--out", required=True, type=click.Path(dir_okay=False, path_type=Path), help="A new .zip file.")
 @json_option
 @click.pass_obj

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from relay.cli.shell import Duration, Group, Moment, Shell, fail, json_option, near, open_store, show, when, who
+from relay.cli.shell import Duration, Group, Shell, Until, fail, json_option, near, open_store, show, when, who
 from relay.cli.tenant import known_tenant, not_misspelt
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def command() -> None:
 @click.option("--case", default="", help="For mail of this case alone.")
 @click.option("--domain", default="", help="For mail from this domain (at RCPT: to it as well) and those below it.")
 @click.option("--for", "lasts", type=Duration(), help="For how long (30d).")
-@click.option("--until", type=Moment(), help="Until when, instead of --for.")
+@click.option("--until", type=Until(), help="Until when (the end of that day), instead of --for.")
 @click.option("--why", required=True, help="Kept with your name.")
 @click.option("--by", default="", help="Who decided, if it is not you.")
 @json_option

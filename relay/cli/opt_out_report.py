@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from relay.cli.shell import Moment, Shell, fail, json_option, open_store, when
+from relay.cli.shell import Moment, Shell, Until, fail, json_option, open_store, when
 from relay.cli.tenant import known_tenant
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 @click.command("report")
 @click.option("--tenant", help="Only what binds this tenant's mail.")
 @click.option("--since", type=Moment(), help="Asked for or in force since (2026-04-01).")
-@click.option("--until", type=Moment(), help="Asked for or in force until.")
+@click.option("--until", type=Until(), help="Asked for or in force until; a day counts whole.")
 @click.option("--within", type=click.IntRange(0, 365), default=10, show_default=True, help="Business days allowed.")
 @click.option("--problems", is_flag=True, help="Only those that were late, or were mailed after they had asked.")
 @json_option

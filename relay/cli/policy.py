@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from relay.cli.shell import Moment, Shell, fail, json_option, near, show, when
+from relay.cli.shell import Moment, Shell, Until, fail, json_option, near, show, when
 
 if TYPE_CHECKING:
     from relay.model import Tenant
@@ -289,7 +289,7 @@ def test_(shell: Shell, file: Path, messages: Path | None, verbose: bool, as_jso
 @command.command("replay")
 @click.option("--policy", "new", required=True, metavar="NAME|FILE", help="The policy to try.")
 @click.option("--since", type=Moment(), help="Messages from then on (UTC); all that are kept if left out.")
-@click.option("--until", type=Moment(), help="Not later than this.")
+@click.option("--until", type=Until(), help="Not later than this; a day counts whole.")
 @click.option("--tenant", "tenant_id", help="Of this tenant alone.")
 @click.option("--offline", is_flag=True, help="Skip what needs DNS, scanners or stored state.")
 @config_option

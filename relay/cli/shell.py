@@ -15,7 +15,7 @@ import re
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -161,6 +161,21 @@ class Moment(_Seconds):
         except ValueError:
             self.fail(f"{value!r} is not a time; write 2026-04-30 or 2026-04-30T12:00:00+00:00", param, ctx)
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+class Until(Moment):
+    """As `Moment`; a day without a time is the end of that day, as it is in the files: --since 2026-04-01 --until
+    2026-04-30 is all of April."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        moment = super().convert(value, param, ctx)
+        if isinstance(value, float):
+            return moment
+        try:
+            date.fromisoformat(str(value).strip())
+        except ValueError:
+            return moment
+        return min(moment + 86400.0 - 1e-6, 253402300799.0)  # 9999-12-31T23:59:59Z
 
 
 def when(at: float | None) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from relay.cli.shell import Duration, Group, Moment, Shell, fail, json_option, near, open_store, show, when
+from relay.cli.shell import Duration, Group, Moment, Shell, Until, fail, json_option, near, open_store, show, when
 from relay.cli.tenant import every_tenant, known_tenant
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ def _told(row: dict[str, Any]) -> str:
 @command.command("simulate")
 @click.option("--policy", "name", help="The ladder of this policy, or of a policy file; each tenant's own if left out.")
 @click.option("--since", type=Moment(), help="Decisions from then on (UTC); 90 days if left out.")
-@click.option("--until", type=Moment(), help="Up to then; now if left out.")
+@click.option("--until", type=Until(), help="Up to then, a day counts whole; now if left out.")
 @click.option("--last", type=Duration(), help="The last 30d, instead of --since.")
 @click.option("--tenant", default="", help="This tenant alone.")
 @json_option

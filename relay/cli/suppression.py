@@ -20,6 +20,7 @@ from relay.cli.shell import (
     Group,
     Moment,
     Shell,
+    Until,
     fail,
     json_option,
     open_store,
@@ -85,7 +86,7 @@ def _scope_options(function: Any) -> Any:
 @click.option("--reason", type=click.Choice(REASONS), required=True, help="Why they must not be mailed.")
 @_scope_options
 @click.option("--for", "lasts", type=Duration(), help="For how long (90d); not for opt-out, complaint, legal.")
-@click.option("--until", type=Moment(), help="Until when, instead of --for.")
+@click.option("--until", type=Until(), help="Until when (the end of that day), instead of --for.")
 @click.option("--requested", type=Moment(), help="When they asked for it; without it, now.")
 @click.option("--source", default="", help="The tool that reports it: this counts as its report of opt-outs.")
 @json_option

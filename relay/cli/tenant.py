@@ -11,20 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from relay.cli.erase import compact_option, receipt_option
-from relay.cli.shell import (
-    Counter,
-    Duration,
-    Group,
-    Moment,
-    Shell,
-    fail,
-    json_option,
-    near,
-    open_store,
-    show,
-    when,
-    who,
-)
+from relay.cli.shell import Counter, Duration, Group, Shell, Until, fail, json_option, near, open_store, show, when, who
 
 if TYPE_CHECKING:
     from relay.model import Standing, Tenant
@@ -128,7 +115,7 @@ def add(shell: Shell, /, id: str, policy: str, profile_verified: bool, **fields:
 @click.option(
     "--agreement", type=click.Choice(AGREEMENTS), help="It is signed and on file: hipaa lets health data pass."
 )
-@click.option("--until", type=Moment(), help="When that agreement ends; without it, not by itself.")
+@click.option("--until", type=Until(), help="The last day of that agreement; without it, it does not end by itself.")
 @click.option("--no-agreement", "withdrawn", type=click.Choice(AGREEMENTS), help="It is no longer on file.")
 @click.pass_obj
 def set_(
@@ -276,7 +263,7 @@ def show_(shell: Shell, id: str, as_json: bool) -> None:
 @click.argument("id")
 @click.option("--reason", required=True, help="Why; kept, and shown to whoever reinstates.")
 @click.option("--for", "lasts", type=Duration(), help="For how long (3d); without it until somebody reinstates.")
-@click.option("--until", type=Moment(), help="Until when, instead of --for.")
+@click.option("--until", type=Until(), help="Until when (the end of that day), instead of --for.")
 @json_option
 @click.pass_obj
 def suspend(shell: Shell, id: str, reason: str, lasts: float | None, until: float | None, as_json: bool) -> None:
