@@ -4,7 +4,7 @@
 that is due, or None.  Taken and asked again it says None sooner or later, so it can be asked at any
 time, twice, or after a crash.  What it promises:
 
-* Up one rung at a time, and only for something noted after the last step; `at_once` of a rung is the
+* Up one rung at a time, and only for something that came after the last step; `at_once` of a rung is the
   one way past others.
 * Nobody is terminated by it.  It proposes that, and a person decides.
 * What it did, clean days undo, one rung at a time.  What a person did it leaves alone, but that a
@@ -62,11 +62,15 @@ class Incident:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """How much of a tenant's mail came back: `count` of `sent` messages delivered within the rate's window."""
+    """How much of a tenant's mail came back: `count` of `sent` messages delivered within the rate's window.
+
+    newest  when the latest report of them came
+    """
 
     kind: Literal["complaints", "bounces"]
     sent: int
     count: int
+    newest: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,7 @@ class Change:
 
 # -- the state machine ---------------------------------------------------------------------
 def next_step(
-    ladder: Enforcement, state: State, incidents: Sequence[Incident], measures: Iterable[Measure], now: float
+    ladder: Enforcement, state: State, incidents: Sequence[Incident], measures: Sequence[Measure], now: float
 ) -> Change | None:
     """The step that is due at `now`; None for none.  incidents: all of the tenant's that may still count."""
     counted = [i for i in incidents if i.noted > state.counts_from and _weight(ladder, i) > 0]
@@ -128,7 +132,7 @@ def next_step(
         _taken_back(ladder, state, incidents, now)
         or _ended(ladder, state, now)
         or _climbed(ladder, state, counted, measures, now)
-        or _healed(ladder, state, counted, now)
+        or _healed(ladder, state, counted, measures, now)
     )
 
 
@@ -207,7 +211,8 @@ def _climbed(
                 return _go(ladder, state, up, window, why, noted, now)
     if up is not Rung.TERMINATED and now >= state.mend:
         for measure in measures:
-            if why := _rate(ladder, up, measure):
+            # What came back before, or while there was time to mend, is no reason for a second step.
+            if measure.newest > max(state.since, state.mend) and (why := _rate(ladder, up, measure)):
                 return _put(ladder, state, up, (), why, noted, now)
     return None
 
@@ -295,11 +300,15 @@ def _clean_since(state: State, counted: Iterable[Incident]) -> float:
     return max([state.since, *(i.last or i.at for i in counted)])
 
 
-def _healed(ladder: Enforcement, state: State, counted: Sequence[Incident], now: float) -> Change | None:
+def _healed(
+    ladder: Enforcement, state: State, counted: Sequence[Incident], measures: Iterable[Measure], now: float
+) -> Change | None:
     if state.rung not in (Rung.NOTICE, Rung.THROTTLED) or state.by_person:
         return None
     if now < _clean_since(state, counted) + ladder.heal:
         return None
+    if any(_rate(ladder, state.rung, measure) for measure in measures):
+        return None  # days without an incident are not clean while so much comes back
     rung = ladder.below(state.rung)
     after = replace(state, rung=rung, since=now, until=None, mend=0.0, noted=max(state.noted, now))
     if rung is Rung.GOOD:

@@ -114,11 +114,31 @@ def test_what_is_older_than_the_window_counts_no_more() -> None:
 
 
 def test_a_complaint_rate_needs_a_volume() -> None:
-    assert climb([], NOON, measures=[Measure("complaints", 999, 500)])[1] == []
-    assert climb([], NOON, measures=[Measure("complaints", 1000, 0)])[1] == []
-    [change] = climb([], NOON, measures=[Measure("complaints", 1000, 5)])[1]
+    assert climb([], NOON, measures=[Measure("complaints", 999, 500, NOON)])[1] == []
+    assert climb([], NOON, measures=[Measure("complaints", 1000, 0, NOON)])[1] == []
+    [change] = climb([], NOON, measures=[Measure("complaints", 1000, 5, NOON)])[1]
     assert change.rung is NOTICE and change.why == "0.50% of the mail of 7 days came back as complaints"
-    assert climb([], NOON, measures=[Measure("bounces", 1000, 999)])[1] == [], "this ladder has no edge for them"
+    assert climb([], NOON, measures=[Measure("bounces", 1000, 999, NOON)])[1] == [], "this ladder has no edge for them"
+
+
+def test_what_came_back_before_a_step_brings_no_second_one() -> None:
+    """One bad campaign: who mails nobody any more is not throttled for it when the time to mend is over."""
+    before = Measure("complaints", 1000, 5, NOON - DAY)
+    state, [notice] = climb([], NOON, measures=[before])
+    assert notice.rung is NOTICE and state.mend == NOON + 2 * DAY
+    late = Measure("complaints", 1000, 6, NOON + DAY)
+    for measure in (before, late):
+        assert climb([], NOON + 3 * DAY, state, measures=[measure])[1] == []
+    [step] = climb([], NOON + 3 * DAY, state, measures=[Measure("complaints", 2000, 9, NOON + 2.5 * DAY)])[1]
+    assert (step.rung, step.why) == (THROTTLED, "0.45% of the mail of 7 days came back as complaints")
+
+
+def test_days_are_not_clean_while_as_much_comes_back_as_brought_the_rung() -> None:
+    state = State(rung=THROTTLED, since=NOON, mend=NOON + 2 * DAY)
+    still = [Measure("complaints", 9000, 30, NOON + 13 * DAY)]
+    assert climb([], NOON + 14 * DAY, state, measures=still)[1] == []
+    [step] = climb([], NOON + 14 * DAY, state, measures=[Measure("complaints", 9000, 26, NOON + 13 * DAY)])[1]
+    assert (step.kind, step.rung) == ("healed", NOTICE)
 
 
 # -- never ------------------------------------------------------------------------------------

@@ -224,9 +224,10 @@ class Feedback:
                 continue
             since = max(now - rate.window, settled)
             rows = await self._db.read(
-                f"SELECT count(*) FROM feedback WHERE tenant = ? AND {where} AND at >= ?", (tenant, since)
+                f"SELECT count(*), coalesce(max(at), 0) FROM feedback WHERE tenant = ? AND {where} AND at >= ?",
+                (tenant, since),
             )
-            found.append(Measure(kind, await self.delivered(tenant, since), rows[0][0]))  # type: ignore[arg-type]
+            found.append(Measure(kind, await self.delivered(tenant, since), *rows[0]))  # type: ignore[arg-type]
         return found
 
 
