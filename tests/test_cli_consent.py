@@ -259,6 +259,18 @@ def test_what_opens_an_address_again_is_said(run: Run) -> None:
     ]
 
 
+def test_what_was_added_now_comes_back_as_the_same_record(run: Run, tmp_path: Path) -> None:
+    """The clock has more digits than a time in a list."""
+    for name in ("a", "b", "c"):
+        words = (f"{name}@example.com", "--tenant", "acme")
+        run("consent", "add", *words, "--basis", "opt-in", "--source", "form", "--until", "2099-01-01")
+        run("consent", "withdraw", *words)
+    out = tmp_path / "out.csv"
+    run("consent", "export", str(out), "--tenant", "acme")
+    [again] = table(run("consent", "import", str(out), "--tenant", "acme", "--json"))
+    assert (again["records"], again["new"], again["bad"]) == (6, 0, 0)
+
+
 def test_import_and_export_come_back_as_they_were(run: Run, tmp_path: Path) -> None:
     list_ = tmp_path / "list.csv"
     list_.write_text(

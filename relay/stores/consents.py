@@ -123,7 +123,9 @@ def record(
         raise BadConsent(f"{act!r} is no basis; there are {', '.join(BASES)}")
     if purpose not in PURPOSES:
         raise BadConsent(f"{purpose!r} is no purpose; there are {', '.join(PURPOSES)}")
-    at = now if at is None else at
+    at = round(now if at is None else at, 6)  # as an export writes it: what comes back is the same record
+    if until is not None:
+        until = round(until, 6)
     if not (math.isfinite(at) and at <= now + AHEAD):
         raise BadConsent("it would have been given in the future")
     if until is not None and until <= at:

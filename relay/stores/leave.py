@@ -98,6 +98,7 @@ class OptOut:
             return True
 
     async def _store(self, leaving: Leaving, scope: Scope, source: Source, at: float, now: float) -> bool:
+        at = round(at, 6)  # as the withdrawal keeps it, so that both are seen to be one act
         stream = leaving.stream if scope == "stream" else ""
         one = entry(
             "address", leaving.address, "opt-out",
