@@ -318,7 +318,7 @@ async def test_only_opt_outs_are_opened(sqlite: Stores, reason: str) -> None:
 
 
 async def test_an_objection_of_a_whole_domain_stays(sqlite: Stores) -> None:
-    await sqlite.recipients.add([entry("domain", "example.com", "opt-out", tenant="acme", now=NOW - DAY)])
+    await sqlite.recipients.add([entry("domain", "example.com", "opt-out", now=NOW - DAY)])
     await opt_out(sqlite, scope="global")
     await sqlite.consents.add([grant(**EVIDENCE)])
     assert await sqlite.reasons() == [("opt-out", "global"), ("opt-out", "global")]

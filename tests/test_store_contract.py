@@ -141,11 +141,16 @@ class TestSuppressions:
             ]
 
     async def test_a_domain_objection_covers_what_is_below_it_for_all_tenants(self, recipients: Any) -> None:
-        await recipients.add([entry("domain", "@Example.com", "opt-out", tenant="acme", now=NOW)])
+        await recipients.add([entry("domain", "@Example.com", "opt-out", now=NOW)])
         for text in ("a@example.com", "b@deep.mail.example.com"):
             assert await reasons(recipients, text, tenant="other") == [("opt-out", "global", "domain")]
         for text in ("a@notexample.com", "a@example.com.evil.test", "a@com.example"):
             assert await reasons(recipients, text) == []
+
+    async def test_a_domain_in_a_tenants_list_binds_that_tenant_alone(self, recipients: Any) -> None:
+        await recipients.add([entry("domain", "@example.com", "opt-out", tenant="acme", now=NOW)])
+        assert await reasons(recipients, "a@mail.example.com") == [("opt-out", "stream", "domain")]
+        assert await reasons(recipients, "a@example.com", tenant="other") == []
 
     async def test_a_bounce_ends_after_its_days(self, recipients: Any) -> None:
         await recipients.add([entry("address", "jo@example.com", "bounce", tenant="acme", now=NOW)])

@@ -55,7 +55,9 @@ DAY = 86400.0
         ("opt-out", "address", {}, "stream", None),
         ("opt-out", "address", {"stream": "transactional"}, "stream", None),
         ("opt-out", "address", {"scope": "tenant"}, "tenant", None),
-        ("opt-out", "domain", {}, "global", None),
+        ("opt-out", "domain", {}, "stream", None),
+        ("opt-out", "domain", {"tenant": ""}, "global", None),
+        ("opt-out", "domain", {"scope": "global"}, "global", None),
         ("complaint", "address", {}, "tenant", None),
         ("complaint", "address", {"scope": "global"}, "global", None),
         ("legal", "address", {}, "global", None),
@@ -71,7 +73,7 @@ def test_reach_and_end_follow_from_the_reason(
     reason: str, form: str, given: dict[str, Any], scope: str, until: float | None
 ) -> None:
     value = "jo@example.com" if form == "address" else "example.com"
-    made = entry(form, value, reason, tenant="acme", now=NOW, **given)
+    made = entry(form, value, reason, now=NOW, **{"tenant": "acme", **given})
     assert (made.scope, made.until) == (scope, until)
     assert (made.tenant == "") == (scope == "global")
 

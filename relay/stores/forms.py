@@ -78,7 +78,8 @@ def entry(
 ) -> Entry:
     """An entry with what its reason says of scope and end, or BadEntry.
 
-    opt-out    this tenant's marketing stream, for ever; of a domain: all tenants
+    opt-out    this tenant's marketing stream, for ever; of a domain where no tenant is named: all tenants.  (One in
+               a tenant's list must not bind the others: a line of theirs would stop everybody's mail to a provider)
     complaint  this tenant, every stream, for ever
     legal      all tenants, every stream, for ever
     bounce     this tenant, until `bounce` seconds after `added`
@@ -89,7 +90,7 @@ def entry(
     value = _value(form, value)
     if not scope:
         scope = "stream" if stream else _DEFAULT_SCOPE.get(reason, "tenant")
-        if form == "domain" and reason == "opt-out" and not stream:
+        if form == "domain" and reason == "opt-out" and not stream and not tenant:
             scope = "global"
     if scope not in SCOPES:
         raise BadEntry(f"{scope!r} is no scope; there are {', '.join(SCOPES)}")
