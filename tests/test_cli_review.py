@@ -206,7 +206,7 @@ def test_exceptions_by_hand(run: Run) -> None:
     add = ("exception", "add", "--tenant", "acme", "--why", "ours")
     run(*add, "--check", "brand-lookalike", "--domain", "acme-news.example", "--for", "30d")
     run(*add, "--check", "contact-list", "--case", CASE, "--until", "2099-01-01", exit=2)  # longer than a year
-    run(*add, "--check", "contact-list", "--case", CASE, "--for", "7d")
+    run(*add, "--check", "contact-list", "--case", CASE.upper(), "--for", "7d")
     assert [r["number"] for r in rows(run("exception", "list", "--tenant", "acme", "--json"))] == [2, 1]
     assert "binds acme again" in run("exception", "remove", "1").stdout
     assert "ended already" in run("exception", "remove", "1", exit=2).stderr

@@ -66,7 +66,7 @@ async def fill(folder: Path) -> None:
             ledger = await SqliteLedger.open(database, name, keys.ledger, folder / "relay.db.spill")
             for n in range(7):
                 tenant = "acme" if n % 3 else "beta"
-                await ledger.record(decision(n + 10 * (name == "smtp-1"), tenant, "CASE" if n == 4 else ""))
+                await ledger.record(decision(n + 10 * (name == "smtp-1"), tenant, "case" if n == 4 else ""))
                 if n in (2, 5):
                     await checkpoint(database, keys.signing, NOW - 3600 + n + 0.5)
             await ledger.close()
@@ -75,7 +75,7 @@ async def fill(folder: Path) -> None:
         await database.run(
             lambda db: db.execute(
                 "INSERT INTO review_case (id, key, tenant, check_name, state, opened, last, most, lasts, undecided)"
-                " VALUES ('CASE', 'CASE', 'acme', 'malware', 'open', ?, ?, 10, 10, 'refuse')", (NOW, NOW),
+                " VALUES ('case', 'case', 'acme', 'malware', 'open', ?, ?, 10, 10, 'refuse')", (NOW, NOW),
             ).close()
         )  # fmt: skip
     finally:
@@ -182,7 +182,7 @@ def test_openssl_verifies_the_signature(exported: Path, tmp_path: Path) -> None:
 def test_a_case_and_a_time(run: Run, folder: Path) -> None:
     run("evidence", "export", "--case", "CASE", "--out", str(folder / "case.zip"))
     status, said = check(folder / "case.zip")
-    assert status == 0 and "2 decisions of case CASE of tenant acme" in said
+    assert status == 0 and "2 decisions of case case of tenant acme" in said
     since = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(NOW - 3600 + 11))
     result = run("evidence", "export", "--tenant", "acme", "--since", since, "--json", "--out", str(folder / "t.zip"))
     assert json.loads(result.stdout)[0]["decisions"] == 5, "four, and that the case was exported"
@@ -272,7 +272,7 @@ def test_the_ledger_still_verifies(folder: Path) -> None:
         ((), "name one of --tenant and --case"),
         (("--tenant", "acme", "--case", "CASE"), "name one of --tenant and --case"),
         (("--tenant", "acne"), "did you mean 'acme'?"),
-        (("--case", "CASF"), "did you mean 'CASE'?"),
+        (("--case", "CASF"), "did you mean 'case'?"),
     ],
 )
 def test_wrong_use_leaves_no_file(run: Run, folder: Path, words: tuple[str, ...], said: str) -> None:

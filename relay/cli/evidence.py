@@ -23,7 +23,7 @@ def command() -> None:
 
     \b
       aup-relay evidence export --tenant acme --since 2026-04-01 --until 2026-04-30 --out acme-april.zip
-      aup-relay evidence export --case ABCDEFGHIJKLMNOP --out case.zip
+      aup-relay evidence export --case k3j5m2q7abcdefgh --out case.zip
     """
 
 
@@ -48,6 +48,8 @@ def export(
         fail("name one of --tenant and --case")
     config = shell.config()
     now = time.time()
+
+    case = case.strip().lower()
 
     async def main(file: Any) -> tuple[str, Exported]:
         from relay.jobs.checkpoints import checkpoint

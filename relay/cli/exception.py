@@ -60,6 +60,7 @@ def add(
     now = time.time()
     if bool(lasts) == bool(until):
         fail("give --for or --until: an exception ends")
+    case = case.strip().lower()
     if check not in NAMES:
         fail(f"no check {check!r}{near(check, NAMES)}")
     ends = now + lasts if lasts else until

@@ -60,7 +60,9 @@ def list_(shell: Shell, tenant: str, case: str, state: str | None, limit: int, a
         from relay.stores.holds import HoldRows
 
         async with open_store(config) as database:
-            found = await HoldRows(database).find(tenant=tenant, case=case, state=state or "", limit=limit)
+            found = await HoldRows(database).find(
+                tenant=tenant, case=case.strip().lower(), state=state or "", limit=limit
+            )
             await not_misspelt(config, database, tenant, found)
             return found, await (await _copies(config, database)).envelopes([hold.ref for hold in found])
 
