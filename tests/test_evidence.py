@@ -272,6 +272,7 @@ def test_the_ledger_still_verifies(folder: Path) -> None:
         ((), "name one of --tenant and --case"),
         (("--tenant", "acme", "--case", "CASE"), "name one of --tenant and --case"),
         (("--tenant", "acne"), "did you mean 'acme'?"),
+        (("--tenant", "acme", "--since", "2026-05-01", "--until", "2026-04-30"), "--until is before --since"),
         (("--case", "CASF"), "did you mean 'case'?"),
     ],
 )

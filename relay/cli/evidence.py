@@ -46,6 +46,8 @@ def export(
     """
     if bool(tenant) == bool(case):
         fail("name one of --tenant and --case")
+    if since is not None and until is not None and until < since:
+        fail("--until is before --since")
     config = shell.config()
     now = time.time()
 
