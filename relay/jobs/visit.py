@@ -147,7 +147,7 @@ class Visitor:
     async def _follow(self, url: str, exact: bool) -> str:
         for _ in range(REDIRECTS + 1):
             status, location = await self._ask("HEAD", url)
-            if status in (405, 501) and exact:
+            if status >= 400 and exact:  # not only 405: whoever knows no HEAD may say anything
                 status, location = await self._ask("GET", url)
             if status in (301, 302, 303, 307, 308) and location:
                 try:
@@ -245,7 +245,11 @@ async def _answer(reader: asyncio.StreamReader) -> tuple[int, str]:
 
 async def _head(reader: asyncio.StreamReader) -> tuple[int, str]:
     head = await reader.readuntil(b"\r\n\r\n")
-    lines = head.decode("latin-1").split("\r\n")
+    try:
+        text = head.decode()  # as browsers read a Location that should have been percent-encoded
+    except UnicodeDecodeError:
+        text = head.decode("latin-1")
+    lines = text.split("\r\n")
     version, _, rest = lines[0].partition(" ")
     if not version.startswith("HTTP/") or not rest[:3].isdigit():
         raise ValueError(lines[0])
