@@ -217,6 +217,11 @@ def test_explicit_consent_of_everybody_over_tls_lets_it_pass(module):
         ("You were recently diagnosed with depression", "health"),
         ("Since you are gay, you will like this", "sex-life"),
         ("Because you are a Muslim, we thought of Ramadan", "religion"),
+        ("Because of your asthma book your appointment now", "health"),
+        ("We write about your diabetes medication", "health"),
+        ("Since you are Catholic, church tax is due", "religion"),
+        ("Because you are a gay man we wrote to you", "sex-life"),
+        ("Wegen Ihrer Depression und Ihrer Forschung", "health"),
         ("As a Labour Party member you will have voted", "politics"),
         ("Your political views are on file", "politics"),
         ("As a trade union member you get ten percent", "union"),
@@ -259,6 +264,24 @@ def test_an_assertion_about_the_reader(text, category):
         "Ihr Testergebnis ist da: Website-Check",
         "Ihr Befund liegt vor",
         "Vos résultats d'analyse sont disponibles",
+        # Of what an organisation is, has or does.
+        "I read about your cancer research at the university",
+        "I'm writing about your diabetes programme",
+        "Regarding your HIV clinic in Leeds: rapid tests",
+        "Given your ADHD coaching business, you may need a booking tool",
+        "More about your dementia care homes, please",
+        "Concerning your epilepsy device portfolio, we make parts",
+        "Your cancer diagnosis platform impressed us",
+        "Your HIV test results reporting system needs an interface",
+        "Because of your depression-era building you need insulation",
+        "Since you are a Christian charity, you pay half",
+        "Because you are a Catholic school, you need DBS checks",
+        "Since you are a gay-owned bar, list with us",
+        "Since you are a Latino family business, join us",
+        "Because you are a Labour Party office you pay less",
+        "Your sexual orientation policy, as a template for HR",
+        "Wegen Ihrer Diabetes-Forschung melde ich mich",
+        "Ihre Krebs-Diagnose-Software hat uns beeindruckt",
     ],
 )
 def test_a_topic_is_no_assertion(text):
@@ -324,6 +347,7 @@ def test_threats_and_slurs_are_held(text, language):
         "Wir bringen Sie um 9 Uhr mit dem Shuttle zur Messe",
         "Ich bringe Sie um 14:30 Uhr auf den neuesten Stand; wir bringen euch um acht zurück",
         "Te voy a matar de risa",
+        "On va vous tuer de rire avec ce spectacle",
         "Ti uccido con la gentilezza",
     ],
 )
@@ -400,6 +424,7 @@ def test_what_is_typical_of_prohibited_content_is_held(text, category):
         "Warnung: So erkennen Sie Phishing. 'Ihr Konto wurde gesperrt' schreibt keine Bank.",
         "Your payment could not be processed. Update your payment method to keep your subscription.",
         "Get 20% off watches, free delivery, order online within 48 hours",
+        "We protect luxury brands from counterfeits: fake Louis Vuitton bags and replica watches vanish from marketplaces",
     ],
 )
 def test_ordinary_notices_news_and_advice_pass(text):
