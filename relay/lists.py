@@ -125,14 +125,36 @@ def _entry(name: str, entry: str) -> str:
     if any(c.isspace() for c in entry):
         raise ValueError("one entry a line, without spaces")
     if name == "links":
-        return entry
+        return _link(entry)
     if name == "role-names":
         if "@" in entry:
             raise ValueError("needs what stands before the @, alone")
         return entry
-    if not entry.isascii():
-        with contextlib.suppress(idna.IDNAError):
-            entry = idna.encode(entry, uts46=True).decode()
+    entry = _ascii(entry)
     if _DOMAIN.fullmatch(entry) is None:
         raise ValueError("needs a domain, alone: example.com")
     return entry
+
+
+_LINK = re.compile(r"((?:https?:)?//|)([^/]*)(.*)")
+
+
+def _link(entry: str) -> str:
+    """A domain, which covers what is below it, or an URL with a path; a URL that is all of a host is that domain."""
+    parts = _LINK.fullmatch(entry)
+    assert parts is not None
+    before, host, path = parts[1], parts[2], parts[3]
+    name, colon, port = host.partition(":")
+    name = _ascii(name).removesuffix(".")
+    if not host.startswith("[") and (_DOMAIN.fullmatch(name) is None or (colon and not (port.isdecimal() and path))):
+        raise ValueError("needs a domain or a URL: bad.example, host.example/path")
+    if host.startswith("["):  # an IPv6 address
+        name = host
+    return before + name + colon + port + path if path.strip("/") else name
+
+
+def _ascii(domain: str) -> str:
+    if not domain.isascii():
+        with contextlib.suppress(idna.IDNAError):
+            return idna.encode(domain, uts46=True).decode()
+    return domain

@@ -62,6 +62,10 @@ def test_every_shipped_list_can_be_read(name):
         ("brands", "example bank", "a colon"),
         ("links", "bad.example /path", "one entry a line"),
         ("links", "!", "nothing stands"),
+        ("links", "*.bad.example", "a domain or a URL"),
+        ("links", "bad.example:8080", "a domain or a URL"),
+        ("links", "hxxp://bad[.]example/", "a domain or a URL"),
+        ("links", "ann@bad.example", "a domain or a URL"),
     ],
 )
 def test_an_entry_that_could_never_be_found_is_told_with_its_line(tmp_path, name, line, says):
@@ -72,16 +76,23 @@ def test_an_entry_that_could_never_be_found_is_told_with_its_line(tmp_path, name
 
 def test_entries_are_taken_as_people_have_them(tmp_path):
     (tmp_path / "domains").write_text("B\u00fccher.example\n")
+    (tmp_path / "links").write_text(
+        "b\u00fccher.example\nhttps://bad.example/\nworse.example.\nhttps://m\u00fcller.example/x\n[2001:db8::1]\n"
+    )
     (tmp_path / "digests").write_text(f"{'AB' * 32}  leads.csv\n")
     (tmp_path / "brands").write_text("!Adobe\n")
     lists = Lists(
         {
             "personal-domains": [tmp_path / "domains"],
+            "links": [tmp_path / "links"],
             "attachments": [tmp_path / "digests"],
             "brands": [tmp_path / "brands"],
         }
     )
     assert lists.covers("personal-domains", "mail.xn--bcher-kva.example")
+    for host in ("www.xn--bcher-kva.example", "www.bad.example", "worse.example", "[2001:db8::1]"):
+        assert lists.covers("links", host)
+    assert lists.holds("links", "https://xn--mller-kva.example/x")
     assert lists.holds("attachments", "ab" * 32)
     brands = lists.entries("brands")
     assert len(brands) > 10 and not any(brand.startswith("adobe:") for brand in brands)
