@@ -393,6 +393,7 @@ def test_domains_that_pass_for_a_brands(host, expected):
         "apple-pie.example", "shopify-experts.com", "paypal-integration-guide.com", "linkedin.client.com", "appie.nl", "goggle.com", "strike.com",
         "stripes.com", "revolt.com", "ann.github.io", "bücher.example", "яндекс.рф", "例え.jp", "t-シャツ.jp", "amazons.com", "office-login.example", "outlooksecure.com",
         "login.microsoftonline.com", "accounts.google.com", "myshop.myshopify.com", "nam02.safelinks.protection.outlook.com",
+        "amazone.de", "www.amazone.com", "app.salesforge.com", "p16-sign.tiktokv.com",
     ],
 )  # fmt: skip
 def test_domains_that_pass_for_nobodys(host):
@@ -913,6 +914,8 @@ LIST = "List-Unsubscribe: <https://acme.example/u/1>\nList-Unsubscribe-Post: Lis
             "bulk, promotion",
         ),
         (LIST + "Precedence: bulk\n", "Your order has shipped", PROMOTION, "list, bulk, promotion"),
+        (LIST + "Precedence: bulk\nAuto-Submitted: no\n", "Hello", "Hello", "list, bulk"),
+        (LIST + "Precedence: bulk\nAuto-Submitted: auto-generated\n", "Summer sale", PROMOTION, "list, promotion"),
     ],
 )
 def test_bulk_mail_on_the_transactional_stream(header, subject, body, signs):
@@ -931,6 +934,16 @@ def test_bulk_mail_on_the_transactional_stream(header, subject, body, signs):
         ("Feedback-ID: 1.eu-west-1.abc:AmazonSES\n", "Hello", PROMOTION),
         ("", "Summer sale", PROMOTION),
         ("Auto-Submitted: auto-generated\nPrecedence: bulk\n", "Your password", "Here is the link."),
+        # Trackers and wikis: a list's fields, and one that keeps robots from answering.
+        (
+            "List-Id: <site.tracker.acme.example>\nPrecedence: bulk\nAuto-Submitted: auto-generated\n",
+            "[Site - Bug #12] Login broken",
+            "Ann has commented.",
+        ),
+        (LIST + "Precedence: bulk\nAuto-Submitted: Auto-Generated; x=y\n", "Ann mentioned you", "Hello"),
+        # What a certified sender and a mail API write on every message.
+        (LIST + "X-CSA-Complaints: csa-complaints@eco.example\n", "Ihre Anmeldung", "Wir haben sie erhalten."),
+        (LIST + "X-MJ-CustomID: user-12\n", "Welcome", "Your account is there."),
     ],
 )
 def test_single_messages(header, subject, body):

@@ -129,7 +129,7 @@ _EVERYDAY = _set(
     "office windows outlook live azure force frame meta booking chase citi adobe sparkasse visa stripe square telegram"
 )
 # Words and names of their own, one letter from the label of a shipped brand.
-_WORDS = _set("amazin goggle intuito inuit payal revolt sportify")
+_WORDS = _set("amazin amazone goggle intuito inuit payal revolt salesforge sportify")
 
 
 class _Answers:

@@ -5,7 +5,8 @@ It takes two signs that do not depend on one another (three where the subject is
 shipment ...):
 
   list        List-Unsubscribe or List-Id: it goes to a list
-  bulk        Precedence: bulk or junk
+  bulk        Precedence: bulk or junk; trackers and wikis write it on each notice so that no robot answers,
+              together with Auto-Submitted (RFC 3834), and then it is none
   campaign    a field that campaign tools write (X-Campaign..., X-Mailchimp..., Feedback-ID that names a campaign)
   promotion   promotional wording in subject or text, together with a way to unsubscribe in the text
 
@@ -29,7 +30,7 @@ from relay.ports import Tools
 _CAMPAIGN_FIELDS = (
     "x-campaign", "x-campaign-id", "x-campaignid", "x-campaign_id", "x-mc-user", "x-mailchimp-campaign-id", "x-cid",
     "x-mailer-campaign", "x-mailgun-campaign-id", "x-job", "x-newsletter", "x-mailing-id", "x-mailingid", "x-mailjet-campaign",
-    "x-mj-customid", "x-csa-complaints", "x-klaviyo-message-id", "x-hs-campaign-id", "x-listmonk-campaign",
+    "x-klaviyo-message-id", "x-hs-campaign-id", "x-listmonk-campaign",
 )  # fmt: skip
 _PRECEDENCE = frozenset({"bulk", "junk"})
 
@@ -64,7 +65,7 @@ def run(mail: Mail, settings: CheckSettings, tools: Tools) -> Evidence | None:
     signs = []
     if message.count("list-unsubscribe") or message.count("list-id"):
         signs.append("list")
-    if message.count("precedence") and (message.first("precedence") or "").strip().lower() in _PRECEDENCE:
+    if message.count("precedence") and _bulk(message):
         signs.append("bulk")
     if _campaign(message):
         signs.append("campaign")
@@ -75,6 +76,13 @@ def run(mail: Mail, settings: CheckSettings, tools: Tools) -> Evidence | None:
     if len(signs) < needed and len(signs) >= needed - 1 and _promotes(message, subject):
         signs.append("promotion")
     return Evidence({"signs": ", ".join(signs)}) if len(signs) >= needed else None
+
+
+def _bulk(message: Message) -> bool:
+    if (message.first("precedence") or "").strip().lower() not in _PRECEDENCE:
+        return False
+    automatic = (message.first("auto-submitted") or "no").partition(";")[0].strip().lower()
+    return automatic in ("no", "")
 
 
 def _campaign(message: Message) -> bool:
