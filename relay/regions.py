@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from zoneinfo import ZoneInfo
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 EVERYWHERE = "*"
 STRICTEST = "EU"
@@ -193,4 +193,12 @@ def zones(place: str) -> tuple[ZoneInfo, ...]:
 
 @lru_cache(maxsize=512)
 def _clocks(country: str) -> tuple[ZoneInfo, ...]:
-    return tuple(ZoneInfo(name) for name in _ZONES.get(country, ()))
+    found, lacking = [], None
+    for name in _ZONES.get(country, ()):
+        try:
+            found.append(ZoneInfo(name))
+        except ZoneInfoNotFoundError as error:  # a system's zones may be older than these: Coyhaique is of 2025
+            lacking = error
+    if lacking is not None and not found:
+        raise lacking
+    return tuple(found)

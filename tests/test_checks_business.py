@@ -100,6 +100,9 @@ def test_functions_of_the_network_are_nobody():
     for one in ("info@acme.example", "sales@acme.example", "abuse.team@acme.example", '"abuse me"@acme.example'):
         assert role(one) is None
     assert role("careers@acme.example", also=("careers",)) == "careers"
+    assert role("no.reply@acme.example") == "no-reply" and role("ann.root@acme.example") is None
+    assert role("careers@acme.example", also=("Careers",)) == "careers"
+    assert role("webmaster@acme.example", allow=("Webmaster",)) is None
     assert role("our_robot@acme.example", also=("our_robot",)) == "our_robot"
     for allowed in ("no_reply", "no-reply"):
         assert role("no_reply@acme.example", allow=(allowed,)) is None

@@ -267,6 +267,9 @@ def utc(day: int, hour: int, minute: int = 0, month: int = 3) -> float:
         # the clocks go forward in Germany on 29 March 2026, back in New York on 1 November
         ("jo@example.de", utc(28, 22), {"DE": "08:00-20:00"}, 8 * 3600),
         ("jo@example.de", utc(28, 23), {"DE": "02:30-20:00"}, 2.5 * 3600),  # 02:30 is not there that night
+        # and back on 25 October: 02:00 to 03:00 comes twice
+        ("jo@example.de", utc(25, 0, 29, 10), {"DE": "02:30-20:00"}, 60),
+        ("jo@example.de", utc(25, 1, 5, 10), {"DE": "02:30-20:00"}, 25 * 60),
     ],
 )
 def test_quiet_hours(to: str, at: float, hours: dict[str, str], wait: float | None) -> None:

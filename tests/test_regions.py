@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import pytest
 from relay import regions
@@ -111,3 +112,16 @@ def test_every_country_has_its_clocks() -> None:
     assert len(regions.zones("US")) >= 6
     assert regions.zones("US-CA") == regions.zones("US")
     assert regions.zones("EU") == regions.zones("") == ()
+
+
+def test_a_clock_that_is_newer_than_the_system_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def older(name: str) -> ZoneInfo:
+        if name in ("America/Coyhaique", "Europe/Berlin"):
+            raise ZoneInfoNotFoundError(name)
+        return ZoneInfo(name)
+
+    monkeypatch.setattr(regions, "ZoneInfo", older)
+    clocks = regions._clocks.__wrapped__
+    assert [clock.key for clock in clocks("CL")] == ["America/Santiago", "Pacific/Easter"]
+    with pytest.raises(ZoneInfoNotFoundError):
+        clocks("DE")

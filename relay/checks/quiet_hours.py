@@ -104,9 +104,11 @@ def _opening(at: float, hours: tuple[int, int], clock: ZoneInfo) -> float:
     if start <= minute < end or start <= minute + 1440 < end:
         return at
     day = local.date() if minute < start else local.date() + timedelta(days=1)
-    # An hour that a change of the clock leaves out begins after it.
-    begins = datetime.combine(day, time(start // 60, start % 60), clock).astimezone(UTC)
-    return max(begins.timestamp(), at + 1)
+    # An hour that a change of the clock leaves out begins after it; of one that comes twice, what is ahead counts.
+    begins = datetime.combine(day, time(start // 60, start % 60), clock)
+    if begins.astimezone(UTC).timestamp() <= at:
+        begins = begins.replace(fold=1)
+    return max(begins.astimezone(UTC).timestamp(), at + 1)
 
 
 CHECK = Check(

@@ -9,6 +9,8 @@ Evidence:  name (the local part as the list has it)
 
 from __future__ import annotations
 
+from pydantic import field_validator
+
 from relay import replies
 from relay.checks.check import Check, CheckSettings
 from relay.model import Evidence, Mail, Stage
@@ -22,11 +24,17 @@ class Settings(CheckSettings):
     also: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
 
+    @field_validator("also", "allow")
+    @classmethod
+    def _lower(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(map(str.lower, names))
+
 
 def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
     assert mail.recipient is not None
     given = mail.recipient.address.local.partition("+")[0].lower()
-    names = (given, given.replace("_", "-"))  # the lists of an operator may have either
+    # The lists of an operator may have any of them; no.reply@ is read no more than no-reply@.
+    names = (given, given.replace("_", "-").replace(".", "-"))
     if any(name in settings.allow for name in names):
         return None
     found = next((name for name in names if tools.lists.holds("role-names", name) or name in settings.also), None)
