@@ -77,6 +77,24 @@ class CheckSkipped(Event):
 
 
 @dataclass(slots=True)
+class CheckUnavailable(Event):
+    """A check could not look, because a scanner or a list does not serve us, and the policy lets the mail wait (451).
+
+    check   its name
+    why     what was missing, in a word
+    tenant  whose mail it was
+    """
+
+    name: ClassVar[str] = "check.unavailable"
+    labels: ClassVar[tuple[str, ...]] = ("check", "why")
+    level: ClassVar[str] = "warning"
+
+    check: str
+    why: str
+    tenant: str
+
+
+@dataclass(slots=True)
 class FlowFailed(Event):
     """A fault of ours; the client got 451.  Any rise is a bug or a broken store: read the traceback.
 

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from relay import replies
 from relay.checks.check import Check
 from relay.enforcement import Enforcement
-from relay.events import CheckSkipped, Emit
+from relay.events import CheckSkipped, CheckUnavailable, Emit
 from relay.model import (
     PASSED,
     Action,
@@ -31,6 +31,12 @@ from relay.ports import Tools, Unavailable
 from relay.replies import Reply
 
 _SEVERITY = {Then.REFUSE: 4, Then.HOLD: 3, Then.DEFER: 2, Then.REPAIR: 1, Then.RECORD: 0, Then.PASS: 0}
+_UNAVAILABLE = "unavailable"
+_WAIT = (
+    "Nothing has to be changed: what this is judged with does not answer at the moment, and nothing was found. Send the"
+    " same message again later."
+)
+"""The remedy where nobody could look: the check's own would name a fault that the mail need not have."""
 _ACTION = {Then.REFUSE: Action.REFUSE, Then.HOLD: Action.HOLD, Then.DEFER: Action.DEFER}
 
 
@@ -144,7 +150,9 @@ async def judge(rules: Sequence[Rule], mail: Mail, tools: Tools, emit: Emit) -> 
                 emit(CheckSkipped(check=check.name, why=outage.why, tenant=mail.tenant.id))
                 skipped = [*(skipped or ()), Skipped(check.name, outage.why)]
                 continue
-            evidence = Evidence({"unavailable": outage.why}, reply=outage.reply or replies.OUTAGE)
+            if outage.reply is None:  # the DNS of single domains is away at any time, and a store says so itself
+                emit(CheckUnavailable(check=check.name, why=outage.why, tenant=mail.tenant.id))
+            evidence = Evidence({_UNAVAILABLE: outage.why}, reply=outage.reply or replies.OUTAGE)
         if evidence is not None:
             findings = [*(findings or ()), _finding(rule, evidence, mail, tools)]
     if findings is None and skipped is None:
@@ -196,7 +204,7 @@ def _finding(rule: Rule, evidence: Evidence, mail: Mail, tools: Tools) -> Findin
         severity=rule.severity,
         shadow=shadow,
         recipient=mail.recipient.address.text if mail.recipient else "",
-        remedy=rule.remedy or rule.check.remedy,
+        remedy=_WAIT if _UNAVAILABLE in evidence.seen else rule.remedy or rule.check.remedy,
         shown=rule.check.shown,
         excused=ruling.by if ruling is not None else "",
     )

@@ -9,7 +9,7 @@ import pytest
 from relay import replies
 from relay.address import parse
 from relay.checks.check import Check, CheckSettings
-from relay.events import CheckSkipped, Event
+from relay.events import CheckSkipped, CheckUnavailable, Event
 from relay.model import (
     Action,
     Envelope,
@@ -192,6 +192,18 @@ async def test_an_outage_defers_or_is_skipped_as_the_policy_says() -> None:
     assert skipped.action is Action.FORWARD
     assert [(s.check, s.why) for s in skipped.skipped] == [("a", "dns: timeout")]
     assert events == [CheckSkipped(check="a", why="dns: timeout", tenant="acme")]
+
+
+async def test_an_outage_names_no_fault_of_the_mail_and_is_logged() -> None:
+    events: list[Event] = []
+    away = rule("malware", Then.REFUSE, Unavailable("clamd is not there"), remedy="Take the infected file out.")
+    because = (await verdict(away, emit=events.append)).because
+    assert because is not None and "infected" not in because.remedy and because.remedy.startswith("Nothing has to be")
+    assert events == [CheckUnavailable(check="malware", why="clamd is not there", tenant="acme")]
+    events.clear()
+    one_domain = rule("spf", Then.REFUSE, Unavailable("dns: timeout", replies.DNS_TROUBLE))
+    await verdict(one_domain, emit=events.append)
+    assert events == []
 
 
 async def test_an_outage_is_not_a_hold() -> None:
