@@ -393,7 +393,7 @@ def test_domains_that_pass_for_a_brands(host, expected):
         "apple-pie.example", "shopify-experts.com", "paypal-integration-guide.com", "linkedin.client.com", "appie.nl", "goggle.com", "strike.com",
         "stripes.com", "revolt.com", "ann.github.io", "bücher.example", "яндекс.рф", "例え.jp", "t-シャツ.jp", "amazons.com", "office-login.example", "outlooksecure.com",
         "login.microsoftonline.com", "accounts.google.com", "myshop.myshopify.com", "nam02.safelinks.protection.outlook.com",
-        "amazone.de", "www.amazone.com", "app.salesforge.com", "p16-sign.tiktokv.com",
+        "amazone.de", "www.amazone.com", "app.salesforge.com", "p16-sign.tiktokv.com", "acme.sharepoint.com.mcas.ms",
     ],
 )  # fmt: skip
 def test_domains_that_pass_for_nobodys(host):

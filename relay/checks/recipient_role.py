@@ -12,6 +12,7 @@ from __future__ import annotations
 from pydantic import field_validator
 
 from relay import replies
+from relay.address import unquoted
 from relay.checks.check import Check, CheckSettings
 from relay.model import Evidence, Mail, Stage
 from relay.ports import Tools
@@ -32,7 +33,7 @@ class Settings(CheckSettings):
 
 def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
     assert mail.recipient is not None
-    given = mail.recipient.address.local.partition("+")[0].lower()
+    given = unquoted(mail.recipient.address.local).partition("+")[0].lower()
     # The lists of an operator may have any of them; no.reply@ is read no more than no-reply@.
     names = (given, given.replace("_", "-").replace(".", "-"))
     if any(name in settings.allow for name in names):
