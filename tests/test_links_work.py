@@ -12,7 +12,7 @@ from relay.checks import tenant_profile
 from relay.checks import unsubscribe_link_works as check
 from relay.checks.unsubscribe_link_works import template
 from relay.jobs.prober import Prober
-from relay.jobs.visit import Visitor, is_public
+from relay.jobs.visit import Broken, Visitor, is_public
 from relay.message import Message
 from relay.model import Envelope, Mail, Profile, Session, Tenant
 from relay.ports import EXACT, Answer, LinkState, Tools, Unavailable
@@ -214,6 +214,7 @@ async def look(answers, path="/", *, exact=True, zone=None, seconds=10.0, allowe
     [
         (200, True, ""), (204, True, ""), (404, True, "it answers 404"), (410, True, "it answers 410"),
         (500, True, "it answers 500"), (401, True, "it wants a login"), (403, True, ""), (429, True, ""),
+        (406, True, ""), (418, True, ""),
         (404, False, ""), (400, False, ""), (500, False, ""), (503, False, "it answers 503"),
         (522, False, "it answers 522"),
     ],
@@ -230,6 +231,8 @@ async def test_it_asks_with_head_and_never_posts():
     for says in (400, 403, 404, 500):  # servers that know no HEAD
         why, asked, _ = await look({"HEAD /": answer(says), "GET /": answer(200)})
         assert why == "" and len(asked) == 2
+    assert (await look({"HEAD /": b"", "GET /": answer(200)}))[0] == "", "or hang up"
+    assert (await look({"HEAD /": b"", "GET /": b""}))[0] == "no proper answer"
     why, asked, _ = await look({"HEAD /": answer(404), "GET /": answer(200)}, exact=False)
     assert len(asked) == 1, "with something replaced it is no page, and nobody gets it"
     assert all("Cookie" not in head and "Authorization" not in head for head in asked)
@@ -275,7 +278,13 @@ async def test_a_redirect_leads_nowhere_inside(to):
 
 async def test_only_the_ports_of_the_web():
     visitor = Visitor(Dns({"x.example": {"A": ["93.184.216.34"]}}), "t", connect=None)
-    assert await visitor.look("http://x.example:25/", exact=True) == "port 25 is none of the web's"
+    with pytest.raises(Broken, match="port 25 is none of the web's"):
+        await visitor.post("http://x.example:25/", {}, b"")
+    # Readers may well get there: nothing is held against a link that was not visited.
+    assert await visitor.look("https://x.example:8443/", exact=True) == ""
+    async with site({"/": answer(302, Location="https://x.example:8443/out")}) as (port, _):
+        its = Visitor(Dns({"x.example": {"A": ["127.0.0.1"]}}), "t", allowed=lambda ip: True, ports=(port,))
+        assert await its.look(f"http://x.example:{port}/", exact=True) == ""
 
 
 async def test_a_host_that_is_not_there_or_not_ours_to_ask():

@@ -34,6 +34,14 @@ class Broken(Exception):
     """It does not work; the text says why, in a few words."""
 
 
+class NotVisited(Broken):
+    """It may work for readers, and is nowhere that we go."""
+
+
+class NoAnswer(Broken):
+    """It was connected to, and said nothing that is HTTP."""
+
+
 def is_public(address: str) -> bool:
     """Not ours, not a neighbour's, not a machine's own: RFC 6890 and the metadata services of clouds."""
     try:
@@ -92,7 +100,8 @@ class Visitor:
         self._seconds = seconds
 
     async def look(self, url: str, *, exact: bool) -> str:
-        """ "" if it works, else why not.  Raises Unavailable where that cannot be told now.
+        """ "" if it works, or stands at a port where we do not look; else why not.  Raises Unavailable where that
+        cannot be told now.
 
         exact  the answer of this very page counts; else only what concerns its host
         """
@@ -101,6 +110,8 @@ class Visitor:
                 return await self._follow(url, exact)
         except TimeoutError:
             return f"no answer within {self._seconds:g} s"
+        except NotVisited:
+            return ""
         except Broken as broken:
             return str(broken)
 
@@ -146,8 +157,13 @@ class Visitor:
 
     async def _follow(self, url: str, exact: bool) -> str:
         for _ in range(REDIRECTS + 1):
-            status, location = await self._ask("HEAD", url)
-            if status >= 400 and exact:  # not only 405: whoever knows no HEAD may say anything
+            try:
+                status, location = await self._ask("HEAD", url)
+            except NoAnswer:
+                if not exact:
+                    raise
+                status, location = 405, ""
+            if status >= 400 and exact:  # not only 405: whoever knows no HEAD may say anything, or hang up
                 status, location = await self._ask("GET", url)
             if status in (301, 302, 303, 307, 308) and location:
                 try:
@@ -166,7 +182,7 @@ class Visitor:
         try:
             return await _answer(reader)
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError):
-            raise Broken("no proper answer") from None
+            raise NoAnswer("no proper answer") from None
         finally:
             writer.transport.abort()
 
@@ -187,7 +203,7 @@ class Visitor:
         if scheme not in ("https", "http") or parts.username is not None:
             raise Broken("not a web address")
         if self._ports and port not in self._ports:
-            raise Broken(f"port {port} is none of the web's")
+            raise NotVisited(f"port {port} is none of the web's")
         tls = self._context if scheme == "https" else None
         reader, writer = await self._reach(host, port, tls)
         where = f"[{host}]" if ":" in host else host
@@ -261,10 +277,14 @@ async def _head(reader: asyncio.StreamReader) -> tuple[int, str]:
     return int(rest[:3]), location
 
 
+_NOT_TO_US = frozenset((403, 405, 406, 408, 418, 425, 429, 451))
+"""What firewalls tell robots (406 and 418 among them) of a page that readers get."""
+
+
 def _verdict(status: int, exact: bool) -> str:
     if exact and status == 401:
         return "it wants a login"
-    if exact and 400 <= status < 600 and status not in (403, 405, 408, 425, 429, 451):
+    if exact and 400 <= status < 600 and status not in _NOT_TO_US:
         return f"it answers {status}"
     if status in (502, 503, 504) or 520 <= status < 530:
         return f"it answers {status}"
