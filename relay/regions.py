@@ -82,7 +82,9 @@ COUNTRIES = frozenset(_ZONES)
 """ISO 3166-1 alpha-2, and XK for Kosovo."""
 
 _MEMBERS = "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK"
-EU = frozenset(_MEMBERS.split())
+# Their parts that have codes of their own and are in the Union: outermost regions (TFEU articles 349, 355(1)), Aland.
+_PARTS = "AX GF GP MF MQ RE YT"
+EU = frozenset(f"{_MEMBERS} {_PARTS}".split())
 GROUPS = {"EU": EU, "EEA": EU | {"IS", "LI", "NO"}, EVERYWHERE: COUNTRIES}
 
 _ALIASES = {"UK": "GB", "EL": "GR", "WORLD": EVERYWHERE}

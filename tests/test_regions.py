@@ -58,6 +58,10 @@ def test_no_region(text: str) -> None:
     [
         (["DE"], "DE", True),
         (["EU"], "DE", True),
+        (["EU"], "RE", True),  # Reunion, Martinique ... are in the Union; French Polynesia and Greenland are not
+        (["EEA"], "MQ", True),
+        (["EU"], "PF", False),
+        (["EU"], "GL", False),
         (["EU"], "NO", False),
         (["EEA"], "NO", True),
         (["EEA"], "EU", True),
