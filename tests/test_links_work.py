@@ -365,6 +365,18 @@ async def store(tmp_path: Path):
     await database.close()
 
 
+async def test_a_host_with_hundreds_of_links_keeps_no_other_waiting(store):
+    world = World()
+    one = Probes(store, lambda event: None, world.clock)
+    for number in range(300):
+        one.state(f"https://a.example/{number}/0", NOW)
+    one.state("https://b.example/u/0", NOW)
+    await one.refresh()
+    looks = Looks()
+    assert await Prober(store, looks, lambda event: None, clock=world.clock).once() == 2
+    assert {url.split("/")[2] for url, _ in looks.asked} == {"a.example", "b.example"}
+
+
 async def test_what_a_message_had_is_visited_and_known_to_every_worker(store):
     world, emitted = World(), []
     one, other = Probes(store, emitted.append, world.clock), Probes(store, emitted.append, world.clock)

@@ -25,6 +25,8 @@ GOOD, BAD = 6 * 3600.0, 300.0
 ASKED = 2 * 86400.0
 """Seconds for which a link is visited after a message last had it."""
 AT_ONCE = 8
+LOOKED_AT = 2000
+"""Links among which those to visit are chosen: a host with hundreds that are due must not keep the others waiting."""
 PER_HOST = 10.0
 """Seconds between two visits to one host."""
 SUSPICIOUS = 5
@@ -62,7 +64,7 @@ class Prober:
             if now - self._swept > 86400.0:
                 self._swept = now
                 await probes.forget(self._db, now)
-            urls = await probes.due(self._db, now, good=GOOD, bad=BAD, asked=ASKED, most=50)
+            urls = await probes.due(self._db, now, good=GOOD, bad=BAD, asked=ASKED, most=LOOKED_AT)
             self._visited = {host: at for host, at in self._visited.items() if now - at < PER_HOST}
             chosen: list[tuple[str, str]] = []
             for url in urls:
