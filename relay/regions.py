@@ -85,6 +85,8 @@ _MEMBERS = "AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT
 # Their parts that have codes of their own and are in the Union: outermost regions (TFEU articles 349, 355(1)), Aland.
 _PARTS = "AX GF GP MF MQ RE YT"
 EU = frozenset(f"{_MEMBERS} {_PARTS}".split())
+_WITHIN = dict.fromkeys(["AS", "GU", "MP", "PR", "UM", "VI"], "US")
+"""Countries of ISO 3166-1 that are parts of another one (and stand in ISO 3166-2 as such)."""
 GROUPS = {"EU": EU, "EEA": EU | {"IS", "LI", "NO"}, EVERYWHERE: COUNTRIES}
 
 _ALIASES = {"UK": "GB", "EL": "GR", "WORLD": EVERYWHERE}
@@ -114,8 +116,9 @@ def covers(regions: Iterable[str], place: str) -> bool:
     """Whether one of the regions is the place or has it in it.  A place that is only known to be in the EU is
     covered by EU and EEA, not by one of its members."""
     country = place[:2]
+    within = _WITHIN.get(country, country)
     for name in regions:
-        if name in (place, country):
+        if name in (place, country, within):
             return True
         members = GROUPS.get(name)
         if members is not None and (country in members or (place == "EU" and members >= EU)):

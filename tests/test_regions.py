@@ -61,6 +61,9 @@ def test_no_region(text: str) -> None:
         (["EU"], "RE", True),  # Reunion, Martinique ... are in the Union; French Polynesia and Greenland are not
         (["EEA"], "MQ", True),
         (["EU"], "PF", False),
+        (["US"], "PR", True),
+        (["PR"], "US", False),
+        (["GB"], "PR", False),
         (["EU"], "GL", False),
         (["EU"], "NO", False),
         (["EEA"], "NO", True),
