@@ -153,6 +153,7 @@ class Tenant:
     transfers: tuple[str, ...] = ()  # regions (relay/regions.py) it may lawfully send personal data to; () not declared
     opt_out: Literal["hosted", "synced", "both"] = "hosted"  # where people leave: by our link, by the tool's own, both
     synced: float | None = None  # when opt-outs made elsewhere were last reported, or first asked for
+    reported: bool = False  # they were reported once at least
     from_file: bool = False
     created: float = 0.0
     agreements: Mapping[str, float | None] = field(default_factory=dict)  # "hipaa": until when, None for no end

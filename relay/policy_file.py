@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from relay import checks as built
+from relay.checks import rate
 from relay.checks.catalogue import NAMES, SESSION
 from relay.checks.check import Check
 from relay.data import shipped
@@ -29,6 +30,7 @@ from relay.phrases import CHECKS as PHRASED
 from relay.phrases import Names, vocabulary
 from relay.policy import Clause, Policy, Rule
 from relay.ports import Unavailable
+from relay.quota import UNLIMITED
 from relay.yaml_marks import Document, FileError, Path_, near, words
 
 NEVER_IN_SHADOW = frozenset({*SESSION, "sender-domain-owned", "from-owned", "loop", "malware", "tenant-standing"})
@@ -689,22 +691,28 @@ def _lacks_else(chain: Sequence[_Read]) -> str:
 
 # -- coverage ----------------------------------------------------------------------------------------
 def coverage(
-    policy: Policy, config: Any = None, tenant: Tenant | None = None, *, inherited: bool = False
+    policy: Policy,
+    config: Any = None,
+    tenant: Tenant | None = None,
+    *,
+    tenants: Sequence[Tenant] | None = None,
+    inherited: bool = False,
 ) -> list[dict[str, Any]]:
     """What is enforced, clause by clause in the document's order, and what is not and why.
 
-    policy  with the tenant's overrides applied, if one is given
-    config  relay.config.Config or None; with it: what works there
+    policy   with the tenant's overrides applied, if one is given
+    config   relay.config.Config or None; with it: what works there
+    tenants  all there are, those of the store too; left out: those of the configuration file
     Each: {"id", "says", "source", "streams", "checks", "enforced", "why"}, enforced one of yes, partly,
     not-configured, outside-mail.
     """
     rules = {rule.check.name: rule for stage in policy.rules.values() for rule in stage if rule.clauses}
-    tenants = _concerned(policy, config, tenant)
+    concerned = _concerned(policy, config, tenant, tenants)
     rows = []
     for clause in policy.clauses:
         if clause.inherited and not inherited:
             continue
-        enforced, why = _enforced(clause, rules, config, tenants, tenant)
+        enforced, why = _enforced(clause, rules, config, concerned, tenant)
         streams = list(clause.streams or _STREAMS) if clause.checks else []
         rows.append(
             {
@@ -720,12 +728,13 @@ def coverage(
     return rows
 
 
-def _concerned(policy: Policy, config: Any, tenant: Tenant | None) -> list[Tenant]:
+def _concerned(policy: Policy, config: Any, tenant: Tenant | None, tenants: Sequence[Tenant] | None) -> list[Tenant]:
     if tenant is not None:
         return [tenant]
     if config is None:
         return []
-    return [each for each in config.file_tenants(keys=False) if each.policy == policy.name]
+    known = config.file_tenants(keys=False) if tenants is None else tenants
+    return [each for each in known if each.policy == policy.name]
 
 
 def _enforced(
@@ -752,7 +761,7 @@ def _enforced(
         if name in SESSION:
             lack, whole = _session_lack(name, config, tenant)
         else:
-            lack, whole = _lack(clause, rules[name], config, tenants)
+            lack, whole = _lack(clause, rules[name], config, tenants, tenant)
         working += not whole
         if lack:
             partial += not whole
@@ -780,7 +789,9 @@ def _no_feedback(config: Any, tenants: Sequence[Tenant]) -> tuple[str, bool] | N
     return f"none come back from {', '.join(without)} (feedback: none)", len(without) == len(hops)
 
 
-def _lack(clause: Clause, rule: Rule, config: Any, tenants: Sequence[Tenant]) -> tuple[str, bool]:
+def _lack(
+    clause: Clause, rule: Rule, config: Any, tenants: Sequence[Tenant], tenant: Tenant | None
+) -> tuple[str, bool]:
     """What keeps a check from being enforced, and whether all of it."""
     check = rule.check
     unlinked = (
@@ -809,6 +820,17 @@ def _lack(clause: Clause, rule: Rule, config: Any, tenants: Sequence[Tenant]) ->
         return "whether the privacy policy can be read is not looked at (links.probe)", False
     if "egress" in check.needs and not config.egress:
         return "no egress addresses are configured", True
+    if check.name in _LISTED and not config.lists.get(_LISTED[check.name]) and not getattr(rule.settings, "zones", ()):
+        return f"there is nothing to compare with ({_NO_LIST[check.name]})", True
+    if check.name == "credential-sharing":
+        return _session_lack(check.name, config, tenant)
+    if check.name == "rate" and (without := [t.id for t in tenants or (_ANY,) if not _limited(t, rule.settings)]):
+        of = f" of tenant {', '.join(without)}" if tenants and tenant is None else ""
+        return f"no number limits the recipients{of} (quota set, or the policy's own)", len(without) >= len(tenants)
+    silent = [t.id for t in tenants if t.opt_out != "hosted" and not t.reported]
+    if check.name == "opt-out-sync" and silent:
+        whose = f"the tool of tenant {', '.join(silent)}" if tenant is None else "its tool"
+        return f"opt-outs that {whose} takes were not reported yet", False
     if "transfers" in check.needs and (without := [t.id for t in tenants if not t.transfers]):
         return f"no transfers are declared for tenant {', '.join(without)}", len(without) == len(tenants)
     if "profile" in check.needs and check.name != "tenant-profile":
@@ -816,6 +838,20 @@ def _lack(clause: Clause, rule: Rule, config: Any, tenants: Sequence[Tenant]) ->
         if without:
             return f"no verified profile of tenant {', '.join(without)}", len(without) == len(tenants)
     return "", False
+
+
+_LISTED = {"link-listed": "links", "attachment-listed": "attachments"}
+"""Checks that compare with a list of which nothing is shipped."""
+_NO_LIST = {"link-listed": "lists.links, or the zones of the check", "attachment-listed": "lists.attachments"}
+
+
+_ANY = Tenant("", "")
+
+
+def _limited(tenant: Tenant, settings: Any) -> bool:
+    """Some number binds its recipients."""
+    found, _ = rate.limits(tenant, settings, "any", "any", "any", tenant.created)
+    return any(limit.allowed < UNLIMITED for limit in found)
 
 
 _PROFILE = {"postal-address": ("postal_address",), "sender-identity": ("legal_name",), "contact-method": ("contact",)}

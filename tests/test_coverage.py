@@ -66,7 +66,7 @@ C2 all p brand-lookalike display-name link-listed attachment-listed
 C3 all p attachment-listed prohibited-content
 C4 all p abusive-language
 C5 all p subject-deceptive hidden-text unsubscribe-visible display-name
-C6 all y phi
+C6 all p phi
 D1 all y recipient-consent recipient-frequency new-recipients
 D2 all y recipient-suppressed opt-out-sync
 D3 all p rate copy-across-tenants connection-limits retry-storm
@@ -230,6 +230,54 @@ def test_a_listener_without_login_is_said() -> None:
     assert row("baseline", "B1", configured(listen=both[1:]))["enforced"] == "not-configured"
 
 
+def test_what_compares_with_lists_that_nobody_filled_finds_nothing(tmp_path: Path) -> None:
+    bare = row("leadnest", "C3", configured())
+    assert "attachment-listed: there is nothing to compare with (lists.attachments)" in bare["why"]
+    assert "prohibited-content" not in bare["why"]
+    assert (
+        "link-listed: there is nothing to compare with (lists.links, or the zones of the check)"
+        in (row("leadnest", "C1", configured())["why"])
+    )
+    (tmp_path / "digests.txt").write_text("0" * 64 + "\n")
+    (tmp_path / "links.txt").write_text("bad.example\n")
+    filled = configured(lists={"attachments": [str(tmp_path / "digests.txt")], "links": [str(tmp_path / "links.txt")]})
+    assert row("leadnest", "C2", filled)["why"] == "only known takedowns and impersonation are found"
+    clause = "{id: A, says: x, checks: {link-listed: {zones: [dbl.example]}}}"
+    (tmp_path / "mine.yaml").write_text(f"policy: mine\nclauses:\n  - {clause}\n")
+    [zones] = coverage(Policies(tmp_path).get("mine"), configured())
+    assert zones["enforced"] == "yes"
+
+
+def test_a_rate_without_a_number_limits_nobody(tmp_path: Path) -> None:
+    limitless = row("prospektr", "P5", configured(), ACME)
+    assert limitless["enforced"] == "partly"
+    assert limitless["why"] == "rate: no number limits the recipients (quota set, or the policy's own)"
+    assert row("prospektr", "P5", configured(), replace(ACME, quota={"tenant.day": 5000}))["enforced"] == "yes"
+    # 2^53 stands for no limit.
+    assert row("prospektr", "P5", configured(), replace(ACME, quota={"tenant.day": 1 << 53}))["enforced"] == "partly"
+    clause = "{id: A, says: x, checks: {rate: {domain: {hour: 500}}}}"
+    (tmp_path / "mine.yaml").write_text(f"policy: mine\nclauses:\n  - {clause}\n")
+    [numbers] = coverage(Policies(tmp_path).get("mine"), configured())
+    assert numbers["enforced"] == "yes"
+
+
+def test_shared_credentials_show_where_there_are_credentials() -> None:
+    open_ = [{"host": "127.0.0.1", "port": 2525, "auth": "none", "tls": "none", "tenant": "acme"}]
+    assert "credential-sharing" not in row("prospektr", "P5", configured(), ACME)["why"]
+    lacking = row("prospektr", "P5", configured(listen=open_), ACME)
+    assert "credential-sharing: no listener asks for it" in lacking["why"]
+
+
+@pytest.mark.parametrize(("policy", "id"), [("baseline", "B6"), ("prospektr", "R2"), ("leadnest", "D2")])
+def test_a_tool_with_a_link_of_its_own_has_yet_to_report(policy: str, id: str) -> None:
+    tool = replace(ACME, policy=policy, opt_out="synced")
+    waiting = row(policy, id, configured(), tool)
+    assert waiting["enforced"] == "partly"
+    assert waiting["why"] == "opt-out-sync: opt-outs that its tool takes were not reported yet"
+    assert row(policy, id, configured(), replace(tool, reported=True))["enforced"] == "yes"
+    assert row(policy, id, configured(), replace(tool, opt_out="hosted"))["enforced"] == "yes"
+
+
 def test_what_is_in_shadow_or_only_recorded_is_not_enforced() -> None:
     by = {"reason": "r", "by": "b", "until": 1e12}
     assert row("baseline", "B2", configured(), replace(ACME, policy="baseline"))["enforced"] == "yes"
@@ -278,6 +326,31 @@ def test_validate(tmp_path: Path) -> None:
     result = run("validate", str(good))
     assert result.exit_code == 1
     assert result.stdout == f"{good}:4:32: clauses.0.checks.0: unknown check; did you mean 'spf'?\n"
+
+
+def test_coverage_asks_the_tenants_of_the_store_too(tmp_path: Path) -> None:
+    file = tmp_path / "relay.yaml"
+    file.write_text(
+        "listen: [{host: 127.0.0.1, port: 2525, tls: none}]\nnext_hop: {host: 127.0.0.1, tls: none}\n"
+        "operator: {name: P, from: a@platform.example, abuse: a@platform.example}\n"
+    )
+
+    def said(id: str) -> str:
+        result = run("coverage", "prospektr", "--config", str(file), "--json")
+        [found] = [row for row in json.loads(result.stdout) if row["id"] == id]
+        return str(found["why"])
+
+    assert "no verified profile" not in said("R3")
+    added = CliRunner().invoke(
+        cli, ["--config", str(file), "tenant", "add", "acme", "--policy", "prospektr", "--opt-out", "synced"]
+    )
+    assert added.exit_code == 0, added.output
+    assert "postal-address: no verified profile of tenant acme" in said("R3")
+    assert "opt-outs that the tool of tenant acme takes were not reported yet" in said("R2")
+    told = CliRunner().invoke(cli, ["--config", str(file), "suppression", "import", "-", "--tenant", "acme",
+                                    "--reason", "opt-out"], input="")  # fmt: skip
+    assert told.exit_code == 0, told.output
+    assert said("R2") == ""
 
 
 def test_coverage_with_a_configuration_and_a_tenant(tmp_path: Path) -> None:

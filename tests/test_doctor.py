@@ -182,7 +182,7 @@ async def test_gaps_that_this_configuration_makes_stand_apart_from_those_it_cann
     )
     assert not any("engagement is not seen" in says for says in warned)
     [always] = [line.says for line in lines if line.level == "ok"]
-    assert "D3" in always and "O4" not in always and "policy coverage leadnest" in always
+    assert "D5" in always and "D3" not in always and "O4" not in always and "policy coverage leadnest" in always
 
 
 async def test_notices_that_nobody_signs(file: Path) -> None:

@@ -138,7 +138,8 @@ def coverage_(
     shell = _shell(shell, config_file)
     config = shell.config() if shell.path else None
     policy, tenant = _of_tenant(shell, config, _policies(config), name, tenant_id)
-    rows = coverage(policy, config, tenant, inherited=inherited)
+    tenants = stored_tenants(shell, config) if config is not None and tenant is None else None
+    rows = coverage(policy, config, tenant, tenants=tenants, inherited=inherited)
     if as_json:
         click.echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return

@@ -306,12 +306,14 @@ def merge(
             if records := watched.get((name, tenant.id)):
                 domains[name] = replace(old, watched=records)
         standing = standings.get(tenant.id, Standing())
+        last, reported = synced.get(tenant.id, (None, False))
         merged.append(
             replace(
                 tenant,
                 domains=tuple(domains.values()),
                 standing=standing,
-                synced=synced.get(tenant.id),
+                synced=last,
+                reported=reported,
                 footers={**for_everybody, **footers.get(tenant.id, {})},
                 from_file=tenant.id in declared,
             )

@@ -67,10 +67,11 @@ class OptOuts:
         return dict(zip(("asked", "at", "source", "count"), rows[0], strict=True)) if rows else None
 
 
-def syncs(db: sqlite3.Connection) -> dict[str, float]:
-    """Tenant -> when it last reported, or was first asked to."""
+def syncs(db: sqlite3.Connection) -> dict[str, tuple[float, bool]]:
+    """Tenant -> (when it last reported, or was first asked to; whether it has reported at all)."""
     return {
-        tenant: max(asked, at or 0.0) for tenant, asked, at in db.execute("SELECT tenant, asked, at FROM opt_out_sync")
+        tenant: (max(asked, at or 0.0), at is not None)
+        for tenant, asked, at in db.execute("SELECT tenant, asked, at FROM opt_out_sync")
     }
 
 

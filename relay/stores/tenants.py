@@ -389,7 +389,7 @@ class Rows:
     standings: Mapping[str, Standing] | None = None
     credentials: tuple[Credential, ...] = ()
     domains: tuple[DomainRow, ...] = ()
-    synced: Mapping[str, float] | None = None
+    synced: Mapping[str, tuple[float, bool]] | None = None  # as opt_outs.syncs has it
     footers: Mapping[str, Mapping[str, tuple[str, str]]] | None = None  # by tenant, "" for everybody
     watched: Mapping[tuple[str, str], Mapping[str, Watched]] | None = None  # by domain and tenant, by kind of record
 
