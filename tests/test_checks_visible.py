@@ -119,6 +119,17 @@ OUT = '<a href="https://x.example/u">Unsubscribe</a>'
         # What else is faint does not matter.
         (f"<p style='color:#eee'>(c) Acme</p>{OUT}", None),
         ('To unsubscribe, <a href="https://x.example/u">log in to your account</a>.', "login"),
+        # What is to be done there is no second way, whatever address stands in the footer beside it.
+        ('To unsubscribe, <a href="https://x.example/l">log in to your account</a> and change your preferences.<p>Acme, a@acme.example</p>', "login"),
+        ('To unsubscribe, log in to <a href="https://x.example/l">your account</a> and change your preferences.<p>Acme, a@acme.example</p>', "login"),
+        ('To unsubscribe, <a href="https://x.example/l">sign in</a> and edit your <a href="https://x.example/s">settings</a>.<p>a@acme.example</p>', "login"),
+        ("<p>To unsubscribe, log in to your account at https://x.example/login and change your preferences.</p>", "login"),
+        ('Um sich abzumelden, loggen Sie sich bitte in Ihr Konto ein und ändern Sie Ihre Einstellungen: <a href="https://x.example/l">Konto</a> a@acme.example', "login"),
+        ('To unsubscribe, log in to your account and change your preferences, or <a href="https://x.example/u">unsubscribe without a login</a>.', None),
+        ("To unsubscribe, log in to your account and change your preferences, or reply STOP to opt out.", None),
+        (f"To change your subscription, log in to your account and edit your settings. {OUT}", None),
+        ('<a href="https://x.example/l">Log in</a> to manage your preferences. <a href="https://x.example/u">Click here to unsubscribe</a> and see our settings.', None),
+        ('<a href="https://x.example/l">Log in</a> | <a href="https://x.example/p">Manage your preferences</a>', None),
     ],
 )  # fmt: skip
 def test_unsubscribe_visible(body, found):
@@ -187,6 +198,8 @@ HOSTILE = {
     "comments": "<!-- unsubscribe <a href='https://x.example/u'>unsubscribe</a> -->" * 4000,
     "an open comment": "<!-- unsubscribe " * 9000,
     "logins": "<p>log in to " + "a " * 200_000,
+    "a login and what is to be done there": "<p>To unsubscribe, log in " + "to x " * 40_000 + "and " * 20_000,
+    "logins and addresses": "<p>" + "unsubscribe, log in to https://" + "a" * 100_000 + " and preferences",
     "logins at the end": "<p>" + "log in and unsub " * 8000,
     "login and commas": "<p>" + "preferences, " * 8000 + "log in",
     "digits": "<p>" + "1 " * 200_000,

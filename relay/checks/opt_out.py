@@ -303,6 +303,13 @@ LOGIN = re.compile(
 )  # fmt: skip
 """The reader is told to log in for it, in lower case."""
 
+AND_THERE = re.compile(
+    r"[^.!?;|·•\n<>]{0,60}?(?:https?://[^\s<>]{1,300})?[^.!?;|·•\n<>]{0,20}? (?:and|und|et|y|e|en|i|och) [^.!?;,|·•\n<>]{0,40}?"
+    r"\b(?:preferences?|settings|subscriptions?|einstellungen|préférences|abonnements|preferencias|preferenze|voorkeuren"
+    r"|preferências|preferencj\w*|ustawieni\w*|inställningar)"
+)
+"""What is then to be done there, behind LOGIN: `to your account at https://... and change your preferences`."""
+
 LOGIN_ROOTS = ("log", "sign", "meld", "connect", "identifi", "sesi", "sess", "acce", "aces", "conéct", "entr", "लॉग")
 """One of these stands in every text that has one of the following."""
 LOGIN_STEMS = (

@@ -179,7 +179,8 @@ def _said(lower: str, stem: str) -> Iterator[tuple[int, int]]:
             return
         found = opt_out.LOGIN.search(lower, max(0, at - _AROUND), at + _AROUND)
         if found:
-            yield found.span()
+            there = opt_out.AND_THERE.match(lower, found.end())
+            yield found.start(), there.end() if there else found.end()
 
 
 CHECK = Check(
