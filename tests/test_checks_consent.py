@@ -15,7 +15,7 @@ from relay.checks import quiet_hours, recipient_consent, recipient_jurisdiction
 from relay.checks.quiet_hours import span, until_allowed
 from relay.config import parse as parse_config
 from relay.model import Consent, Envelope, Evidence, Mail, Recipient, RecipientFacts, Session, Tenant
-from relay.policy_file import Policies, PolicyError, coverage
+from relay.policy_file import Policies, PolicyError, coverage, rule_of
 from relay.ports import Unavailable
 from relay.replies import Reply
 
@@ -111,6 +111,18 @@ def test_consent(given: Mail, settings: dict[str, Any], why: str | None) -> None
         assert reply_of(recipient_consent, evidence) is replies.NO_CONSENT
 
 
+@pytest.mark.parametrize(
+    ("stream", "wanted"), [("marketing", "opt-in, double-opt-in, explicit"), ("transactional", "requested")]
+)
+def test_who_is_refused_learns_which_bases_count(stream: str, wanted: str) -> None:
+    rule = rule_of(Policies().get("leadnest"), "recipient-consent")
+    assert rule is not None
+    given = mail(Consent("existing-customer", stream, NOW - DAY, "shop"), stream=stream)
+    evidence = recipient_consent.CHECK.run(given, rule.settings, None)
+    assert evidence is not None and evidence.seen["why"] == "basis" and evidence.seen["wanted"] == wanted
+    assert "the evidence says which are wanted" in rule.check.remedy
+
+
 def test_casl_goes_by_the_calendar() -> None:
     begun = datetime(2024, 3, 11, 12, tzinfo=UTC).timestamp()
     bought = Consent("existing-customer", "marketing", begun, "shop")
@@ -140,8 +152,8 @@ def test_the_evidence_names_the_closest_consent_and_nobody() -> None:
     evidence = found(recipient_consent, mail(customer(9), gone, to="jo@example.de"), bases=["opt-in"])
     assert evidence is not None
     assert dict(evidence.seen) == {
-        "why": "withdrawn", "purpose": "marketing", "region": "DE", "region_from": "tld", "basis": "opt-in",
-        "at": NOW - 9 * DAY, "source": "form 3", "withdrawn": NOW - DAY,
+        "why": "withdrawn", "purpose": "marketing", "wanted": "opt-in", "region": "DE", "region_from": "tld",
+        "basis": "opt-in", "at": NOW - 9 * DAY, "source": "form 3", "withdrawn": NOW - DAY,
     }  # fmt: skip
 
 

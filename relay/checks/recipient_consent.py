@@ -12,8 +12,8 @@ rules           region -> basis -> how long it lasts, beside those of Canada; * 
 pending         consent can still be had: the reply is one that leaves the contact on the tool's list
 
 Reply:     550 5.7.1; with `pending` 554 5.7.0, unless it was withdrawn
-Evidence:  why (none, withdrawn, expired, basis), purpose, region, region_from (consent, contact, tld,
-           unknown); of the closest consent basis, at, source, until, withdrawn
+Evidence:  why (none, withdrawn, expired, basis), purpose, wanted (the bases that count for it), region, region_from
+           (consent, contact, tld, unknown); of the closest consent basis, at, source, until, withdrawn
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
         if best is None or _TELLS.index(over) < _TELLS.index(why):
             best, why, until = consent, over, end
     seen: dict[str, str | int | float | bool] = {"why": why, "purpose": mail.envelope.stream}
-    seen |= {"region": region, "region_from": source}
+    seen |= {"wanted": ", ".join(accepted), "region": region, "region_from": source}
     if best is not None:
         if best.basis:
             seen |= {"basis": best.basis, "at": best.at, "source": best.source}
@@ -110,8 +110,8 @@ CHECK = Check(
     reply=replies.NO_CONSENT,
     run=run,
     remedy=(
-        "Mail only who agreed, and record it here with its source, time and proof (aup-relay consent import);"
-        " who withdrew stays off the list."
+        "Mail only who agreed, and record it here with its basis (the evidence says which are wanted), source, time and"
+        " proof (aup-relay consent import); who withdrew stays off the list."
     ),
     settings=Settings,
     needs=frozenset({"state", "tenant"}),

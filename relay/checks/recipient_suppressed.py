@@ -67,7 +67,8 @@ CHECK = Check(
     stages=(Stage.RECIPIENT,),
     reply=replies.SUPPRESSED,
     run=run,
-    remedy="Take this recipient off your list: they opted out, complained, bounced, or the law forbids it.",
+    remedy="Take this recipient off your list: they opted out, complained, bounced, do not want to be disturbed,"
+    " or the law forbids it.",
     settings=Settings,
     needs=frozenset({"state"}),
     everywhere=Settings(reasons=[]),
