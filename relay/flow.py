@@ -342,7 +342,7 @@ class Flow:
             credential=session.credential,
             policy=envelope.tenant.policy,
             check=because.check if because else answer.check,
-            clauses=because.clauses if because else (),
+            clauses=because.clauses if because else self._cited(mail, answer),
             shadow=any(f.shadow for f in findings),
             code=answer.reply.code,
             reply=str(answer.reply),
@@ -361,6 +361,15 @@ class Flow:
             skipped=skipped,
             note=note,
         )
+
+    def _cited(self, mail: Mail, answer: Answer) -> tuple[str, ...]:
+        """Of a refusal that no check's function made: a fault of the octets, a storm, what is no address."""
+        if not answer.check or answer.reply.positive:
+            return ()
+        try:
+            return self._policies(mail.tenant).cites(answer.check)
+        except Unavailable:
+            return ()
 
     def _tell(self, kind: str, mail: Mail, verdict: Verdict, answer: Answer) -> None:
         """The one line in the log, and the counters."""

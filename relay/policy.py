@@ -111,6 +111,10 @@ class Policy:
     ladder: Enforcement | None = None  # the file's `enforcement`; None: the policy has no ladder
     review: Review = AS_USUAL
 
+    def cites(self, check: str) -> tuple[str, ...]:
+        """The clauses that name a check, also one that is no function: what the listener and the flow see to."""
+        return tuple(clause.id for clause in self.clauses if check in clause.checks)
+
     def reviewers(self, check: str) -> int:
         """How many people must agree before what this check holds is released."""
         return next((r.reviewers for rules in self.rules.values() for r in rules if r.check.name == check), 1)

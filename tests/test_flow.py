@@ -37,7 +37,7 @@ from relay.model import (
     Then,
 )
 from relay.outgoing import Outgoing
-from relay.policy import Policy, Rule
+from relay.policy import Clause, Policy, Rule
 from relay.ports import Tools, Unavailable
 from relay.replies import Reply
 from relay.stores.memory_reviews import MemoryReviews
@@ -389,6 +389,24 @@ async def test_a_storm_of_the_same_refused_message_is_slowed_and_never_refused_f
     assert [a.retry_in for a in answers[5:]] == [60.0, 120.0, 240.0]
     other = RAW.replace(b"hello", b"mended")
     assert (await world.mail(raw=other)).reply.code == 554
+
+
+async def test_what_no_check_found_cites_the_clauses_that_name_it_all_the_same() -> None:
+    world = World()
+    named = ("retry-storm", "well-formed", "recipient-syntax")
+    clauses = tuple(Clause(name[0].upper(), "says", checks=(name,)) for name in named)
+    world.policy = dataclasses.replace(world.policy, clauses=clauses)
+    world.found[Stage.MESSAGE] = lambda mail: Evidence({})
+    for _ in range(6):
+        await world.mail()
+    assert (world.decisions[-1].check, world.decisions[-1].clauses) == ("retry-storm", ("R",))
+    await world.flow.message(world.session, await world.begin(), Content(b"", "nul"))
+    assert (world.decisions[-1].check, world.decisions[-1].clauses) == ("well-formed", ("W",))
+    await world.flow.bad_recipient(world.session, await world.begin(), "bob@")
+    assert (world.decisions[-1].check, world.decisions[-1].clauses) == ("recipient-syntax", ("R",))
+    world.found.clear()
+    await world.mail(raw=RAW.replace(b"hello", b"mended"))
+    assert world.decisions[-1].clauses == (), "what goes on cites nothing"
 
 
 SIMULATED = [

@@ -12,6 +12,7 @@ import signal
 import sqlite3
 import sys
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -763,6 +764,17 @@ class TestListings:
         assert delivered is not None
         assert delivered["reply"] == "250 2.0.0"
         assert await public(filled, ref(404)) is None
+
+    @pytest.mark.parametrize(
+        ("check", "remedy"), [("retry-storm", "Mend what the earlier replies"), ("well-formed", "Let a mail library")]
+    )
+    async def test_what_no_check_found_is_explained_as_well(
+        self, filled: Database, store: Store, check: str, remedy: str
+    ) -> None:
+        await store.ledgers[0].record(replace(refused(50, check, "B8"), kind="message", findings=()))
+        await decisions.fresh(filled, TERMS)
+        shown = await public(filled, ref(50))
+        assert shown is not None and shown["clauses"] == ["B8"] and shown["remedy"].startswith(remedy)
 
     async def test_csv_cannot_run_in_a_spreadsheet(self, store: Store) -> None:
         ledger = await store.ledger()

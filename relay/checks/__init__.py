@@ -120,5 +120,10 @@ CHECKS: tuple[Check, ...] = (
     stream_mismatch.CHECK,
 )
 
+REMEDIES = {check.name: check.remedy for check in CHECKS} | {
+    "retry-storm": "Mend what the earlier replies to this message named, or stop sending it; the wait ends by itself."
+}
+"""How to mend what was refused with no finding: faults of the octets, what is no address, a storm."""
+
 SHOWN = {check.name: check.shown for check in CHECKS if check.shown}
 """Names that clients see instead, where the check's own would tell of other tenants."""

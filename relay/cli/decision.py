@@ -213,6 +213,10 @@ def _told(row: dict[str, Any], says: dict[str, str]) -> list[str]:
         lines.append(f"  its evidence cannot be read: {row['unreadable']}")
     if row["check"] and not any(f["check"] == row["check"] for f in row.get("findings", ())):
         lines += ["", f"  [{row['check']}]", *_cited(row["clauses"], says)]
+        from relay.checks import REMEDIES
+
+        if remedy := REMEDIES.get(row["check"]):
+            lines.append(f"    to mend it: {remedy}")
     for finding in row.get("findings", ()):
         decided = "  (decided)" if finding["check"] == row["check"] else ""
         shadow = "  in shadow: recorded, not acted on" if finding["shadow"] else ""

@@ -23,7 +23,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from relay.address import BadAddress, parse
-from relay.checks import SHOWN
+from relay.checks import REMEDIES, SHOWN
 from relay.ports import Unavailable
 from relay.sealed import Unsealable
 from relay.stores.chain import (
@@ -98,7 +98,7 @@ async def public(database: Database, ref: str) -> dict[str, Any] | None:
         "check": SHOWN.get(row["check"], row["check"]),
         "clauses": row["clauses"],
         "reply": reply,
-        "remedy": because.get("remedy", ""),
+        "remedy": because["remedy"] if because else REMEDIES.get(row["check"], ""),
     }
 
 
