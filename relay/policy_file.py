@@ -703,8 +703,8 @@ def coverage(
     policy   with the tenant's overrides applied, if one is given
     config   relay.config.Config or None; with it: what works there
     tenants  all there are, those of the store too; left out: those of the configuration file
-    Each: {"id", "says", "source", "streams", "checks", "enforced", "why"}, enforced one of yes, partly,
-    not-configured, outside-mail.
+    Each: {"id", "says", "source", "streams", "checks", "acts", "enforced", "why"}, enforced one of yes, partly,
+    not-configured, outside-mail; acts: the parts of the relay beside the checks (ACTS).
     """
     rules = {rule.check.name: rule for stage in policy.rules.values() for rule in stage if rule.clauses}
     concerned = _concerned(policy, config, tenant, tenants)
@@ -712,7 +712,7 @@ def coverage(
     for clause in policy.clauses:
         if clause.inherited and not inherited:
             continue
-        enforced, why = _enforced(clause, rules, config, concerned, tenant)
+        enforced, why = _enforced(policy, clause, rules, config, concerned, tenant)
         streams = list(clause.streams or _STREAMS) if clause.checks else []
         rows.append(
             {
@@ -721,6 +721,7 @@ def coverage(
                 "source": clause.source,
                 "streams": streams,
                 "checks": list(clause.checks),
+                "acts": list(clause.acts),
                 "enforced": enforced,
                 "why": why,
             }
@@ -738,7 +739,12 @@ def _concerned(policy: Policy, config: Any, tenant: Tenant | None, tenants: Sequ
 
 
 def _enforced(
-    clause: Clause, rules: Mapping[str, Rule], config: Any, tenants: Sequence[Tenant], tenant: Tenant | None
+    policy: Policy,
+    clause: Clause,
+    rules: Mapping[str, Rule],
+    config: Any,
+    tenants: Sequence[Tenant],
+    tenant: Tenant | None,
 ) -> tuple[str, str]:
     if clause.enforced == "outside-mail":
         return "outside-mail", clause.how
@@ -749,7 +755,12 @@ def _enforced(
         why.append(f"not in this version: {', '.join(absent)}")
     working = len(clause.acts) - len(LATER.intersection(clause.acts))
     partial = 0
+    if "ladder" in clause.acts and policy.ladder is None:
+        working -= 1
+        why.append("ladder: the policy has no `enforcement`")
     for act, says in _BY_FEEDBACK.items():
+        if act == "ladder" and policy.ladder is None:
+            continue
         if act in clause.acts and (missing := _no_feedback(config, tenants)):
             whole = act == "feedback" and missing[1]
             working -= whole

@@ -163,6 +163,17 @@ def test_a_part_that_is_no_check_and_not_built_is_missed_too(tmp_path: Path) -> 
     assert (found["enforced"], found["why"]) == ("partly", "not in this version: api")
 
 
+def test_a_ladder_needs_rungs(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("policy: mine\nclauses:\n  - {id: A, says: x, acts: [ladder]}\n")
+    [found] = coverage(Policies(tmp_path).get("mine"))
+    assert (found["enforced"], found["why"]) == ("not-configured", "ladder: the policy has no `enforcement`")
+    (tmp_path / "mine.yaml").write_text(
+        "policy: mine\nclauses:\n  - {id: A, says: x, acts: [ladder]}\nenforcement: {suspended: {points: 9}}\n"
+    )
+    [found] = coverage(Policies(tmp_path).get("mine"))
+    assert found["enforced"] == "yes"
+
+
 # -- with a configuration -----------------------------------------------------------------------
 def configured(**changes: Any) -> Config:
     data: dict[str, Any] = {
@@ -295,7 +306,7 @@ def run(*words: str) -> Any:
 
 def test_coverage_as_json_is_the_contract() -> None:
     rows = json.loads(run("coverage", "prospektr", "--json").stdout)
-    assert [set(row) for row in rows] == [{"id", "says", "source", "streams", "checks", "enforced", "why"}] * 15
+    assert [set(row) for row in rows] == [{"id", "says", "source", "streams", "checks", "acts", "enforced", "why"}] * 15
     assert [row["id"] for row in json.loads(run("coverage", "prospektr", "--json", "--inherited").stdout)][:2] == [
         "B1",
         "B2",
@@ -308,6 +319,10 @@ def test_coverage_for_people() -> None:
     assert result.exit_code == 0
     assert "P7  outside-mail    Do not build a competing product on the service" in result.stdout
     assert "E1  yes " in result.stdout
+    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
+    assert "by ladder, evidence-export" in lines, "what no check does is named too"
+    assert "by abusive-language, recipient-frequency, feedback" in lines
+    assert "by api" not in run("coverage", "leadnest").stdout, "what is not there does nothing"
 
 
 def test_list_show_and_a_name_that_is_not_there() -> None:

@@ -133,7 +133,7 @@ def coverage_(
 
     Without a configuration: what the policy and this version can do.  With one: what works there.
     """
-    from relay.policy_file import coverage
+    from relay.policy_file import LATER, coverage
 
     shell = _shell(shell, config_file)
     config = shell.config() if shell.path else None
@@ -149,8 +149,8 @@ def coverage_(
         mark = click.style(row["enforced"].ljust(14), fg=_COLOUR[row["enforced"]])
         click.echo(f"{row['id'].ljust(width)}  {mark}  {row['says']}")
         indent = " " * (width + 18)
-        if row["checks"]:
-            click.echo(f"{indent}by {', '.join(row['checks'])}")
+        if by := [*row["checks"], *(act for act in row["acts"] if act not in LATER)]:
+            click.echo(f"{indent}by {', '.join(by)}")
         if row["why"]:
             click.echo(f"{indent}{row['why']}")
     counts = {kind: sum(row["enforced"] == kind for row in rows) for kind in _COLOUR}
