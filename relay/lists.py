@@ -16,7 +16,7 @@ import idna
 
 NAMES = {
     "business-domains": "mail domains of businesses, whatever else says that they are personal",
-    "personal-domains": "mail domains of people: free mail, internet providers, disposable addresses",
+    "personal-domains": "mail domains of people: free mail, internet providers, registries of people, disposable ones",
     "personal-mx": "names of mail exchangers that serve people",
     "role-names": "local parts that are no person: abuse, postmaster",
     "links": "domains and URLs that no message may lead to",

@@ -34,7 +34,8 @@ async def business(address, *, hosts=("10 mx.acme.example.",), files=None, missi
 @pytest.mark.parametrize(
     "address",
     ["ann@gmail.com", "ann@GMAIL.com", "ann@t-online.de", "ann@orange.fr", "ann@comcast.net", "ann@mailinator.com",
-     "ann@proton.me", "ann@rediffmail.com", "ann@wp.pl", "ann@socal.rr.com"],
+     "ann@proton.me", "ann@rediffmail.com", "ann@wp.pl", "ann@socal.rr.com",
+     "ann@smith.name", "ann@home.smith.name", "ann@smith.me.uk", "ann@smith.id.au", "ana@silva.nom.br"],
 )  # fmt: skip
 async def test_people_at_home(address):
     found, _ = await business(address)
@@ -42,7 +43,19 @@ async def test_people_at_home(address):
 
 
 @pytest.mark.parametrize(
-    "address", ["ann@acme.example", "ann@ibm.com", "ann@alibaba.com", "ann@mail.acme.example", "a@[192.0.2.1]"]
+    "address",
+    [
+        "ann@acme.example",
+        "ann@ibm.com",
+        "ann@alibaba.com",
+        "ann@mail.acme.example",
+        "a@[192.0.2.1]",
+        "ann@surname.com",
+        "ann@acme.co.uk",
+        "ann@me.co.uk",
+        "ann@acme.com.au",
+        "ann@acme.com.br",
+    ],
 )
 async def test_people_at_work(address):
     found, _ = await business(address)

@@ -1,9 +1,9 @@
 """The recipient is a person at a personal address, where only businesses may be written to.
 
-It is personal if its domain, or one above it, is one of free mail, of an internet provider or of
-disposable addresses, or if all its mail goes to hosts that serve people alone.  What the operator
-declares a business counts as one; of two entries the longer name decides.  A personal sub-domain
-(`someone.example.net` under a provider's domain) is covered by its parent.
+It is personal if its domain, or one above it, is one of free mail, of an internet provider, of a registry that
+takes people only (.name, me.uk) or of disposable addresses, or if all its mail goes to hosts that serve
+people alone.  What the operator declares a business counts as one; of two entries the longer name decides.  A
+personal sub-domain (`someone.example.net` under a provider's domain) is covered by its parent.
 
 Reply:     550 5.7.1
 Evidence:  domain, found (personal-domains, personal-mx), entry (what matched)
