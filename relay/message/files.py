@@ -582,9 +582,11 @@ def may_be_uuencoded(message: Message) -> bool:
     """Whether a text could have a uuencoded file in it (POSIX uuencode), which several readers show as a file."""
     known: bool | None = message.__dict__.get(_UUENCODED)
     if known is None:
-        known = message.raw.find(b"\nbegin ", 0) >= 0  # `in` would walk over a mapped file octet by octet
+        texts = [part for part in message.parts if part.content_type == "text/plain" and not part.is_attachment]
+        # `in` would walk over a mapped file octet by octet.
+        known = any(message.raw.find(b"\nbegin ", max(part.start - 1, 0), part.end) >= 0 for part in texts)
         # A text in base64 is decoded for the checks of visible text anyhow.
-        if not known and any(part.cte == "base64" and part.content_type == "text/plain" for part in message.parts):
+        if not known and any(part.cte == "base64" for part in texts):
             known = "begin " in message.visible.text
         message.__dict__[_UUENCODED] = known
     return known
