@@ -34,9 +34,10 @@ def has_files(mail: Mail) -> bool:
     """Cheaper than asking `files_of`, which has to be waited for."""
     message = mail.message
     assert message is not None
-    return any(
-        part.is_attachment or part.filename or part.content_type not in files.SHOWN for part in message.parts
-    ) or files.may_be_uuencoded(message)
+    return (
+        any(part.is_attachment or part.filename or part.content_type not in files.SHOWN for part in message.parts)
+        or message.may_be_uuencoded
+    )
 
 
 async def _look(mail: Mail, tools: Tools) -> Files | str | None:

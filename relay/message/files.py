@@ -114,7 +114,7 @@ def is_work(message: Message, parts: Iterable[Part]) -> bool:
         kind = filetype.kind_of(octets)
         if kind in filetype.ARCHIVES or kind == "ole" or filetype.zip_behind(octets):
             return True
-    return may_be_uuencoded(message)
+    return message.may_be_uuencoded
 
 
 def look(message: Message, late: Late, *, digests: bool = False) -> Files:
@@ -155,7 +155,7 @@ class _Walk:
                 # Each piece looks harmless by itself (RFC 2046 section 5.2.2).
                 self.note("fragment", "message", part.filename, depth, inside)
             self.file(part.filename, decoded(message, part, self.late), level, depth, inside, part)
-        if may_be_uuencoded(message):
+        if message.may_be_uuencoded:
             for part in message.parts:
                 if part.content_type == "text/plain" and not part.is_attachment:
                     for name, octets in uuencoded(message.octets(part, MOST_READ), self.late):
@@ -578,23 +578,6 @@ _BREAKS = b"\r\n\t "
 
 
 # -- uuencoded files in the text ---------------------------------------------------------------------
-def may_be_uuencoded(message: Message) -> bool:
-    """Whether a text could have a uuencoded file in it (POSIX uuencode), which several readers show as a file."""
-    known: bool | None = message.__dict__.get(_UUENCODED)
-    if known is None:
-        texts = [part for part in message.parts if part.content_type == "text/plain" and not part.is_attachment]
-        # `in` would walk over a mapped file octet by octet.
-        known = any(message.raw.find(b"\nbegin ", max(part.start - 1, 0), part.end) >= 0 for part in texts)
-        # A text in base64 is decoded for the checks of visible text anyhow.
-        if not known and any(part.cte == "base64" for part in texts):
-            known = "begin " in message.visible.text
-        message.__dict__[_UUENCODED] = known
-    return known
-
-
-_UUENCODED = "_may_be_uuencoded"
-
-
 _BEGIN = re.compile(rb"^begin [0-7]{3,4} ([^\s][^\r\n]{0,254})\r?\n", re.MULTILINE)
 
 

@@ -288,6 +288,16 @@ class Message:
         return content
 
     @once
+    def may_be_uuencoded(self) -> bool:
+        """Whether a text could have a uuencoded file in it (POSIX uuencode), which several readers show as a file."""
+        texts = [part for part in self.parts if part.content_type == "text/plain" and not part.is_attachment]
+        # `in` would walk over a mapped file octet by octet.
+        if any(self.raw.find(b"\nbegin ", max(part.start - 1, 0), part.end) >= 0 for part in texts):
+            return True
+        # A text in base64 is decoded for the checks of visible text anyhow.
+        return any(part.cte == "base64" for part in texts) and "begin " in self.visible.text
+
+    @once
     def visible(self) -> Visible:
         """What a reader sees of the text parts; made when it is first asked for."""
         reader = html.Reader()

@@ -291,6 +291,16 @@ class Relay:
 
 
 @pytest.fixture
+def records(zone: tuple[Zone, int]) -> Iterator[Zone]:
+    """The zone, put right again at the end: it is everybody's."""
+    before = dict(zone[0].txt)
+    yield zone[0]
+    zone[0].txt.clear()
+    zone[0].txt.update(before)
+    zone[0].servfail.clear()
+
+
+@pytest.fixture
 def free() -> Callable[[], int]:
     return free_port
 

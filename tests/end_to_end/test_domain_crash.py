@@ -127,15 +127,6 @@ def dying() -> Iterator[subprocess.Popen[str]]:
 
 
 @pytest.fixture
-def records(zone: tuple[Any, int]) -> Iterator[Any]:
-    """The zone, put right again at the end: it is everybody's."""
-    before = dict(zone[0].txt)
-    yield zone[0]
-    zone[0].txt.clear()
-    zone[0].txt.update(before)
-
-
-@pytest.fixture
 def shop(start: Callable[..., Any], hop: Any, records: Any, dying: subprocess.Popen[str]) -> Shop:
     return Shop(start(hop.port), records, dying)
 

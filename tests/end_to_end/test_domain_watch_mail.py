@@ -6,7 +6,7 @@ import email
 import smtplib
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from email import policy
 from email.message import EmailMessage
@@ -26,16 +26,6 @@ def until(true: Callable[[], Any], seconds: float = 30) -> Any:
         assert time.monotonic() < end, f"still not so after {seconds} s"
         time.sleep(0.05)
     return got
-
-
-@pytest.fixture
-def records(zone: tuple[Any, int]) -> Iterator[Any]:
-    """The zone, put right again at the end: it is everybody's."""
-    before = dict(zone[0].txt)
-    yield zone[0]
-    zone[0].txt.clear()
-    zone[0].txt.update(before)
-    zone[0].servfail.discard(SPF)
 
 
 def subjects(hop: Any) -> list[str]:
