@@ -50,7 +50,7 @@ def command() -> None:
     """Who must not be mailed, by whom, and why.  A change counts at once, in every worker.
 
     \b
-      opt-out    this tenant's marketing, for ever (a whole domain without --tenant: every tenant)
+      opt-out    this tenant's marketing, for ever; of a whole domain: all its mail, and every tenant's without --tenant
       complaint  this tenant, every stream, for ever
       legal      every tenant, every stream, for ever
       bounce     this tenant, for 90 days

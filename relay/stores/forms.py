@@ -78,8 +78,9 @@ def entry(
 ) -> Entry:
     """An entry with what its reason says of scope and end, or BadEntry.
 
-    opt-out    this tenant's marketing stream, for ever; of a domain where no tenant is named: all tenants.  (One in
-               a tenant's list must not bind the others: a line of theirs would stop everybody's mail to a provider)
+    opt-out    this tenant's marketing stream, for ever; of a domain: every stream, and all tenants where none is
+               named.  (One in a tenant's list must not bind the others: a line of theirs would stop everybody's mail
+               to a provider)
     complaint  this tenant, every stream, for ever
     legal      all tenants, every stream, for ever
     bounce     this tenant, until `bounce` seconds after `added`
@@ -90,8 +91,8 @@ def entry(
     value = _value(form, value)
     if not scope:
         scope = "stream" if stream else _DEFAULT_SCOPE.get(reason, "tenant")
-        if form == "domain" and reason == "opt-out" and not stream and not tenant:
-            scope = "global"
+        if form == "domain" and reason == "opt-out" and not stream:
+            scope = "tenant" if tenant else "global"
     if scope not in SCOPES:
         raise BadEntry(f"{scope!r} is no scope; there are {', '.join(SCOPES)}")
     if reason == "legal" and scope != "global":

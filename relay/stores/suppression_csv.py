@@ -294,10 +294,9 @@ class Reader:
         d = self._defaults
         if not self._delimiter:
             form, value = guess(bare(cells[0]))
-            reason, scope = _need_reason(d.reason), self._reach(form, d.reason, d.scope, d.stream)
             return entry(
-                form, value, reason, now=self._now, tenant=d.tenant, scope=scope, stream=d.stream, source=d.source,
-                until=d.until, bounce=d.bounce,
+                form, value, _need_reason(d.reason), now=self._now, tenant=d.tenant, scope=d.scope, stream=d.stream,
+                source=d.source, until=d.until, bounce=d.bounce,
             )  # fmt: skip
         said = {}
         for column, at in self._columns.items():
@@ -338,14 +337,9 @@ class Reader:
             until = d.until
         return entry(
             form, value, reason, now=self._now, tenant=tenant or d.tenant,
-            scope=self._reach(form, reason, scope or d.scope, stream), stream=stream,
+            scope=scope or d.scope, stream=stream,
             source=get("source", "")[:500] or d.source, added=added, until=until, bounce=d.bounce,
         )  # fmt: skip
-
-    def _reach(self, form: str, reason: str, scope: str, stream: str) -> str:
-        """The opt-out of a domain binds all tenants, except in the list of one: that binds no other."""
-        alone = form == "domain" and reason == "opt-out" and self._defaults.tenant and not scope and not stream
-        return "tenant" if alone else scope
 
 
 def _nothing(cells: list[str]) -> tuple[()]:
