@@ -21,7 +21,6 @@ from relay.message.edit import Edit, seven_bit_edits, splice, untouchable
 from relay.message.sign import sign_all, slices
 from relay.model import MARKETING, Domain, Envelope, Mail, Signer, Tenant, Verdict
 from relay.ports import NOTHING, Mended, Repairs, Unavailable
-from relay.tokens import reference
 from relay.trace import FIELD, MAILBOX, Trace
 
 INLINE = 64 * 1024
@@ -71,7 +70,6 @@ class Outgoing:
         installation: str,
         trace: Literal["full", "private"],
         profile: Callable[[Any], str],
-        random: Callable[[int], bytes],
         repairs: Repairs | None = None,
         eight_bit: Callable[[Any], bool] = lambda tenant: True,
         traces: Trace | None = None,
@@ -82,7 +80,6 @@ class Outgoing:
         self._installation = installation
         self._trace = trace
         self._profile = profile
-        self._random = random
         self._repairs = repairs
         self._eight_bit = eight_bit
         self._traces = traces
@@ -161,7 +158,8 @@ class Outgoing:
         if message.first("message-id") is None:
             sender = mail.envelope.sender
             host = sender.domain if sender and not sender.literal else self._hostname
-            added += f"Message-ID: <{reference(self._random(16))}@{host}>\r\n".encode()
+            # The reference, as in Received: a reply that quotes nothing names by it the mail that it answers.
+            added += f"Message-ID: <{mail.envelope.ref}@{host}>\r\n".encode()
         return added
 
     def received(self, mail: Mail) -> bytes:

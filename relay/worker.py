@@ -191,7 +191,6 @@ class Worker:
                 directory.installation,
                 config.trace,
                 lambda tenant: hops.of(tenant).profile,
-                random,
                 repairs,
                 eight_bit=lambda tenant: hops.of(tenant).offers.eight_bit,
                 traces=trace,

@@ -500,7 +500,7 @@ async def test_a_signature_that_covers_the_list_fields_goes_with_them():
     theirs = b"DKIM-Signature: v=1; a=rsa-sha256; d=acme.example; s=old; h=from:list-unsubscribe; bh=x; b=x\r\n"
     raw = theirs + signed.HEAD + b"List-Unsubscribe: <mailto:x@acme.example>\r\n\r\nHello\r\n"
     mail = Mail(signed.NOW, Session("0", "192.0.2.1", "l"), envelope, message=Message.parse(raw))
-    outgoing = Outgoing("r.test", "0" * 16, "full", lambda tenant: "mta", bytes, signed.REPAIRS)
+    outgoing = Outgoing("r.test", "0" * 16, "full", lambda tenant: "mta", signed.REPAIRS)
     kept = b"".join(await outgoing.make(mail, Verdict(Action.FORWARD)))
     assert b"s=old" in kept and b"<mailto:x@acme.example>" in kept
     mended = b"".join(await outgoing.make(mail, Verdict(Action.FORWARD, repairs=("one-click-unsubscribe",))))
@@ -513,7 +513,7 @@ async def test_who_connected_is_told_only_where_the_operator_wants_it(trace):
     envelope = Envelope("ref", 0.0, signed.ACME, MARKETING, None, [Recipient(parse("bob@customer.example"))])
     session = Session("0", "198.51.100.7", "l", helo="desk-of-jo.example")
     mail = Mail(signed.NOW, session, envelope, message=Message.parse(signed.HEAD + b"\r\nHello\r\n"))
-    outgoing = Outgoing("r.test", "0" * 16, trace, lambda tenant: "mta", bytes, signed.REPAIRS)
+    outgoing = Outgoing("r.test", "0" * 16, trace, lambda tenant: "mta", signed.REPAIRS)
     sent = b"".join(await outgoing.make(mail, Verdict(Action.FORWARD)))
     assert (b"198.51.100.7" in sent, b"desk-of-jo" in sent) == (trace == "full", trace == "full")
 
@@ -527,7 +527,7 @@ async def test_nobody_signs_for_a_domain_that_another_signs_for_and_nothing_goes
         message = Message.parse(signed.HEAD + b"\r\nHello\r\n")
         return Mail(signed.NOW, Session("0", "192.0.2.1", "l"), envelope, message=message)
 
-    outgoing = Outgoing("r.test", "0" * 16, "full", lambda tenant: "mta", bytes, signed.REPAIRS)
+    outgoing = Outgoing("r.test", "0" * 16, "full", lambda tenant: "mta", signed.REPAIRS)
     theirs = mail(Domain("acme.example", "acme", True, "next-hop", signers=signed.KEYS))
     assert b"DKIM-Signature" not in b"".join(await outgoing.make(theirs, Verdict(Action.FORWARD)))
     with pytest.raises(Unavailable):
@@ -542,7 +542,7 @@ async def test_mail_has_a_trace_only_where_reports_come_back_and_a_feedback_id_o
         signed.NOW, Session("0", "192.0.2.1", "l"), envelope, message=Message.parse(signed.HEAD + b"\r\nHello\r\n")
     )
     outgoing = Outgoing(
-        "r.test", "0" * 16, "full", lambda tenant: "mta", bytes, signed.REPAIRS,
+        "r.test", "0" * 16, "full", lambda tenant: "mta", signed.REPAIRS,
         traces=Trace([b"k" * 32]), traced=lambda tenant: traced,
     )  # fmt: skip
     sent = b"".join(await outgoing.make(mail, Verdict(Action.FORWARD)))

@@ -324,7 +324,7 @@ class TestTheKeyOfTheRelay:
     """dkim takes the relay's signature for granted, so the relay must not send without it."""
 
     def outgoing(self):
-        return Outgoing("mx.platform.example", "i", "full", lambda tenant: "mta", lambda count: bytes(count))
+        return Outgoing("mx.platform.example", "i", "full", lambda tenant: "mta")
 
     async def test_a_key_that_cannot_be_read_is_a_fault_of_ours(self):
         with pytest.raises(Unavailable) as caught:

@@ -41,6 +41,7 @@ NOON = 1_777_204_800.0
 DAY = 86400.0
 DOMAIN = "bounces.platform.example"
 REF, MANY, OTHERS = reference(b"a" * 16), reference(b"m" * 16), reference(b"o" * 16)
+NAMELESS = reference(b"n" * 16)
 
 
 # -- traces ------------------------------------------------------------------------------------------
@@ -347,6 +348,18 @@ async def test_a_redacted_complaint_on_mail_to_many_is_looked_at_and_counts(worl
     assert await world.feedback.tenants(NOON - 1) == ["acme"]
 
 
+@pytest.mark.parametrize("door", ["mailgun", "import"])
+async def test_an_opt_out_says_whether_a_mail_or_a_providers_event_brought_it(world, door):
+    await world.hear("unsubscribe", source=door, trace=world.links.token("acme", "marketing", "eve@example.net"))
+    mail = reply("unsubscribe " + world.links.token("acme", "marketing", "ann@example.net"))
+    await world.intake.message(mail, f"unsubscribe@{DOMAIN}", "import", NOON)
+    found = {}
+    for address in ("eve@example.net", "ann@example.net"):
+        ((one,),) = ((await world.facts(address)).suppressions,)
+        found[address] = one.source
+    assert found == {"eve@example.net": "provider", "ann@example.net": "mailto"}
+
+
 @pytest.mark.parametrize("kind", ["complaint", "unsubscribe"])
 async def test_what_somebody_wants_of_whom_nobody_can_tell_waits_for_a_person(world, kind):
     assert await world.hear(kind, source="sendgrid", at=NOON) in ("unattributed", "review")
@@ -427,6 +440,24 @@ async def test_an_answer_that_quotes_nothing_is_known_by_the_mail_it_answers(wor
         assert effect == "left"
     assert await world.reasons("eve@example.net") == ["opt-out"] and await world.reasons("ann@example.net") == []
     assert await world.reasons("eve@example.net", "globex") == []
+
+
+async def test_a_mail_that_had_its_message_id_from_us_is_known_by_it(world):
+    await world.sent(NAMELESS, "kim@example.net")
+    ours = f"<{NAMELESS}@acme.example>"
+    for sender, effect in (("mallory@example.net", "review"), ("kim@example.net", "left")):
+        raw = answer("Please remove me from your list.", ours, sender=sender)
+        assert (await world.intake.message(raw, "news@acme.example", "mail", NOON)).effects == (effect,)
+    assert await world.reasons("kim@example.net") == ["opt-out"] and await world.reasons("mallory@example.net") == []
+    told = {"message_id": ours.strip("<>"), "recipient": "kim@example.net"}
+    assert await world.hear("bounce", **told, **HARD) == "suppressed"
+
+
+async def test_a_reference_in_the_message_id_of_another_is_none_of_ours(world):
+    # The tool wrote a Message-ID of its own into this mail; only who has it answered it.
+    raw = answer("Please remove me from your list.", f"<{REF}@acme.example>", sender="bob.smith@gmail.com")
+    assert (await world.intake.message(raw, "news@acme.example", "mail", NOON)).effects == ("review",)
+    assert await world.reasons("bob.smith@gmail.com") == []
 
 
 async def test_an_answer_to_the_mail_of_another_or_of_nobody_here_opts_nobody_out(world):

@@ -128,7 +128,7 @@ class World:
         self.reviewers = 1
         self.review = review or Review()
         random = lambda n: next(COUNTER).to_bytes(n, "big")  # noqa: E731
-        outgoing = Outgoing("relay.test", "inst", "full", lambda tenant: "mta", random)
+        outgoing = Outgoing("relay.test", "inst", "full", lambda tenant: "mta")
         self.flow = Flow(
             policies=lambda tenant: self.policy(),
             directory=self,  # type: ignore[arg-type]

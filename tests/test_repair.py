@@ -92,7 +92,7 @@ class Signed:
 
 
 def outgoing(repairs: Repairs | None = REPAIRS, profile: str = "mta") -> Outgoing:
-    return Outgoing("relay.test", "0123456789abcdef", "full", lambda tenant: profile, lambda n: bytes(n), repairs)
+    return Outgoing("relay.test", "0123456789abcdef", "full", lambda tenant: profile, repairs)
 
 
 async def made(it: Mail, verdict: Verdict | None = None) -> bytes:

@@ -89,7 +89,7 @@ async def made(raw: bytes, *, repaired: bool, eight_bit: bool, profile: str = "m
     session = Session("0", "192.0.2.1", "l", credential="acme-campaigns", esmtp=True)
     mail = Mail(float(NOW), session, envelope, message=Message.parse(raw))
     outgoing = Outgoing(
-        "relay.test", "0123456789abcdef", "full", lambda tenant: profile, lambda n: bytes(n), REPAIRS,
+        "relay.test", "0123456789abcdef", "full", lambda tenant: profile, REPAIRS,
         eight_bit=lambda tenant: eight_bit,
     )  # fmt: skip
     wanted = tuple(c for c in ALL if c == "well-formed" or not REPAIRS.hindrance(mail, c)) if repaired else ()

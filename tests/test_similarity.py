@@ -194,9 +194,8 @@ async def test_what_the_client_reads_is_a_review(sender):
     rule = Rule(check, check.settings(), ("P5",), Then.HOLD)
     verdict = await judge([rule], mail, sender.tools, lambda event: None)
     policy = Policy("own", "Own", "1", (), {})
-    random = lambda count: b"\0" * count  # noqa: E731
     reviews = MemoryReviews()
-    holds = Holds(reviews, reviews, Outgoing("relay.test", "inst", "full", lambda tenant: "mta", random))
+    holds = Holds(reviews, reviews, Outgoing("relay.test", "inst", "full", lambda tenant: "mta"))
     answer = await holds.answer(mail, verdict, policy, "a" * 26)
     line = say(answer.reply, check=answer.check, ref=answer.ref)
     assert line == "451 4.7.1 [review] Held for review; ref=" + "a" * 26

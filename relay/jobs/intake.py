@@ -71,6 +71,18 @@ NOBODY = Whose()
 
 
 @dataclass(frozen=True, slots=True)
+class _Paper:
+    """The mail that says it; empty where a provider reports an event.
+
+    digest   of the mail
+    excerpt  of what an abuse report says, for whoever reads it
+    """
+
+    digest: bytes = b""
+    excerpt: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Taken:
     """What became of one report: numbers by effect, `again` for what was known."""
 
@@ -138,25 +150,25 @@ class Intake:
         if any(each.kind == "abuse" for each in heard):
             excerpt = await asyncio.to_thread(_excerpt, raw)
         digest = hashlib.blake2b(raw, digest_size=16).digest()
-        return await self._take(heard, source, now, digest, excerpt)
+        return await self._take(heard, source, now, _Paper(digest, excerpt))
 
     async def events(self, heards: Sequence[Heard], source: str, now: float) -> Taken:
         """What a provider reports.  Durable when it returns.  Raises Unavailable."""
-        return await self._take(heards, source, now, b"", "")
+        return await self._take(heards, source, now, _Paper())
 
-    async def _take(self, heards: Sequence[Heard], source: str, now: float, digest: bytes, excerpt: str) -> Taken:
+    async def _take(self, heards: Sequence[Heard], source: str, now: float, paper: _Paper) -> Taken:
         effects = []
         for heard in heards[:MOST]:
-            effect = await self._one(heard, source, now, digest, excerpt)
+            effect = await self._one(heard, source, now, paper)
             self._emit(FeedbackHeard(kind=heard.kind, permanence=heard.permanence, source=source, effect=effect))
             effects.append(effect)
         return Taken(tuple(effects))
 
-    async def _one(self, heard: Heard, source: str, now: float, digest: bytes, excerpt: str) -> str:
+    async def _one(self, heard: Heard, source: str, now: float, paper: _Paper) -> str:
         if heard.kind not in KEPT:
             return "none"
         whose = await self._whose(heard, source, now)
-        key = _key(heard, whose, digest)
+        key = _key(heard, whose, paper.digest)
         if await self._feedback.known(key):
             return "again"
         report = Report(
@@ -171,7 +183,7 @@ class Intake:
             "removal": self._left,
             "abuse": self._reported,
         }[heard.kind]
-        done: str = await act(heard, whose, report, key, excerpt)
+        done: str = await act(heard, whose, report, key, paper)
         return done
 
     # -- whose mail it was --------------------------------------------------------------------
@@ -197,7 +209,7 @@ class Intake:
             wanted = decisions.Filter(message_id=f"<{message_id}>", address=heard.recipient)
             mine = await self._went_to(heard, wanted)
             if not mine:  # by another spelling, and only among the newest
-                sent = await self._went_to(heard, replace(wanted, address=""))
+                sent = await self._named(heard, message_id) or await self._went_to(heard, replace(wanted, address=""))
                 mine = [one for one in sent if one[0].recipient]
                 if asks and another is None:
                     another = _newest(sent)  # perhaps to another address of theirs: a person will know
@@ -208,6 +220,14 @@ class Intake:
             if (whose := _newest(mine)) is not None:
                 return whose
         return another or self._by_sender(heard)
+
+    async def _named(self, heard: Heard, message_id: str) -> list[tuple[Whose, int]]:
+        """The mail that a Message-ID of our own names: its reference stands in it (relay/outgoing.py)."""
+        ref = message_id.partition("@")[0]
+        found = await decisions.find(self._db, ref) if is_reference(ref) else None
+        if found is None or found["message_id"] or not _went(found):
+            return []
+        return [(_of_decision(found, heard), len(found["recipients"]))]
 
     async def _went_to(self, heard: Heard, wanted: decisions.Filter) -> list[tuple[Whose, int]]:
         """The mails that this is about, the newest first, and how many recipients each had; where no address is
@@ -235,7 +255,7 @@ class Intake:
         return Whose(owner or "")
 
     # -- what is done ---------------------------------------------------------------------------
-    async def _bounced(self, heard: Heard, whose: Whose, report: Report, key: bytes, excerpt: str) -> str:
+    async def _bounced(self, heard: Heard, whose: Whose, report: Report, key: bytes, paper: _Paper) -> str:
         if heard.permanence != "hard" or not whose.recipient:
             report = replace(report, effect="counted" if whose.tenant else "unattributed")
             await self._feedback.add(key, report)
@@ -247,7 +267,7 @@ class Intake:
         one = _entry(whose, "bounce", report.at, until=report.at + self._bounce)
         return await self._suppress(self._recipients, one, key, report, "bounce", told)
 
-    async def _complained(self, heard: Heard, whose: Whose, report: Report, key: bytes, excerpt: str) -> str:
+    async def _complained(self, heard: Heard, whose: Whose, report: Report, key: bytes, paper: _Paper) -> str:
         if not whose.recipient:
             # Somebody complained, and nobody can tell who: it counts for the tenant, and a person looks.
             report = replace(report, effect="review" if whose.tenant else "unattributed", state="waiting")
@@ -276,11 +296,11 @@ class Intake:
 
         await self._db.run(write, full=True)
 
-    async def _left(self, heard: Heard, whose: Whose, report: Report, key: bytes, excerpt: str) -> str:
+    async def _left(self, heard: Heard, whose: Whose, report: Report, key: bytes, paper: _Paper) -> str:
         clear = bool(whose.tenant and whose.recipient) and heard.sure
         if clear:
             stream = whose.stream or MARKETING
-            source: Source = "mailto" if report.source in ("mail", "import") else "provider"
+            source: Source = "mailto" if paper.digest else "provider"
             if heard.kind == "removal":
                 source = "reply"
             try:
@@ -301,12 +321,12 @@ class Intake:
         else:
             await self._leave.leave(Leaving(tenant, whose.stream, address), "stream", "reply", report.at, now)
 
-    async def _reported(self, heard: Heard, whose: Whose, report: Report, key: bytes, excerpt: str) -> str:
+    async def _reported(self, heard: Heard, whose: Whose, report: Report, key: bytes, paper: _Paper) -> str:
         # The recipient is who reports, as good as always: it stands nowhere in the clear.
         report = replace(
             report, recipient="", diagnostic="", effect="case", state="waiting", due=report.at + self._abuse_within
         )
-        await self._feedback.add(key, report, heard.reporter or heard.recipient, excerpt)
+        await self._feedback.add(key, report, heard.reporter or heard.recipient, paper.excerpt)
         return report.effect
 
 
