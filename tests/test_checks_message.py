@@ -3,6 +3,8 @@
 
 import asyncio
 import inspect
+import re
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from time import process_time
@@ -569,6 +571,37 @@ def test_a_way_out_in_words(text):
 @pytest.mark.parametrize("text", NO_WAYS_OUT)
 def test_no_way_out_in_words(text):
     assert not unsubscribe_link.has_opt_out(plain("Hello,\n\nsome text.\n\n" + text + "\n\nAnn\n"))
+
+
+def broken(text: str, end: str) -> Iterator[str]:
+    """The text with a line end at each of its spaces between words."""
+    for found in re.finditer(r"(?<=\w) (?=\w)", text):
+        yield text[: found.start()] + end + text[found.end() :]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", " \n"])
+@pytest.mark.parametrize("text", WAYS_OUT)
+def test_a_way_out_is_found_wherever_its_line_is_broken(text, end):
+    around = f"Hello,{end}{end}some text.{end}{end}%s{end}{end}Ann{end}"
+    missed = [one for one in broken(text, end) if not unsubscribe_link.has_opt_out(plain(around % one))]
+    assert missed == []
+
+
+QUESTIONS = ("Your buyers are not interested?", "No longer interested in paper forms?")
+"""Of which the second half is one by itself, below a line that could be a heading."""
+
+
+@pytest.mark.parametrize("text", [text for text in NO_WAYS_OUT if not text.startswith(QUESTIONS)])
+def test_a_broken_line_makes_no_way_out(text):
+    around = "Hello,\n\nsome text.\n\n%s\n\nAnn\n"
+    assert [one for one in broken(text, "\n") if unsubscribe_link.has_opt_out(plain(around % one))] == []
+
+
+def test_a_way_out_of_a_page_in_a_line_broken_by_hand():
+    link = '<a href="https://x.example/8a7f">here</a>'
+    assert unsubscribe_link.has_opt_out(page(f"<p>If you no longer wish to receive<br>these letters, click {link}</p>"))
+    assert unsubscribe_link.has_opt_out(page(f"<p>If you no longer<br>wish to receive these letters, click {link}</p>"))
+    assert not unsubscribe_link.has_opt_out(page(f"<p>If you<br>wish to receive these letters, click {link}</p>"))
 
 
 WAYS_OUT_OF_PAGES = [

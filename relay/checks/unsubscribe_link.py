@@ -162,7 +162,7 @@ _IF = re.compile(r"\b(?:if|wenn|falls)\b[^.!?]*\Z")
 
 def _denied(lower: str, at: int) -> bool:
     """What stands right before says that it cannot be done."""
-    before = lower[max(0, at - 60) : at]
+    before = lower[max(0, at - 60) : at].replace("\r", "").replace("\n", " ")
     return _DENIAL.search(before) is not None and _IF.search(before) is None
 
 
@@ -235,12 +235,29 @@ def _said(piece: str) -> _Said | None:
     return _Said(orders, says, thanks, asks) if orders or says or thanks or asks else None
 
 
+# A line end or <br> that was put into a sentence, between two words of it.
+_WRAPPED = re.compile(r"(?<=[^\s.!?:;|])[ \t]*\r?\n(?=[^\W\d_])")
+
+
 def _in_words(view: View) -> bool:
+    every = pieces(view)
+    if _in_pieces(view, every):
+        return True
+    # "If you no longer / wish to hear from us": lines of 72 characters.  Both, since a line can also be a question by
+    # itself below one that ends without a full stop.
+    return _in_pieces(view, [_unwrapped(piece) for piece in every])
+
+
+@Worked
+def _unwrapped(piece: str) -> str:
+    return _WRAPPED.sub(" ", piece)
+
+
+def _in_pieces(view: View, every: Sequence[str]) -> bool:
     orders: _Places = []
     said: _Places = []
     thanks: _Places = []
     asks: _Places = []
-    every = pieces(view)
     at = low = 0
     for piece in every:
         if (found := _said(piece)) is not None:
