@@ -556,7 +556,7 @@ def test_a_subject_says_that_something_of_the_readers_has_happened(subject):
         "New voicemail features in Acme Phone", "New voicemail transcription is here", "Overdue invoice collection made easy",
         "Payment failed recovery for SaaS", "Account suspended by Google Ads: what we learned", "Google Ads account suspended: three ways back",
         "Security alert for CISOs: the week in breaches", "Security alert: new sign-in flow released", "Verify your identity provider setup in 5 minutes", "Verify your payment flows with Acme",
-        "Your inbox is full of opportunities", "Your account is limited to 5 users: plans compared", "Mailbox full of junk, a story",
+        "Your inbox is full of opportunities", "Your account is limited to 5 users: plans compared", "Your account limited edition is here", "Your account, limited-time upgrade", "Your account limited time bonus", "Mailbox full of junk, a story",
         "Storage full-text search explained", "“Your account has been suspended”: how phishers write",
         '"Your package could not be delivered" is what your customers hate to read', "Factura vencida: cómo reclamarla",
         "Fattura scaduta: come sollecitare il pagamento", "Factuur vervallen: zo maant u", "Fatura vencida: como cobrar sem perder o cliente",

@@ -27,7 +27,7 @@ _HAPPENS: tuple[tuple[str, str, tuple[tuple[str, str], ...]], ...] = (
     (  # en
         r"your", r"has|have|is|was|will|be|been|about|to|could|now|already|still|soon|almost|nearly|temporarily|permanently|quota",
         (
-            (r"account", r"suspended|limited(?! to)|locked(?! in)|disabled|deactivated|restricted(?! to)|on hold|terminated|compromised|closed(?!-)|blocked"),
+            (r"account", r"suspended|limited(?! (?:to|edition|time|offer|release|run|liability)\b|-)|locked(?! in)|disabled|deactivated|restricted(?! to)|on hold|terminated|compromised|closed(?!-)|blocked"),
             (r"mailbox|inbox|e-?mail storage|mail quota|storage", r"full(?! of|-)|exceeded|reached its"),
             (r"password", r"expires?|expired(?! \w+s\b)|expiring|(?:been|was) (?:reset|changed|compromised)"),
             (r"invoice|payment", r"over ?due(?! for an? )|past due|unpaid"),
