@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from time import process_time
+from unicodedata import normalize
 
 import pytest
 from relay import replies
@@ -566,6 +567,12 @@ NO_WAYS_OUT = [
 @pytest.mark.parametrize("text", WAYS_OUT)
 def test_a_way_out_in_words(text):
     assert unsubscribe_link.has_opt_out(plain("Hello,\n\nsome text.\n\n" + text + "\n\nAnn\n"))
+
+
+@pytest.mark.parametrize("text", WAYS_OUT)
+def test_a_way_out_however_it_is_spaced_and_its_accents_written(text):
+    for made in (normalize("NFD", text), text.replace(" ", "  "), text.replace(" ", "\t"), text.replace("'", "’")):
+        assert unsubscribe_link.has_opt_out(plain("Hello,\n\nsome text.\n\n" + made + "\n\nAnn\n")), made
 
 
 @pytest.mark.parametrize("text", NO_WAYS_OUT)

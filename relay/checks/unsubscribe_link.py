@@ -30,6 +30,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
+from unicodedata import normalize
 
 from relay import replies
 from relay.checks import opt_out
@@ -121,7 +122,7 @@ def leads_out(link: Link) -> bool:
 @lru_cache(maxsize=4096)
 def _says(text: str) -> bool:
     """Addresses differ from recipient to recipient, the texts of a campaign's links do not."""
-    text = text.lower()
+    text = normalize("NFC", text).lower()
     if opt_out.SAYS.search(text) or opt_out.ALONE.match(text):
         return True
     question, _, rest = text.partition("?")
@@ -237,6 +238,7 @@ def _said(piece: str) -> _Said | None:
 
 # A line end or <br> that was put into a sentence, between two words of it.
 _WRAPPED = re.compile(r"(?<=[^\s.!?:;|])[ \t]*\r?\n(?=[^\W\d_])")
+_BLANKS = re.compile(r"[ \t]{2,}|\t")
 
 
 def _in_words(view: View) -> bool:
@@ -245,12 +247,13 @@ def _in_words(view: View) -> bool:
         return True
     # "If you no longer / wish to hear from us": lines of 72 characters.  Both, since a line can also be a question by
     # itself below one that ends without a full stop.
-    return _in_pieces(view, [_unwrapped(piece) for piece in every])
+    return _in_pieces(view, [_smooth(piece) for piece in every])
 
 
 @Worked
-def _unwrapped(piece: str) -> str:
-    return _WRAPPED.sub(" ", piece)
+def _smooth(piece: str) -> str:
+    """Its sentences unbroken, one space between words, accents and their letters one character."""
+    return normalize("NFC", _BLANKS.sub(" ", _WRAPPED.sub(" ", piece)))
 
 
 def _in_pieces(view: View, every: Sequence[str]) -> bool:
