@@ -345,11 +345,15 @@ class Web:
         )  # fmt: skip
 
     async def mailgun(
-        self, event: Any, *, key: bytes = b"mailgun-key", token: str = "t" * 50, at: float | None = None
-    ) -> int:
+        self, event: Any, *, key: bytes = b"mailgun-key", parent: bytes | None = None, token: str = "t" * 50,
+        at: float | None = None,
+    ) -> int:  # fmt: skip
         stamp = str(int(self.now if at is None else at))
-        made = hmac.new(key, f"{stamp}{token}".encode(), hashlib.sha256).hexdigest()
-        body = {"signature": {"timestamp": stamp, "token": token, "signature": made}, "event-data": event}
+        keys = {"signature": key} if parent is None else {"signature": key, "parent-signature": parent}
+        made = {
+            name: hmac.new(one, f"{stamp}{token}".encode(), hashlib.sha256).hexdigest() for name, one in keys.items()
+        }
+        body = {"signature": {"timestamp": stamp, "token": token, **made}, "event-data": event}
         return await self.post("/feedback/mailgun", json.dumps(body).encode())
 
     @property
@@ -444,6 +448,14 @@ async def test_mailgun_is_taken_once(web):
     assert await web.mailgun(event, token="v" * 50) == 503
     web.intake.away = False
     assert await web.mailgun(event, token="v" * 50) == 200, "what was not taken may come again"
+
+
+@pytest.mark.parametrize(("own", "parent", "code"), [(b"of-the-subaccount", b"mailgun-key", 200),
+    (b"mailgun-key", b"of-another", 200), (b"of-the-subaccount", b"guess", 403), (b"guess", None, 403)])  # fmt: skip
+async def test_an_event_of_a_mailgun_subaccount_is_signed_by_the_account_above_it_too(web, own, parent, code):
+    event = {"event": "complained", "recipient": "bob@example.net"}
+    assert await web.mailgun(event, key=own, parent=parent) == code
+    assert len(web.intake.heard) == (code == 200)
 
 
 @pytest.mark.parametrize(("mailgun", "sendgrid"), [(1.5, 1.5), (8, 24)])

@@ -93,12 +93,16 @@ def sendgrid(key: ec.EllipticCurvePublicKey, signature: str, timestamp: str, bod
 
 # -- Mailgun ------------------------------------------------------------------------------------
 def mailgun(key: bytes, signature: Mapping[str, Any], now: float) -> bool:
-    """signature: the field of that name in the body."""
-    timestamp, token, given = (str(signature.get(name, ""))[:200] for name in ("timestamp", "token", "signature"))
+    """signature: the field of that name in the body.
+
+    Of an event of a subaccount there are two, with its key and with that of the account above it; either is good.
+    """
+    timestamp, token = (str(signature.get(name, ""))[:200] for name in ("timestamp", "token"))
     if not token or not _holds(timestamp, now, MAILGUN):
         return False
-    made = hmac.new(key, f"{timestamp}{token}".encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest()
-    return hmac.compare_digest(made.encode(), given.encode("utf-8", "surrogatepass"))
+    made = hmac.new(key, f"{timestamp}{token}".encode("utf-8", "surrogatepass"), hashlib.sha256).hexdigest().encode()
+    given = [str(signature.get(name, ""))[:200] for name in ("signature", "parent-signature")]
+    return any(hmac.compare_digest(made, one.encode("utf-8", "surrogatepass")) for one in given)
 
 
 # -- Postmark -----------------------------------------------------------------------------------
