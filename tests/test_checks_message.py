@@ -611,6 +611,72 @@ def test_a_way_out_of_a_page_in_a_line_broken_by_hand():
     assert not unsubscribe_link.has_opt_out(page(f"<p>If you<br>wish to receive these letters, click {link}</p>"))
 
 
+# -- in other languages ----------------------------------------------------------------------------
+LINKS_OUT_ELSEWHERE = [
+    "Afmeld nyhedsbrev", "Frameld dig her", "Meld deg av", "Avslutt abonnement", "Peruuta tilaus",
+    "Peruuta uutiskirjeen tilaus", "Lopeta tilaus", "Odhlásit odběr", "Odhlásit se", "Zrušit odběr",
+    "Odhlásiť sa z odberu", "Leiratkozás", "Dezabonare", "Dezabonează-te", "Отписване", "Отписаться",
+    "Отписаться от рассылки", "Відписатися", "Скасувати підписку", "Διαγραφή", "Απεγγραφή", "Κατάργηση εγγραφής",
+    "Abonelikten çık", "Abonelikten Ayrıl", "ABONELİKTEN ÇIK", "Listeden çıkmak için tıklayın", "Odjava",
+    "Odjavite se", "Odjavi se", "Atsisakyti prenumeratos", "Atrakstīties", "Atteikties no jaunumiem",
+    "Loobu uudiskirjast", "Tühista tellimus", "Donar-se de baixa", "Cancel·la la subscripció",
+    "Berhenti berlangganan", "Hủy đăng ký", "Huỷ đăng ký nhận tin", "配信停止", "配信停止はこちら", "メールの配信停止はこちらから", "購読を解除する",
+    "登録解除", "退订", "取消订阅", "取消訂閱", "수신거부", "구독 취소", "무료수신거부", "ยกเลิกการรับข่าวสาร", "إلغاء الاشتراك",
+    "لإلغاء الاشتراك", "لغو اشتراک", "להסרה", "להסרה מרשימת התפוצה", "Одјава", "Afskrá mig", "Harpidetza kendu",
+    "Hætta áskrift",
+]  # fmt: skip
+SENTENCES_OUT_ELSEWHERE = [
+    "Hvis du ikke længere ønsker at modtage vores nyhedsbrev, klik <a>her</a>",
+    "Pokud si nepřejete dostávat tyto e-maily, klikněte <a>zde</a>",
+    "Pokud se chcete odhlásit, klikněte <a>zde</a>",
+    "Ha nem szeretne több levelet kapni, kattintson <a>ide</a>",
+    "Dacă nu mai doriți să primiți aceste mesaje, apăsați <a>aici</a>",
+    "Если вы не хотите получать эти письма, нажмите <a>здесь</a>",
+    "Якщо ви не бажаєте отримувати листи, натисніть <a>тут</a>",
+    "Αν δεν επιθυμείτε να λαμβάνετε άλλα μηνύματα, πατήστε <a>εδώ</a>",
+    "Bu e-postaları almak istemiyorsanız <a>buraya</a> tıklayın",
+    "Ako ne želite više primati naše poruke, kliknite <a>ovdje</a>",
+    "メールの配信停止は<a>こちら</a>",
+    "如果您不想再收到此类邮件，请<a>点击这里</a>",
+    "수신을 거부하시려면 <a>여기</a>를 클릭하세요",
+    "Jos et halua enää vastaanottaa viestejämme, klikkaa <a>tästä</a>",
+    "Hvis du ikke lenger ønsker å motta nyhetsbrev, klikk <a>her</a>",
+    "Kui soovite uudiskirjast loobuda, vajutage <a>siia</a>",
+    "Jei nebenorite gauti mūsų laiškų, spauskite <a>čia</a>",
+    "Ja nevēlaties saņemt mūsu vēstules, spiediet <a>šeit</a>",
+    "Nếu không muốn nhận email, vui lòng hủy đăng ký <a>tại đây</a>",
+    "اگر نمی‌خواهید، لغو عضویت <a>اینجا</a>",
+    "לביטול המנוי לחצו <a>כאן</a>",
+]
+LINKS_IN_ELSEWHERE = [
+    "Tilmeld dig nyhedsbrevet", "Meld deg på", "Tilaa uutiskirje", "Přihlásit se", "Přihlásit odběr", "Prihlásiť sa",
+    "Feliratkozás", "Abonează-te", "Абонирай се", "Подписаться", "Підписатися", "Εγγραφή", "Abone ol",
+    "Abonelik fiyatları", "Prijava", "Prenumeruoti", "Pieteikties", "Telli uudiskiri", "Subscriu-t'hi",
+    "Berlangganan", "Đăng ký nhận tin", "登録はこちら", "購読する", "订阅", "立即訂閱", "구독하기", "수신 동의", "สมัครรับข่าวสาร",
+    "اشترك الآن", "הרשמה", "Отказ от ответственности", "Zrušte poplatky za účet", "Áskrift",
+    # the other way
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", LINKS_OUT_ELSEWHERE)
+def test_a_link_out_in_another_language(text):
+    assert unsubscribe_link.has_opt_out(page(f'<p>Acme</p><a href="https://click.x.example/8a7f">{text}</a>'))
+
+
+@pytest.mark.parametrize("text", SENTENCES_OUT_ELSEWHERE)
+def test_a_sentence_with_a_way_out_in_another_language(text):
+    link = '<a href="https://click.x.example/8a7f">'
+    assert unsubscribe_link.has_opt_out(page(f"<p>Acme</p><p>{text.replace('<a>', link)}</p>"))
+    assert unsubscribe_link.has_opt_out(
+        plain(f"Acme\n\n{text.replace('<a>', '').replace('</a>', '')}: https://x.example/8a7f\n")
+    )
+
+
+@pytest.mark.parametrize("text", LINKS_IN_ELSEWHERE)
+def test_a_link_in_is_no_way_out_in_any_language(text):
+    assert not unsubscribe_link.has_opt_out(page(f'<p>Acme</p><a href="https://click.x.example/8a7f">{text}</a>'))
+
+
 WAYS_OUT_OF_PAGES = [
     '<a href="https://x.example/8a7f">Unsubscribe</a>',
     '<a href="https://x.example/unsub?id=1"><img src=x></a>',

@@ -1,5 +1,8 @@
 # ruff: noqa: E501 - vocabulary
-"""How mail says that one can leave, in eleven languages: vocabulary for the checks of unsubscribing.
+"""How mail says that one can leave: vocabulary for the checks of unsubscribing.
+
+Ten languages (en, de, fr, es, it, nl, pt, pl, sv, hi) with all that people write there; of some thirty more the words
+that stand on the link or beside it, so that nobody is refused for writing to his readers in theirs.
 
 Patterns for text in lower case, each beginning at the start of a word with a plain letter (the
 regular expression engine skips those at once that begin with another).  To add a language: one
@@ -89,7 +92,50 @@ _SAYS = {
     ),
 }  # fmt: skip
 
-SAYS = re.compile(rf"\b(?:{'|'.join(p for patterns in _SAYS.values() for p in patterns)})")
+_ELSEWHERE = {
+    "da nb": (
+        r"afmeld", r"frameld", r"avmeld", r"afbestil", r"meld(?:e)? (?:deg|dig|meg|mig) (?:av|fra|af|ut|ud)\b", r"stopp? (?:abonnement|nyhe[dt]sbrev)",
+        r"(?:avslutt?e?|opsige?|ops[ei]ge?|si opp) (?:\w+ )?(?:abonnement|nyhe[dt]sbrev)",
+        r"ikke (?:lenger |længere |lengre )?(?:\w+ )?(?:ønsker|vil)(?: \w+){0,2} (?:motta|modtage|få)", r"ønsker (?:\w+ )?ikke (?:lenger |længere )?(?:å |at )?(?:motta|modtage|få)",
+    ),
+    "fi": (
+        r"peruut?a? (?:\w+ ){0,2}(?:tilau|uutiskirje)", r"peruuttaa (?:\w+ ){0,2}(?:tilau|uutiskirj)", r"tilau(?:s|ksen)i? (?:peru|lopet)", r"lopeta (?:\w+ ){0,2}(?:tilau|uutiskirje)", r"poistu (?:\w+ )?(?:posti|sähköposti)?listalta",
+        r"(?:et|en) (?:enää )?halua (?:enää )?(?:vastaanottaa|saada)",
+    ),
+    "cs sk": (
+        r"odhl[aá]s", r"zru[sš]\w* (?:\w+ ){0,2}od(?:b[eě]r|ober)", r"(?:si )?nep[rř][ae]j(?:ete|i)\b", r"(?:si )?neželáte\b",
+        r"nechcete(?: (?:ji[zž]|u[zž]|dále|ďalej|od nás))*(?: \w+){0,2} (?:dost[aá]va|odeb[ií]r|odober)",
+    ),
+    "hu": (r"leiratkoz", r"leíratkoz", r"iratkoz\w+ le\b", r"nem (?:szeretn|kíván|kér)\w*(?: \w+){0,4} (?:levele|hírleve|e-?mail|kapni)"),
+    "ro": (r"dez[aăâ]?bon", r"nu (?:mai )?(?:doresc|dori[tțţ]i|vre[tțţ]i|vrei|vreau)(?: \w+){0,3} prim"),
+    "bg ru uk": (
+        r"отпис", r"отпиш", r"відпис", r"відпиш", r"отказ(?:аться|ване)? (?:от|се от) (?:\w+ ){0,2}(?:рассыл|подпис|получ|абонам|бюлет)", r"відмов\w* від (?:\w+ ){0,2}(?:розсил|підпис|отрим)", r"прекрат\w+ (?:\w+ )?(?:абонамент|подписк|рассылк)",
+        r"скасува\w* (?:\w+ )?підписк", r"отменить (?:\w+ )?подписк", r"не (?:хотите|желаете|искате|бажаєте|хочете)(?: \w+){0,2} (?:получа|отрим)",
+    ),
+    "el": (r"διαγραφ", r"διαγράψ", r"απεγγραφ", r"κατ[άα]ργηση (?:\w+ )?(?:ε[γν]?γραφ|συνδρομ)", r"δεν (?:επιθυμείτε|θέλετε)(?: \w+){0,4} λαμβάνετε"),
+    "tr": (r"aboneli\u0307?kten (?:ç[ıi]k|ayr[ıi]l)", r"aboneliği\w* (?:iptal|sonland|durdur)", r"listeden (?:ç[ıi]k|ayr[ıi]l)", r"üyelikten (?:ç[ıi]k|ayr[ıi]l)", r"almak istemiyor", r"takipten (?:ç[ıi]k|ayr[ıi]l)"),
+    "hr sl sr": (r"odjav", r"одјав", r"ne želite (?:više |več )?(?:\w+ )?(?:prima|prejema)", r"не желите"),
+    "lt lv et": (
+        r"atsisaky", r"nebenor\w+ gauti", r"atteik", r"atrakst", r"loobu", r"tühista (?:\w+ ){0,2}(?:tellimus|uudiskir)", r"nevēl\w+ (?:vairs )?(?:\w+ )?saņemt",
+    ),
+    "ca eu gl": (r"donar?(?:-se|-vos|-me|-te|['’]s)? de baixa", r"cancel·la", r"harpidetza (?:kendu|utzi|bertan)", r"darse de baixa"),
+    "id ms vi tl": (r"berhenti (?:berlangganan|melanggan|menerima)", r"h(?:ủy|uỷ|uy) (?:đăng k[ýí]|dang ky)", r"ngừng nhận", r"mag-?unsubscribe"),
+    "is ga cy mt": (r"afskrá", r"(?:hætta|segja upp) (?:\w+ )?áskrift", r"díliostáil", r"dad-?danysgrifio"),
+}  # fmt: skip
+# Where words are not apart, or begin with what they belong to, as in Arabic and Hebrew.
+_WITHIN = (
+    r"配信(?:の)?(?:停止|解除)|(?:購読|登録)(?:の|を)?(?:解除|停止|中止|取り?消し)|受信(?:を)?(?:拒否|停止)|メール(?:の|を)?(?:停止|解除)|退会",
+    r"退订|退訂|取消(?:订阅|訂閱|訂閲)|不再(?:接收|訂閱)|不想(?:再)?(?:收到|接收)",
+    r"수신 ?(?:을 ?)?(?:거부|거절|중단)|구독 ?(?:을 ?)?(?:취소|해지|해제|중단)",
+    r"ยกเลิกการ(?:รับ|สมัคร|เป็น|ติดตาม)|เลิกรับ",
+    r"لغاء (?:ال)?[اإ]?شتراك|لغو (?:عضویت|اشتراک)|عدم تلقي",
+    r"להסרה|הסרה מ|הסר אותי|ביטול (?:ה)?(?:מנוי|הרשמה)|להסיר את",
+    r"সদস্যতা|আনসাবস্ক্রাইব|குழுவிலக|సభ్యత్వా|ਗਾਹਕੀ|સબ્સ્ક્રાઇબ|सदस्यता रद्द|ان ?سبسکرائب",
+)  # fmt: skip
+
+SAYS = re.compile(
+    rf"\b(?:{'|'.join(p for patterns in (_SAYS | _ELSEWHERE).values() for p in patterns)})|{'|'.join(_WITHIN)}"
+)
 """The text says that one can leave, or for whom what follows is meant."""
 
 ALONE = re.compile(
@@ -241,7 +287,10 @@ ADDRESS_LETTERS = (
 
 HERE = re.compile(
     r"\b(?:here|click|link|page|hier|klick|ici|cliquer|cliquez|lien|aqu[ií]|clic|enlace|qui|clicca|klik|clique|kliknij|tutaj|tu\b"
-    r"|här|klicka|länk|yahan|yes\b|let us know|let me know|this form|tell us|tell me)|यहाँ|यहां|लिंक"
+    r"|här|klicka|länk|yahan|yes\b|let us know|let me know|this form|tell us|tell me"
+    r"|her\b|klikk|trykk|tästä|täältä|napsauta|zde\b|tady\b|sem\b|ide\b|itt\b|kattints|aici\b|тук\b|здесь|тут\b|сюда|ссылк|посиланн|натисніть|εδ[ώω]"
+    r"|bura(?:ya|dan|da)\b|tıkla|tikla|ovdje|ovde|tukaj|овде|čia\b|paspausk|šeit|siin\b|siia\b|tại đây|vào đây|di ?sini|hér\b)|यहाँ|यहां|लिंक"
+    r"|こちら|ここ|クリック|点击|點擊|此处|此處|这里|這裡|按此|여기|클릭|คลิก|ที่นี่|هنا|اضغط|اینجا|כאן|לחצו|לחץ"
 )  # fmt: skip
 """The text of a link that says nothing of where it leads."""
 

@@ -12,7 +12,8 @@ It is there if, in this form,
 The bare word without a link is none, and a link that leads nowhere (`#`, an unrendered merge tag, an
 address without a host that has a dot) is none either; nor is one with neither text nor a picture that can be seen
 (nothing, spaces, a dot of 1 x 1); nor is "you cannot unsubscribe".
-relay/checks/opt_out.py has the words, in en, de, fr, es, it, nl, pt, pl, sv and hi.
+relay/checks/opt_out.py has the words: all that people write in en, de, fr, es, it, nl, pt, pl, sv and hi, and what
+stands on such a link or beside it in some thirty more languages.
 What style hides is not there (relay/message/html.py).
 
 Where in doubt it counts as there: refusing an honest message costs more than letting one pass whose
