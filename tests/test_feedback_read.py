@@ -683,6 +683,58 @@ def test_other_answers_ask_for_nothing(text: str) -> None:
     assert one(reply(text), "bob@acme.example").kind == "other"
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Fjern mig venligst fra jeres liste",
+        "Avmeld",
+        "Poistakaa minut listalta",
+        "Prosím odhlaste mě",
+        "Vyřaďte mě z databáze",
+        "Kérem, töröljenek a listáról",
+        "Dezabonare va rog",
+        "Удалите меня из рассылки",
+        "Не пишите мне больше",
+        "Видаліть мене",
+        "Διαγράψτε με",
+        "Lütfen beni listenizden çıkarın",
+        "Uklonite me s liste",
+        "Pašalinkite mane",
+        "Loobun uudiskirjast",
+        "削除してください",
+        "配信停止してください",
+        "请不要再发邮件给我",
+        "수신거부",
+        "보내지 마세요",
+        "لا ترسل لي",
+        "תסירו אותי מהרשימה",
+    ],
+)
+def test_a_removal_in_another_language_is_for_a_person(text: str) -> None:
+    heard = one(reply(text), "bob@acme.example")
+    assert (heard.kind, heard.sure, heard.language) == ("removal", False, "")
+    assert one(reply(text + " word" * 40), "bob@acme.example").kind == "other", "a long text is about something else"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Tak, det lyder spændende",
+        "Děkuji, ozvěte se příští týden",
+        "Спасибо, пришлите цены",
+        "Köszönöm, érdekel",
+        "Teşekkürler",
+        "ありがとうございます",
+        "好的，谢谢",
+        "감사합니다",
+        "شكرا جزيلا",
+        "Mulțumesc, sunați-mă",
+    ],
+)
+def test_an_answer_in_another_language_asks_for_nothing(text: str) -> None:
+    assert one(reply(text), "bob@acme.example").kind == "other"
+
+
 def opts_out(text: str) -> bool:
     return any(heard.kind == "removal" and heard.sure for heard in mail(reply(text), "bob@acme.example"))
 

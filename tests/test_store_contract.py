@@ -149,7 +149,7 @@ class TestSuppressions:
 
     async def test_a_domain_in_a_tenants_list_binds_that_tenant_alone(self, recipients: Any) -> None:
         await recipients.add([entry("domain", "@example.com", "opt-out", tenant="acme", now=NOW)])
-        assert await reasons(recipients, "a@mail.example.com") == [("opt-out", "stream", "domain")]
+        assert await reasons(recipients, "a@mail.example.com") == [("opt-out", "tenant", "domain")]
         assert await reasons(recipients, "a@example.com", tenant="other") == []
 
     async def test_a_bounce_ends_after_its_days(self, recipients: Any) -> None:

@@ -133,10 +133,23 @@ _WITHIN = (
     r"সদস্যতা|আনসাবস্ক্রাইব|குழுவிலக|సభ్యత్వా|ਗਾਹਕੀ|સબ્સ્ક્રાઇબ|सदस्यता रद्द|ان ?سبسکرائب",
 )  # fmt: skip
 
+_OTHERS = "|".join(p for patterns in _ELSEWHERE.values() for p in patterns)
 SAYS = re.compile(
-    rf"\b(?:{'|'.join(p for patterns in (_SAYS | _ELSEWHERE).values() for p in patterns)})|{'|'.join(_WITHIN)}"
+    rf"\b(?:{'|'.join(p for patterns in _SAYS.values() for p in patterns)}|{_OTHERS})|{'|'.join(_WITHIN)}"
 )
 """The text says that one can leave, or for whom what follows is meant."""
+
+_REMOVE_ME = (
+    r"fjern (?:mig|meg|min|os|oss)\b", r"slet (?:mig|min)\b", r"slett (?:meg|min)\b", r"poista(?:kaa)? (?:minut|osoitteeni|meidät)", r"vy[rř]a[dď]te", r"vyma[zž]te", r"sma[zž]te",
+    r"töröljenek", r"töröljön", r"vegyenek le", r"ne (?:küldjenek|írjanak)", r"[sșş]terge[tțţ]i", r"nu[- ]mi mai (?:trimite|scrie)",
+    r"удалите", r"уберите", r"вычеркните", r"исключите меня", r"не (?:пишите|присылайте|шлите)", r"видаліть", r"не (?:пишіть|надсилайте)", r"изтрийте", r"премахнете",
+    r"αφαιρέστε", r"σβήστε", r"μη(?:ν)? (?:μου |μας )?(?:ξανα)?στ[εέ]", r"listenizden", r"(?:beni|bizi) (?:\w+ )?(?:çıkar|sil)", r"göndermeyin", r"uklonite", r"obrišite", r"izbrišite", r"brišite",
+    r"nemojte (?:mi |nam )?(?:više )?slati", r"уклоните", r"pašalinkite", r"ištrinkite", r"izdzēsiet", r"izņemiet", r"eemaldage", r"kustutage", r"elimineu", r"esborreu",
+    r"hapus(?:kan)?\b", r"jangan kirim", r"đừng gửi", r"xóa (?:tôi|email)", r"ekki senda", r"taktu mig",
+)  # fmt: skip
+_REMOVE_WITHIN = r"送らないで|送信しないで|削除して|不要再(?:发|發|寄)|别再(?:发|联系)|別再(?:發|聯絡)|移除我|删除我|刪除我|보내지 ?마|삭제해|لا ترسل|احذف|תסירו|הסירו|אל תשלחו|อย่าส่ง"
+ELSEWHERE = re.compile(rf"\b(?:{_OTHERS}|{'|'.join(_REMOVE_ME)})|{'|'.join(_WITHIN)}|{_REMOVE_WITHIN}")
+"""A reply in one of those other languages may ask to be removed; in lower case."""
 
 ALONE = re.compile(
     r"\W*(?:opt|out|preferences|stop|leave|remove|austragen|ausschreiben|baja|cancella|wypis|afmelden|afmeldlink)\W*\Z"

@@ -2,7 +2,8 @@
 
 Only what they wrote themselves is read: not what they quote, not their signature, not the footer of
 the mail they answer.  A short, clear request is `sure`; a long one, a condition, a question or "don't
-unsubscribe me" is not, nor is what may be quoted as well, and somebody should read it.
+unsubscribe me" is not, nor is what may be quoted as well, and somebody should read it; so should a short answer in
+another language with words of that meaning in it (relay/checks/opt_out.py).
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import re
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import resources
+from unicodedata import normalize
 
 import yaml
 
+from relay.checks.opt_out import ELSEWHERE
 from relay.feedback.opened import MOST_TEXT, Opened, addresses, looks
 from relay.message import passages
 from relay.phrases import compiled
@@ -127,6 +130,8 @@ def request(report: Opened, own: Own) -> Request | None:
             return None
         written, text = subject, report.subject
     found = asked(written, "?" in text)
+    if found is None and len(written) <= SHORT and ELSEWHERE.search(normalize("NFC", text).lower()):
+        found = Request("", False)
     if found is None or _is_bulk(report) or not (found.sure or _is_answer(report)):
         return None  # bulk mail speaks of opting out too
     # Who names another address may ask for that one: nobody is opted out for a colleague.
