@@ -3,8 +3,8 @@
 mode profile: the address of the tenant's profile stands in the text that most readers see, which is
 the HTML, or the plain text where there is no HTML.  One place is enough, since the law wants it in
 the message, not in each of its forms.  Case, spaces, line breaks, punctuation, accents and the usual
-abbreviations make no difference; the country may be left out, and the last four digits of a ZIP+4; a suite
-may be `Suite 4`, `Ste 4` or `#4`.
+abbreviations make no difference; the country may be left out, and the last four digits of a ZIP+4; of
+two lines the town may stand first; a suite may be `Suite 4`, `Ste 4` or `#4`.
 
 mode any: something that looks like a postal address stands there.
 
@@ -184,15 +184,18 @@ _SPELLING = Spelling(
 
 @lru_cache(maxsize=4096)
 def _forms(address: str) -> tuple[Phrase, ...]:
-    """The address, and the address without its country; a house number's letter before a code in each way to write it,
-    since `12 a, 79541` reads like A-79541."""
+    """The address, the address without its country, and with its town before the street; a house number's letter before
+    a code in each way to write it, since `12 a, 79541` reads like A-79541."""
     forms: list[Phrase | None] = []
     address = _ZIP_4.sub(r"\1", address)
     for spelt in dict.fromkeys((address, _LETTERED.sub(r"\1\2", address), _LETTERED.sub(r"\1", address))):
         lines = [line for line in re.split(r"[,;\r\n|]+", spelt) if line.strip()]
-        if len(lines) > 2 and " ".join(words(lines[-1])) in _COUNTRIES:
-            forms.append(phrase(" ".join(lines[:-1]), _SPELLING))
+        inland = lines[:-1] if len(lines) > 2 and " ".join(words(lines[-1])) in _COUNTRIES else lines
+        if inland is not lines:
+            forms.append(phrase(" ".join(inland), _SPELLING))
         forms.append(phrase(spelt, _SPELLING))
+        if len(inland) == 2:
+            forms.append(phrase(" ".join(reversed(inland)), _SPELLING))
     return tuple({form.joined: form for form in forms if form}.values())
 
 

@@ -10,6 +10,7 @@ Repair:    a footer with the legal name and the contact of the verified profile
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 
 from relay import replies
@@ -91,9 +92,16 @@ def _same(found: list[str]) -> list[str]:
 _CORE, _SHORT_CORE, _SAME = Spelling(_core), Spelling(_short), Spelling(_same)
 
 
+# Legal forms that stand in one word with the name.
+_WITHIN = re.compile(
+    "株式会社|有限会社|合同会社|合資会社|合名会社|一般社団法人|股份有限公司|有限责任公司|有限責任公司|有限公司|股份公司|集团|集團"
+    "|주식회사|유한회사|㈜|㈱|\\((?:주|유|株|有)\\)|（(?:株|有|주|유)）|บริษัท|จำกัด|\\(มหาชน\\)|ห้างหุ้นส่วน"
+)
+
+
 @lru_cache(maxsize=4096)
 def _names(legal: str, trading: str, spelling: Spelling = _CORE) -> tuple[Phrase, ...]:
-    found = (phrase(legal, spelling), phrase(trading, spelling))
+    found = (phrase(legal, spelling), phrase(trading, spelling), phrase(_WITHIN.sub(" ", legal), spelling))
     return tuple({one.joined: one for one in found if one}.values())
 
 

@@ -2,7 +2,8 @@
 
 What checks of names and addresses share.  Both sides are cut into words of plain letters and digits
 and put together without spaces; the match must begin and end where words do, so that "1 Main St"
-is not found in "21 Main St" and "SW1A2AA" is found as "SW1A 2AA".
+is not found in "21 Main St" and "SW1A2AA" is found as "SW1A 2AA".  Where a script has no spaces, a
+word may begin and end anywhere.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Generic, NamedTuple, TypeVar
+from unicodedata import digit
 
 from relay.message import passages
 from relay.message.html import View
@@ -81,6 +83,8 @@ class Worked(Generic[T]):
 _WORDS = re.compile(r"[^\W_]+")
 # Letters that Unicode does not take apart; people write them either way.
 _LETTERS = {"ß": "ss", "ł": "l", "ø": "o", "đ": "d", "æ": "a", "œ": "o", "ð": "d", "þ": "th", "ı": "i"}
+# Arabic, Persian, Devanagari, Bengali and Thai ones; an address may have either.
+_DIGITS = re.compile("[\u0660-\u0669\u06f0-\u06f9\u0966-\u096f\u09e6-\u09ef\u0e50-\u0e59]")
 
 Canonical = Callable[[list[str]], list[str]]
 
@@ -112,6 +116,7 @@ def words(text: str) -> list[str]:
     if not text.isascii():
         # Marks of Indic scripts are vowels, which belong to the word; only accents go.
         text = passages.apart(passages.replaced(text, _LETTERS))
+        text = _DIGITS.sub(lambda found: str(digit(found[0])), text)
     return _WORDS.findall(text)
 
 
@@ -197,10 +202,18 @@ def has_in(text: str, wanted: Sequence[Phrase], spelling: Spelling) -> bool:
         at = line.find(one.joined)
         while at >= 0:
             edges = edges or _edges(found)
-            if at in edges and at + len(one.joined) in edges:
+            end = at + len(one.joined)
+            if (at in edges or _UNSPACED.search(line, max(0, at - 1), at + 1)) and (
+                end in edges or _UNSPACED.search(line, end - 1, end + 1)
+            ):
                 return True
             at = line.find(one.joined, at + 1)
     return False
+
+
+# Thai, Lao, Khmer, kana and ideographs, which have no spaces between words; Hangul (its syllables, and the letters that
+# they are taken apart into), whose particles follow without one.
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1100-\u11ff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7ff\uf900-\ufaff]")
 
 
 def _edges(found: Sequence[str]) -> set[int]:
