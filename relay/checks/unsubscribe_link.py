@@ -248,7 +248,8 @@ def _in_words(view: View) -> bool:
         return True
     # "If you no longer / wish to hear from us": lines of 72 characters.  Both, since a line can also be a question by
     # itself below one that ends without a full stop.
-    return _in_pieces(view, [_smooth(piece) for piece in every])
+    smooth = [_smooth(piece) for piece in every]
+    return smooth != every and _in_pieces(view, smooth)
 
 
 @Worked
