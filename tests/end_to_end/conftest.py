@@ -17,6 +17,7 @@ import smtplib
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import urllib.error
@@ -425,10 +426,7 @@ class Postfix:
         self.etc = folder / "etc"
         for name in ("etc", "spool", "data"):
             (folder / name).mkdir(parents=True)
-        # Postfix's own users have to reach its folders.
-        for parent in [folder, *folder.parents]:
-            if str(parent).startswith("/tmp") and parent != Path("/tmp"):
-                parent.chmod(parent.stat().st_mode | 0o055)
+        folder.chmod(0o755)
         shutil.chown(folder / "data", "postfix")
         main = {
             "compatibility_level": "3.6",
@@ -490,12 +488,21 @@ class Postfix:
 
 
 @pytest.fixture
-def postfix_of(tmp_path: Path) -> Iterator[Callable[..., Postfix]]:
+def reachable() -> Iterator[Path]:
+    """A folder that servers of other users reach.  Not below `tmp_path`: whatever pytest starts next,
+    beside this one too, closes /tmp/pytest-of-USER to others."""
+    with tempfile.TemporaryDirectory(prefix="relay-") as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+@pytest.fixture
+def postfix_of(reachable: Path) -> Iterator[Callable[..., Postfix]]:
     """postfix_of(settings of main.cf) -> a Postfix that runs until the test is over."""
     running: list[Postfix] = []
 
     def begin(settings: dict[str, str] | None = None) -> Postfix:
-        postfix = Postfix(tmp_path / f"postfix{len(running)}", free_port(), settings or {})
+        postfix = Postfix(reachable / f"postfix{len(running)}", free_port(), settings or {})
         running.append(postfix)
         postfix.start()
         return postfix
