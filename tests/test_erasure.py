@@ -35,7 +35,9 @@ from relay.stores.copies import Copies
 from relay.stores.data_keys import DataKeys, is_sealed
 from relay.stores.database import Database
 from relay.stores.decisions import Filter, find, fresh, page, public, verify
+from relay.stores.feedback import Feedback, Report
 from relay.stores.forms import entry
+from relay.stores.leave import OptOut
 from relay.stores.ledger import SqliteLedger
 from relay.stores.migrate import migrate
 from relay.stores.notices import Notices
@@ -43,6 +45,7 @@ from relay.stores.outbox import Outbox
 from relay.stores.recipients import Recipients
 from relay.stores.tenants import Tenants
 from relay.tokens import reference
+from relay.unsubscribe import Leaving
 
 NOW = time.time()
 SECRET = "purchased-list-4711"
@@ -382,6 +385,19 @@ async def test_other_spellings_that_only_the_ledger_knows_go_too(store: Store) -
     assert b"ajo@example.com" in raw and b"jo+news@" not in raw.lower() and "bücher".encode() not in raw.lower()
 
 
+async def test_an_old_list_brings_back_no_hash_of_who_was_erased_either(store: Store) -> None:
+    """The folded spelling of Gmail's addresses has a row of its own, whose key anybody can compute."""
+    recipients = Recipients(store.database, store.keys.address)
+    old = [entry("address", "p.17+news@gmail.com", "opt-out", tenant="acme", now=NOW)]
+    await recipients.add(old)
+    await erasure.erase_person(store.database, store.keys, parse("p.17+news@gmail.com"), NOW)
+    await recipients.add(old)
+    rows = await store.database.read("SELECT DISTINCT form, value FROM suppression")
+    assert rows == [("keyed", None)]
+    facts = await recipients.facts("acme", "marketing", "", parse("p17@gmail.com"), NOW)
+    assert {s.reason for s in facts.suppressions} == {"opt-out"}
+
+
 # -- a tenant --------------------------------------------------------------------------------------
 async def tenant(store: Store) -> None:
     await Tenants(store.database).add(Tenant("acme", "leadnest"))
@@ -419,6 +435,35 @@ async def test_a_tenant_is_forgotten_and_its_peoples_opt_outs_stand(store: Store
     assert (await verify(store.database, store.keys.ledger, store.keys.public)).intact
     again = await erasure.erase_tenant(store.database, store.keys, "acme", NOW)
     assert not any(again.gone.values()) and again.kept == erased.kept
+
+
+async def test_who_leaves_or_is_heard_of_after_the_tenant_was_erased_is_named_nowhere(store: Store) -> None:
+    """Links work for ever, and bounces come late."""
+    await tenant(store)
+    await erasure.erase_tenant(store.database, store.keys, "acme", NOW)
+    opt_out = OptOut(store.database, store.keys.address)
+    late = NOW + 86400
+    for address in ("p.17@gmail.com", "jo@example.com"):
+        assert await opt_out.leave(Leaving("acme", "marketing", address), "tenant", "page", late, late)
+        assert not await opt_out.leave(Leaving("acme", "marketing", address), "tenant", "page", late, late)
+    recipients = Recipients(store.database, store.keys.address)
+    feedback = Feedback(store.database, store.keys.master)
+    bounce = Report(
+        0, late, "smtp", "bounce", "acme", recipient="al@example.com", sender="news@acme.example", permanence="hard",
+        status="5.1.1", diagnostic="550 <al@example.com> unknown", effect="suppressed",
+    )  # fmt: skip
+    one = entry("address", "al@example.com", "bounce", tenant="acme", source="feedback", now=late, until=late + 9)
+    await recipients.add_with(one, lambda db: feedback.insert(db, b"k", bounce))
+    assert (await store.database.read("SELECT kind, tenant, status FROM feedback")) == [("bounce", "acme", "5.1.1")]
+    raw = store.raw()
+    assert [w for w in (b"p.17@gmail", b"jo@example.com", b"al@example.com", b"news@acme") if w in raw] == []
+    assert await store.database.read("SELECT DISTINCT form, value FROM suppression") == [("keyed", None)]
+    for address, reason in (("p17@gmail.com", "opt-out"), ("jo@example.com", "opt-out"), ("al@example.com", "bounce")):
+        facts = await recipients.facts("acme", "marketing", "", parse(address), late)
+        assert {s.reason for s in facts.suppressions} == {reason}, address
+    # It says nothing of the person: another tenant keeps what it knows, and nobody else's mail to them is stopped.
+    await recipients.add([entry("address", "jo@example.com", "dnd", tenant="beta", now=NOW)])
+    assert await store.database.read("SELECT value FROM suppression WHERE tenant = 'beta'") == [("jo@example.com",)]
 
 
 async def test_what_an_erased_tenant_leaves_takes_nothing_from_other_tenants(store: Store) -> None:

@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from relay.enforcement import Enforcement
 from relay.sealed import DataKey, Unsealable
 from relay.standing import Measure
 from relay.stores.database import Database
+from relay.stores.forms import left
 from relay.tokens import purpose_key
 
 DAY = 86400.0
@@ -68,7 +69,12 @@ class Feedback:
         return bool(await self._db.read("SELECT 1 FROM feedback WHERE key = ?", (key,)))
 
     def insert(self, db: sqlite3.Connection, key: bytes, report: Report, reporter: str = "", excerpt: str = "") -> bool:
-        """In the caller's transaction; whether it was new.  What it says of a tenant's reputation is counted."""
+        """In the caller's transaction; whether it was new.  What it says of a tenant's reputation is counted.
+
+        Of the mail of a tenant that was erased only what waits for a person names whom it is about.
+        """
+        if report.tenant and report.state != "waiting" and left(db, report.tenant):
+            report = replace(report, recipient="", sender="", diagnostic="")
         values = list(report.row().values())[1:]
         names = _COLUMNS.removeprefix("number, ")
         sealed = [

@@ -220,3 +220,8 @@ def erased_keys(db: sqlite3.Connection, keyed: Sequence[bytes]) -> set[bytes]:
     marks = ", ".join("?" * len(keyed))
     sql = f"SELECT key FROM suppression WHERE key IN ({marks}) AND source NOT LIKE '{LEFT}%'"
     return {key for (key,) in db.execute(sql, keyed)}
+
+
+def left(db: sqlite3.Connection, tenant: str) -> bool:
+    """Whether the tenant was erased: what is heard later of its mail names nobody in plain text either."""
+    return db.execute("SELECT 1 FROM asked WHERE tenant = ? AND kind = 'left'", (tenant,)).fetchone() is not None

@@ -37,6 +37,7 @@ from relay.stores.forms import (
     erased_keys,
     hash_keys,
     keyed_keys,
+    left,
     mailbox_key,
     remembered_key,
     same_mailbox,
@@ -411,16 +412,23 @@ class Recipients:
         return changed
 
     def _still_erased(self, db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> Iterator[tuple[Any, ...]]:
-        """An old list must not bring back the plain text of somebody who was erased."""
+        """An old list must not bring back the plain text of somebody who was erased, nor a late opt-out that of
+        anybody whom a tenant mailed that was erased."""
         keyed = {row[5]: mailbox_key(row[5], self._address_key) for row in rows if row[4] == "address"}
         erased: set[bytes] = set()
         for some in _batches(list(keyed.values()), ASKED):
             erased |= erased_keys(db, some)
+        gone = {tenant for tenant in {row[1] for row in rows} if tenant and left(db, tenant)}
+        # The folded form has a row of its own beside the address, and is among the keyed ones.
+        beside = {key for text in keyed if keyed[text] in erased for key in self._forms(text, b"")[1:]}
         for row in rows:
-            if row[4] == "address" and keyed[row[5]] in erased:
-                for key in self._forms(row[5], self._address_key):
-                    yield (key, *row[1:4], "keyed", None, *row[6:])
-            else:
+            form, value, source = row[4:7]
+            if form == "address" and (keyed[value] in erased or row[1] in gone):
+                if keyed[value] not in erased:
+                    source = LEFT + ("" if "@" in source else source)
+                for key in self._forms(value, self._address_key):
+                    yield (key, *row[1:4], "keyed", None, source, *row[7:])
+            elif form != "folded" or value is not None or not (row[0] in beside or row[1] in gone):
                 yield row
 
     async def remove(
@@ -543,6 +551,9 @@ class Recipients:
         """
         if not self._address_key:
             raise Unavailable("erasing needs address.key")
+        # First, so that whoever leaves meanwhile is behind one as well.
+        mark = "INSERT OR IGNORE INTO asked VALUES ('left', ?, NULL), ('keyed', '', NULL)"
+        await self._db.run(lambda db: db.execute(mark, (tenant,)) and None, full=True)
         position: tuple[Any, ...] = (b"", "", "", "")
         while True:
 
