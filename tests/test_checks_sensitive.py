@@ -122,6 +122,26 @@ def test_either_alone_is_no_health_data_of_a_person(text):
     assert run(phi, mail(text)) is None
 
 
+@pytest.mark.parametrize(
+    ("subject", "text", "wrong"),
+    [
+        ("MRN 00482913: your biopsy results, carcinoma", "Please call us.", True),
+        ("Patient MRN 00482913", "Your biopsy results: carcinoma, see your treatment plan.", True),
+        ("Your biopsy results: carcinoma", "MRN: 00482913.", True),
+        ("DOB 02/29/1980, diagnosis E11.9, E11.65", "Please call us.", True),
+        (
+            "Order 00482913 was sent",
+            "Our newsletter: diabetes, hypertension; ask your physician about metformin.",
+            False,
+        ),
+        ("Member ID: 12345678", "Your class starts on Monday.", False),
+        ("Happy birthday, 02/29/1980", "Eat well with diabetes: our recipes, by a physician.", False),
+    ],
+)
+def test_the_subject_counts_as_the_text_does(subject, text, wrong):
+    assert (run(phi, mail(text, subject=subject)) is not None) is wrong
+
+
 def test_health_data_passes_with_the_agreement_over_tls():
     text = "MRN: 00482913. Your biopsy results: carcinoma."
     assert run(phi, mail(text, tenant=CLINIC)) is None

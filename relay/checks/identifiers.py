@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from relay.message import passages
+from relay.message import Message, passages
 from relay.message.html import Visible
 from relay.ports import Late
 
@@ -39,6 +39,9 @@ HEALTH = ("medical-record", "health-plan", "member", "npi", "date-of-birth")
 KINDS = (*PAYMENT, *NATIONAL, *HEALTH)
 
 
+_SUBJECT = 500
+_FEWEST = 4
+"""Digits of the shortest number looked for."""
 _last: tuple[Visible | None, tuple[Identifier, ...]] = (None, ())
 
 
@@ -50,6 +53,15 @@ def identifiers(visible: Visible) -> tuple[Identifier, ...]:
         found = _known(_with_seams(passages.of(visible)))
         _last = (visible, tuple(dict.fromkeys(one for some in found for one in some)) if found else ())
     return _last[1]
+
+
+def of_message(message: Message) -> tuple[Identifier, ...]:
+    """Those of the subject too."""
+    found = identifiers(message.visible)
+    subject = (message.first("subject") or "")[:_SUBJECT]
+    if sum(map(subject.count, "0123456789")) >= _FEWEST:
+        found = tuple(dict.fromkeys((*found, *in_text(subject))))
+    return found
 
 
 def in_text(text: str) -> tuple[Identifier, ...]:

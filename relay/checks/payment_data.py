@@ -33,9 +33,6 @@ _Kind = Literal[
     "in-pan", "br-cpf", "pl-pesel", "se-personnummer", "ca-sin", "nl-bsn",
 ]  # fmt: skip
 _SHOWN = 10
-_LONGEST = 500
-_FEWEST = 4
-"""Digits of the shortest number looked for."""
 
 
 class Settings(CheckSettings):
@@ -50,10 +47,7 @@ class Settings(CheckSettings):
 
 async def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
     assert mail.message is not None
-    found = identifiers.identifiers(mail.message.visible)
-    subject = (mail.message.first("subject") or "")[:_LONGEST]
-    if sum(map(subject.count, "0123456789")) >= _FEWEST:
-        found = tuple(dict.fromkeys((*found, *identifiers.in_text(subject))))
+    found = identifiers.of_message(mail.message)
     evidence = _of(found, "", mail, settings, tools) if found else None
     if evidence is None and has_files(mail):
         for one in await read_in_files(mail, tools):

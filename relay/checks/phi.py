@@ -1,4 +1,4 @@
-"""The text, or an attached file, has health data of a person: what identifies a patient beside health terms
+"""The subject, the text or an attached file has health data of a person: what identifies a patient beside health terms
 (HIPAA, 45 CFR 160.103).
 
 Identifiers are medical record, health plan and social security numbers and dates of birth; membership
@@ -50,16 +50,16 @@ _WEIGHT = {"medical-record": 2, "health-plan": 2, "us-ssn": 2, "date-of-birth": 
 _CODE_WEIGHT = 3
 _SHOWN = 10
 _MOST = 50
+_SUBJECT = 500
 
 
 async def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
     message = mail.message
     assert message is not None
-    found = identifiers.identifiers(message.visible)
+    found = identifiers.of_message(message)
     if found and (found := _identifying(found, settings)):
-        evidence = _of(
-            found, tools.phrases.said(message).get("phi", ()), passages.of(message.visible), mail, settings, tools
-        )
+        text = (*passages.of(message.visible), (message.first("subject") or "")[:_SUBJECT])
+        evidence = _of(found, tools.phrases.said(message).get("phi", ()), text, mail, settings, tools)
         if evidence is not None:
             return evidence
     for one in await read_in_files(mail, tools) if has_files(mail) else ():
