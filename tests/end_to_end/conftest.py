@@ -306,7 +306,7 @@ def free() -> Callable[[], int]:
     return free_port
 
 
-def until(true: Callable[[], Any], seconds: float = 10) -> Any:
+def until(true: Callable[[], Any], seconds: float = 30) -> Any:
     """For what another process does in its own time."""
     end = time.monotonic() + seconds
     while not (got := true()):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import email
 import smtplib
 import sqlite3
-import time
 from collections.abc import Callable
 from contextlib import closing
 from email import policy
@@ -18,14 +17,6 @@ from click.testing import CliRunner
 from relay.cli import cli
 
 SPF = "acme.example"
-
-
-def until(true: Callable[[], Any], seconds: float = 30) -> Any:
-    end = time.monotonic() + seconds
-    while not (got := true()):
-        assert time.monotonic() < end, f"still not so after {seconds} s"
-        time.sleep(0.05)
-    return got
 
 
 def subjects(hop: Any) -> list[str]:
@@ -45,7 +36,12 @@ def spent(folder: Path, days: float) -> None:
 
 
 def test_spf_goes_and_comes_back(
-    start: Callable[..., Any], hop: Any, records: Any, good: Callable[..., EmailMessage], tmp_path: Path
+    start: Callable[..., Any],
+    hop: Any,
+    records: Any,
+    good: Callable[..., EmailMessage],
+    tmp_path: Path,
+    wait: Callable[..., Any],
 ) -> None:
     relay = start(hop.port)
 
@@ -55,24 +51,24 @@ def test_spf_goes_and_comes_back(
         assert done.exit_code == status, done.output
         return done.output
 
-    until(lambda: seen(tmp_path))  # the running relay looks by itself
+    wait(lambda: seen(tmp_path))  # the running relay looks by itself
     kept = records.txt.pop(SPF)
     for _ in range(2):  # one look could be a mistake
         look()
-    [told] = until(lambda: subjects(hop))
+    [told] = wait(lambda: subjects(hop))
     assert "The DNS of acme.example is not right any more" in told
     relay.send(good(1))
 
     spent(tmp_path, 2)
     assert "defer" in look()
-    until(lambda: len(subjects(hop)) == 2)
+    wait(lambda: len(subjects(hop)) == 2)
 
     def answer(number: int) -> bytes:
         with pytest.raises(smtplib.SMTPSenderRefused) as refused:
             relay.send(good(number))
         return b"%d " % refused.value.smtp_code + refused.value.smtp_error
 
-    assert until(lambda: answer(2).startswith(b"451 4.7.23 [spf] SPF of the sender's domain no longer passes"))
+    assert wait(lambda: answer(2).startswith(b"451 4.7.23 [spf] SPF of the sender's domain no longer passes"))
     records.servfail.add(SPF)
     look()
     spent(tmp_path, 30)
@@ -80,11 +76,11 @@ def test_spf_goes_and_comes_back(
     assert answer(3).startswith(b"451 "), "while the DNS does not answer nothing gets worse"
     records.servfail.discard(SPF)
     assert "refuse" in look()
-    until(lambda: answer(4).startswith(b"554 5.7.23 [spf]"))
-    until(lambda: len(subjects(hop)) == 3)
+    wait(lambda: answer(4).startswith(b"554 5.7.23 [spf]"))
+    wait(lambda: len(subjects(hop)) == 3)
 
     records.txt[SPF] = kept
     look(0)
-    until(lambda: "The DNS of acme.example is right again" in subjects(hop)[-1])
-    until(lambda: not relay.send(good(5)))
+    wait(lambda: "The DNS of acme.example is right again" in subjects(hop)[-1])
+    wait(lambda: not relay.send(good(5)))
     assert relay.stop() == 0
