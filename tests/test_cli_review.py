@@ -167,7 +167,9 @@ def test_a_decision_said_again_is_refused_and_one_turned_round_keeps_its_end(run
     (before,) = rows(run("case", "show", CASE, "--json"))
     assert "released already, by ann" in run("case", "close", CASE, "--release", "--why", "x", exit=2).stderr
     assert "nothing was changed" in run("hold", "release", HELD_REF, "--why", "x", exit=2).stderr
-    assert f"refused until {before['ends']}" in run("case", "close", CASE, "--refuse", "--why", "no").stdout
+    turned = run("case", "close", CASE, "--refuse", "--why", "no")
+    assert f"refused until {before['ends']}" in turned.stdout
+    assert turned.stderr == "This turns round what ann decided (released: fine)\n"
     assert rows(run("case", "show", CASE, "--json"))[0]["ends"] == before["ends"]
     assert acts(run) == [("case refused", "acme", CASE), ("case released", "acme", CASE)], "what was refused is no act"
 

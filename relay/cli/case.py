@@ -137,23 +137,22 @@ def close(shell: Shell, id: str, verdict: str | None, lasts: float | None, why: 
         fail("--why must say why")
     name = by or who()
 
-    async def main() -> tuple[Case, list[str]]:
+    async def main() -> tuple[Case, list[str], Case]:
         from relay.stores.cases import Cases
 
         async with open_store(config) as database:
             cases, case, now = Cases(database), await _known(database, id), time.time()
-            agreed: list[str] = []
+            before, agreed = case, list[str]()
             if verdict in ("release", "refuse"):
-                before = case.state
                 case, agreed = await cases.decide(case.id, verdict == "release", by=name, why=why, now=now)
-                act = f"case {case.state}" if case.state != before else "case: agreed to a release"
+                act = f"case {case.state}" if case.state != before.state else "case: agreed to a release"
             else:
                 await mark(config, database, case=case, verdict=verdict, by=name, why=why, lasts=lasts)
                 act = f"case {verdict}"
             await shell.record(config, database, act, tenant=case.tenant, note=f"{case.id}: {why}", case=case.id)
-            return await _known(database, case.id), agreed
+            return await _known(database, case.id), agreed, before
 
-    case, agreed = shell.run(main)
+    case, agreed, before = shell.run(main)
     if as_json:
         show([{**_row(case), "agreed": agreed}], True)
         return
@@ -162,6 +161,8 @@ def close(shell: Shell, id: str, verdict: str | None, lasts: float | None, why: 
     elif verdict in ("release", "refuse"):
         most = f", {case.most:,} messages at most" if case.state == "released" else ""
         click.echo(f"case {case.id}: {case.state} until {when(case.ends)}{most}")
+        if before.state != case.state and before.state in ("released", "refused") and before.by != name:
+            click.echo(f"This turns round what {before.by} decided ({before.state}: {before.why})", err=True)
     else:
         click.echo(f"case {case.id}: its refusals were {verdict}{'; they count no more' if verdict == 'wrong' else ''}")
 
