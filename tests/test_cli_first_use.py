@@ -44,6 +44,19 @@ def test_a_listing_says_that_a_tenant_is_misspelt(run: Run, noun: str) -> None:
     run(noun, "list", "--tenant", "acme")
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("suppression", "imprt"), "No such command 'imprt'; did you mean 'import'?"),
+        (("suppression", "list"), "No such command 'list'; there are: add, export, import, remove, report, show"),
+        (("tennant", "list"), "No such command 'tennant'; did you mean 'tenant'?"),
+        (("zzz",), "No such command 'zzz'; there are: case, check, consent, "),
+    ],
+)
+def test_a_command_that_is_not_there_is_answered_with_what_is(run: Run, words: tuple[str, ...], told: str) -> None:
+    assert told in run(*words, exit=2).output
+
+
 def test_a_tenant_that_was_erased_is_found_by_what_is_left(run: Run) -> None:
     run("tenant", "terminate", "acme", "--reason", "left", "--yes")
     run("tenant", "erase", "acme", "--yes")

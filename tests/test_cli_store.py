@@ -100,7 +100,7 @@ def test_a_changed_name_must_be_verified_again(run: Run) -> None:
         (("tenant", "suspend", "acme", "--reason", "x", "--for", "soon"), "is not a duration"),
         (("tenant", "suspend", "acme", "--reason", "x", "--until", "2001-01-01"), "over already"),
         (("tenant", "susspend", "acme"), "did you mean 'suspend'?"),
-        (("tennant", "list"), "Did you mean 'tenant'?"),
+        (("tennant", "list"), "did you mean 'tenant'?"),
         (("credential", "add", "c", "--tenant", "nobody", "--generate"), "no tenant 'nobody'"),
         (("credential", "add", "c", "--tenant", "acme"), "say how it logs in"),
         (("credential", "add", "c", "--tenant", "acme", "--network", "192.0.2.1/24"), "host bits"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from relay.cli.shell import Shell
+from relay.cli.shell import Shell, no_such_command
 
 COMMANDS = {
     "serve": "Start the relay.",
@@ -54,11 +54,8 @@ class _Commands(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        import difflib
-
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            raise click.UsageError(f"No such command {args[0]!r}." + (f" Did you mean {near[0]!r}?" if near else ""))
+            raise no_such_command(args[0], COMMANDS, ctx)
         return super().resolve_command(ctx, args)
 
 
