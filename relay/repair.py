@@ -27,7 +27,7 @@ from relay.ports import Mended
 
 LONGEST_LIST_ID = 255
 """Octets (RFC 2919 section 3)."""
-_LIST_ID = re.compile(r"[A-Za-z0-9_-]++(?:\.[A-Za-z0-9_-]++)++\Z")
+_LIST_ID = re.compile(r"[A-Za-z0-9_-]++(?>(?:\.[A-Za-z0-9_-]++)+)\Z")
 
 ONE_CLICK = "one-click-unsubscribe"
 WANTED = {

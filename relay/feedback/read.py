@@ -23,7 +23,8 @@ UNSUBSCRIBE = ("unsubscribe", "leave", "optout", "opt-out")
 ABUSE = ("abuse",)
 
 _SUBJECT = re.compile(
-    r"(?:(?:re|aw|fwd?)[ \t]*:[ \t]*)?+\W{0,3}(?:list[- ])?unsubscribe\b[\W]{0,3}(?:me\b|[A-Za-z0-9_-]{20,})?\W{0,3}",
+    r"(?>(?:(?:re|aw|fwd?)[ \t]*:[ \t]*)?)"
+    r"\W{0,3}(?:list[- ])?unsubscribe\b[\W]{0,3}(?:me\b|[A-Za-z0-9_-]{20,})?\W{0,3}",
     re.IGNORECASE,
 )
 

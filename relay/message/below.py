@@ -162,8 +162,8 @@ def _is_fixed(size: object) -> bool:
 _NAME = r"[A-Za-z][A-Za-z0-9:-]*+"
 _VALUE = r"(?:\"[^\"]*+\"|'[^']*+'|[^\s\"'<>=`/]++)"
 _LAST = re.compile(
-    rf"<({_NAME})(?:\s++[A-Za-z_][A-Za-z0-9_:.-]*+(?:\s*+=\s*+{_VALUE})?+)*+\s*+/?+>"
-    rf"(?:[^<]++|</{_NAME}\s*+>)*+\Z",
+    rf"<({_NAME})(?>(?:\s++[A-Za-z_][A-Za-z0-9_:.-]*+(?>(?:\s*+=\s*+{_VALUE})?))*)\s*+/?+>"
+    rf"(?>(?:[^<]++|</{_NAME}\s*+>)*)\Z",
     re.ASCII,
 )
 """A start tag that every reader takes for the same, and end tags and text behind it."""

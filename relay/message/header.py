@@ -142,7 +142,9 @@ def _octets(encoding: str, text: str) -> bytes | None:
 
 
 # -- parameters (RFC 2045 section 5.1, RFC 2231) --------------------------------------------
-_PARAMETER = re.compile(r';\s*+([^\s=;"]++)\s*+=\s*+(?:"([^"\\]*+(?:\\.[^"\\]*+)*+)(?:"|\\?\Z)|([^\s;"]*+))', re.DOTALL)
+_PARAMETER = re.compile(
+    r';\s*+([^\s=;"]++)\s*+=\s*+(?:"([^"\\]*+(?>(?:\\.[^"\\]*+)*))(?:"|\\?\Z)|([^\s;"]*+))', re.DOTALL
+)
 
 
 class Parameters(NamedTuple):

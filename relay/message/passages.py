@@ -134,7 +134,7 @@ class Remembered(Generic[T]):
 # -- words ------------------------------------------------------------------------------------
 _ASCII = "".join(chr(c).lower() if chr(c).isalnum() else " " for c in range(128))
 # Vowel signs of Indic scripts belong to the word; the danda (U+0964) ends a sentence.
-_WORD = re.compile(r"[^\W_\u0964\u0965](?:[^\W_]|[\u0900-\u0963\u0966-\u0dff])*+")
+_WORD = re.compile(r"[^\W_\u0964\u0965][^\W_]*+(?>(?:[\u0900-\u0963\u0966-\u0dff][^\W_]*+)*)")
 _SIGNS = "\u2019\u2018\u201c\u201d\u2013\u2014\u2022\u00a0\u00bb\u00ab\u00b7\u20ac\u00a3\u00a9\u00ae"
 """Typographic signs: all that most texts have beyond ASCII when their accents are gone."""
 _UNSEEN = re.compile("[\u00ad\u034f\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufe00-\ufe0f\ufeff]")

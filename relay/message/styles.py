@@ -331,7 +331,7 @@ _RELEVANT = re.compile(
     r"display|visibility|opacity|font|color|background|(?:^|[;\s])(?:max-)?(?:width|height)|overflow|text-indent|position|margin"
     r"|left|top|right|bottom|clip|transform|zoom|filter"
 )
-_TOKEN = re.compile(r"[^\s()]+(?:\([^()]*+(?:\([^()]*+\)[^()]*+)*+\))?|\(")
+_TOKEN = re.compile(r"[^\s()]+(?:\([^()]*+(?>(?:\([^()]*+\)[^()]*+)*)\))?|\(")
 _CLIP = re.compile(r"rect\(" + r"[\s,]*+([^\s,()]++)" * 4 + r"\s*+\)")
 _INSET = re.compile(
     r"inset\(\s*+(?:100|[5-9]\d)(?:\.\d++)?%|(?:circle|ellipse)\(\s*+0(?:px|%)?(?:[\s)]|\Z)|polygon\(0 0\)"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from relay import replies
 from relay.replies import Reply
 
-_PATH = re.compile(rb'<((?:"(?:[^"\\]|\\.)*+"|[^">])*+)>')
+_PATH = re.compile(rb'<((?>(?:"(?>(?:[^"\\]|\\.)*)"|[^">])*))>')
 _ENVID = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2}){1,100}\Z")
 _ORCPT = re.compile(r"[A-Za-z0-9-]{1,64};[!-<>-~\u0080-\U0010ffff]{1,500}\Z")
 _AUTH = re.compile(r"(?:<>|(?:[!-*,-;?-~]|\+[0-9A-F]{2})+)\Z")
