@@ -57,11 +57,15 @@ def identifiers(visible: Visible) -> tuple[Identifier, ...]:
 
 def of_message(message: Message) -> tuple[Identifier, ...]:
     """Those of the subject too."""
-    found = identifiers(message.visible)
-    subject = (message.first("subject") or "")[:_SUBJECT]
-    if sum(map(subject.count, "0123456789")) >= _FEWEST:
-        found = tuple(dict.fromkeys((*found, *in_text(subject))))
+    found, line = identifiers(message.visible), subject(message)
+    if sum(map(line.count, "0123456789")) >= _FEWEST:
+        found = tuple(dict.fromkeys((*found, *in_text(line))))
     return found
+
+
+def subject(message: Message) -> str:
+    """As much of it as is looked at."""
+    return (message.first("subject") or "")[:_SUBJECT]
 
 
 def in_text(text: str) -> tuple[Identifier, ...]:

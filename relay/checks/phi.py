@@ -50,7 +50,6 @@ _WEIGHT = {"medical-record": 2, "health-plan": 2, "us-ssn": 2, "date-of-birth": 
 _CODE_WEIGHT = 3
 _SHOWN = 10
 _MOST = 50
-_SUBJECT = 500
 
 
 async def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
@@ -58,7 +57,7 @@ async def run(mail: Mail, settings: Settings, tools: Tools) -> Evidence | None:
     assert message is not None
     found = identifiers.of_message(message)
     if found and (found := _identifying(found, settings)):
-        text = (*passages.of(message.visible), (message.first("subject") or "")[:_SUBJECT])
+        text = (*passages.of(message.visible), identifiers.subject(message))
         evidence = _of(found, tools.phrases.said(message).get("phi", ()), text, mail, settings, tools)
         if evidence is not None:
             return evidence

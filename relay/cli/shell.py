@@ -98,8 +98,10 @@ class Group(click.Group):
     """A noun with its verbs; a verb that is not there is answered with the nearest, or with all."""
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        if args and args[0] not in self.commands and not args[0].startswith("-"):
-            raise no_such_command(args[0], self.commands, ctx)
+        there = sorted(self.list_commands(ctx))
+        if args and args[0] not in there and not args[0].startswith("-"):
+            hint = near(args[0], there) or "; there are: " + ", ".join(there)
+            raise click.UsageError(f"No such command {args[0]!r}{hint}", ctx)
         return super().resolve_command(ctx, args)
 
 
@@ -194,12 +196,6 @@ def near(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'acme'?` or nothing, to put behind "no such ..."."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
-
-
-def no_such_command(name: str, known: Iterable[str], ctx: click.Context) -> click.UsageError:
-    """The nearest, or all that there are."""
-    there = sorted(known)
-    return click.UsageError(f"No such command {name!r}{near(name, there) or '; there are: ' + ', '.join(there)}", ctx)
 
 
 def show(rows: Sequence[Mapping[str, Any]], as_json: bool, columns: Sequence[str] = (), empty: str = "nothing") -> None:

@@ -423,9 +423,9 @@ class Recipients:
         beside = {key for text in keyed if keyed[text] in erased for key in self._forms(text, b"")[1:]}
         for row in rows:
             form, value, source = row[4:7]
-            if form == "address" and (keyed[value] in erased or row[1] in gone):
-                if keyed[value] not in erased:
-                    source = LEFT + ("" if "@" in source else source)
+            known = form == "address" and keyed[value] in erased
+            if known or (form == "address" and row[1] in gone):
+                source = source if known else _left_behind(source)
                 for key in self._forms(value, self._address_key):
                     yield (key, *row[1:4], "keyed", None, source, *row[7:])
             elif form != "folded" or value is not None or not (row[0] in beside or row[1] in gone):
@@ -597,7 +597,7 @@ class Recipients:
                 " AND form IN ('address', 'folded')",
                 [(each, tenant, stream, reason) for each in (key, *base)],
             )
-            source = LEFT + ("" if "@" in source else source)
+            source = _left_behind(source)
             kept += [(each, tenant, stream, reason, source, *rest) for each in self._forms(value, self._address_key)]
         _keep(db, kept)
 
@@ -798,6 +798,11 @@ def _keep(db: sqlite3.Connection, rows: Sequence[tuple[Any, ...]]) -> None:
             )
     if rows:
         db.execute("INSERT OR IGNORE INTO asked VALUES ('keyed', '', NULL)")
+
+
+def _left_behind(source: str) -> str:
+    """The source of what an erased tenant leaves: no address in it."""
+    return LEFT + ("" if "@" in source else source)
 
 
 def _entry(row: Sequence[Any]) -> Entry:
